@@ -1,0 +1,138 @@
+"""The namespaces ``xp`` in which the same source runs: NumPy, autograd and torch.
+
+A namespace offers the functions common to ``autograd.numpy`` and the Python array API (``sum``, ``max``,
+``exp``, ``log``, ``sqrt``, ``abs``, ``where``, ``maximum``, ``minimum``, ``matmul``, …, with ``axis=``) and, beside
+them, what the libraries spell differently: constants, real FFTs, singular values and derivatives.
+autograd and torch are imported on first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NAMES = ("numpy", "autograd", "torch")
+
+
+class Namespace:
+    """One array library behind the names the package uses; unknown names are looked up in the library."""
+
+    name: str
+    _module: ModuleType
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def __repr__(self) -> str:
+        return f"<namespace {self.name}>"
+
+    def constant(self, array: NDArray, like: Any) -> Any:
+        """A NumPy constant as an array of this library, on the device and in the precision of ``like``."""
+        return array
+
+    def singular_values(self, matrices: Any) -> Any:
+        """Singular values of stacked matrices, descending."""
+        return self.linalg.svd(matrices, compute_uv=False)
+
+    def real_fft(self, array: Any, sizes: tuple[int, ...]) -> Any:
+        """Real FFT over the last axes, zero-padded to ``sizes``, half of the last axis kept."""
+        return self.fft.rfftn(array, s=sizes, axes=tuple(range(-len(sizes), 0)))
+
+    def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray) -> tuple[float, NDArray]:
+        """Value and gradient of a scalar function at a NumPy point."""
+        raise NotImplementedError(f"{self.name} does not differentiate; use 'autograd' or 'torch'")
+
+    def hessian_product(self, function: Callable[[Any], Any], point: NDArray, vector: NDArray) -> NDArray:
+        """Hessian of a scalar function at a NumPy point, times a vector."""
+        raise NotImplementedError(f"{self.name} does not differentiate; use 'autograd' or 'torch'")
+
+
+class _NumPy(Namespace):
+    name = "numpy"
+    _module = np
+
+
+class _Autograd(Namespace):
+    name = "autograd"
+
+    def __init__(self) -> None:
+        import autograd
+        import autograd.numpy
+
+        self._module = autograd.numpy
+        self._autograd = autograd
+
+    def real_fft(self, array: Any, sizes: tuple[int, ...]) -> Any:
+        # autograd does not differentiate real FFTs of odd length.
+        full = self._module.fft.fftn(array, s=sizes, axes=tuple(range(-len(sizes), 0)))
+        return full[..., : sizes[-1] // 2 + 1]
+
+    def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray) -> tuple[float, NDArray]:
+        value, gradient = self._autograd.value_and_grad(function)(point)
+        return float(value), gradient
+
+    def hessian_product(self, function: Callable[[Any], Any], point: NDArray, vector: NDArray) -> NDArray:
+        return self._autograd.hessian_vector_product(function)(point, vector)
+
+
+class _Torch(Namespace):
+    name = "torch"
+
+    def __init__(self) -> None:
+        import array_api_compat.torch
+        import torch
+
+        self._module = array_api_compat.torch
+        self._torch = torch
+
+    def constant(self, array: NDArray, like: Any) -> Any:
+        tensor = self._torch.as_tensor(np.array(array), device=like.device)
+        if tensor.is_complex():
+            return tensor.to(self._torch.promote_types(like.dtype, self._torch.complex32))
+        return tensor.to(like.dtype) if tensor.is_floating_point() else tensor
+
+    def singular_values(self, matrices: Any) -> Any:
+        return self._torch.linalg.svdvals(matrices)
+
+    def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray) -> tuple[float, NDArray]:
+        tensor = self._torch.tensor(point, requires_grad=True)
+        value = function(tensor)
+        (gradient,) = self._torch.autograd.grad(value, tensor)
+        return float(value), gradient.numpy()
+
+    def hessian_product(self, function: Callable[[Any], Any], point: NDArray, vector: NDArray) -> NDArray:
+        tensor = self._torch.tensor(point, requires_grad=True)
+        (gradient,) = self._torch.autograd.grad(function(tensor), tensor, create_graph=True)
+        product = self._torch.sum(gradient * self._torch.tensor(vector))
+        if not product.requires_grad:  # the gradient does not depend on the point
+            return np.zeros_like(point)
+        (result,) = self._torch.autograd.grad(product, tensor)
+        return result.numpy()
+
+
+@cache
+def namespace(name: str) -> Namespace:
+    """The namespace of a name.
+
+    Raises
+    ------
+    ValueError
+        If the name is not one of ``NAMES``.
+    ImportError
+        If the library is not installed.
+    """
+    kinds = {"numpy": _NumPy, "autograd": _Autograd, "torch": _Torch}
+    if name not in kinds:
+        raise ValueError(f"backend: {name!r} given, expected one of {', '.join(NAMES)}")
+    return kinds[name]()
+
+
+def namespace_of(array: Any) -> Namespace:
+    """The namespace whose arrays ``array`` belongs to; NumPy for everything that is not recognised."""
+    library = type(array).__module__.partition(".")[0]
+    return namespace(library if library in NAMES else "numpy")

@@ -1,0 +1,8 @@
+"""Formulations of the problem as a scalar on the unit sphere, one a file."""
+
+from srnc_manifold.costs.base import Cost, SphereFunction, View
+from srnc_manifold.costs.exact_max import ExactMax
+from srnc_manifold.costs.log_sum_exp import LogSumExp
+from srnc_manifold.costs.penalty import Penalty
+
+__all__ = ["Cost", "ExactMax", "LogSumExp", "Penalty", "SphereFunction", "View"]

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.backends import Namespace
+from srnc_manifold.costs.base import Cost, View
+from srnc_manifold.numerics import Array
+
+
+@dataclass(frozen=True)
+class ExactMax(Cost):
+    """Paper's (16) with the maximum itself: ``(max_l ‖Z_l‖₂² − c)² + λ |N| ‖ρ z − a‖² / ‖C(a)‖₂²``.
+
+    Not differentiable where two singular values tie for the maximum; there the gradient is the mean of theirs. Smooth
+    optimizers tend to stall at such points with a large gradient norm.
+
+    Parameters
+    ----------
+    fidelity_weight : float
+        ``λ > 0``.
+    """
+
+    fidelity_weight: float = 1e-3
+    smooth = False
+
+    def value(self, view: View, xp: Namespace) -> Any:
+        return (xp.max(view.squared_singular_values) - view.target) ** 2 + self.fidelity_weight * view.fidelity
+
+    def gradient(self, view: View) -> tuple[Array, float]:
+        largest = np.max(view.squared_singular_values)
+        attained = view.squared_singular_values == largest
+        return 2 * (largest - view.target) * attained / np.sum(attained), self.fidelity_weight
+
+    def __str__(self) -> str:
+        return f"exact-max λ={self.fidelity_weight:g}"

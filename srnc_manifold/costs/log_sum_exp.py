@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.backends import Namespace
+from srnc_manifold.costs.base import Cost, View
+from srnc_manifold.numerics import Array
+
+
+@dataclass(frozen=True)
+class LogSumExp(Cost):
+    """The paper's formulation (14), (16): ``(g_lse(z) − c)² + λ |N| ‖ρ z − a‖² / ‖C(a)‖₂²``.
+
+    ``g_lse = (1/α) log Σ exp(α σ²)`` over all singular values of all ``|N|`` frequencies, which exceeds the maximum
+    by up to ``log(min(c_out, c_in) |N|) / α``. The paper has one channel and, in its experiment, ``‖C(a)‖₂ = 1``.
+
+    Parameters
+    ----------
+    alpha : float
+        Sharpness ``α > 0`` of the smooth maximum.
+    fidelity_weight : float
+        ``λ > 0``.
+    """
+
+    alpha: float = 10.0
+    fidelity_weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.alpha > 0:
+            raise ValueError(f"alpha: {self.alpha!r} given, expected a positive number")
+
+    def value(self, view: View, xp: Namespace) -> Any:
+        values = view.squared_singular_values
+        largest = xp.max(values)  # taken out so that no exponential overflows
+        total = xp.sum(view.multiplicities * xp.exp(self.alpha * (values - largest)))
+        return (largest + xp.log(total) / self.alpha - view.target) ** 2 + self.fidelity_weight * view.fidelity
+
+    def gradient(self, view: View) -> tuple[Array, float]:
+        values = view.squared_singular_values
+        largest = np.max(values)
+        terms = view.multiplicities * np.exp(self.alpha * (values - largest))
+        total = np.sum(terms)
+        excess = largest + np.log(total) / self.alpha - view.target
+        return 2 * excess * terms / total, self.fidelity_weight
+
+    def __str__(self) -> str:
+        return f"lse α={self.alpha:g} λ={self.fidelity_weight:g}"

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.backends import Namespace
+from srnc_manifold.costs.base import Cost, View
+from srnc_manifold.numerics import Array
+
+
+@dataclass(frozen=True)
+class Penalty(Cost):
+    """Squared hinges on the constraint ``max_l g_l = c`` of the paper's (15), split into its two halves.
+
+    - "no singular value exceeds": ``Σ [σ² − c]₊²`` over all singular values, with multiplicity;
+    - "some singular value reaches": ``[c − s]₊²`` with ``s = Σ σ² exp(α σ²) / Σ exp(α σ²)``, a smooth mean that never
+      exceeds the maximum;
+    - and ``λ |N| ‖ρ z − a‖² / ‖C(a)‖₂²``.
+
+    The other constraint of (15), the norm, is the sphere's. The cost is once continuously differentiable, with a
+    Hessian that jumps where a hinge opens.
+
+    Parameters
+    ----------
+    alpha : float
+        Sharpness ``α > 0`` of the smooth mean.
+    fidelity_weight : float
+        ``λ > 0``.
+    """
+
+    alpha: float = 20.0
+    fidelity_weight: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not self.alpha > 0:
+            raise ValueError(f"alpha: {self.alpha!r} given, expected a positive number")
+
+    def value(self, view: View, xp: Namespace) -> Any:
+        values = view.squared_singular_values
+        weights = view.multiplicities * xp.exp(self.alpha * (values - xp.max(values)))
+        mean = xp.sum(weights * values) / xp.sum(weights)
+        exceeds = xp.sum(view.multiplicities * xp.maximum(values - view.target, 0.0) ** 2)
+        return exceeds + xp.maximum(view.target - mean, 0.0) ** 2 + self.fidelity_weight * view.fidelity
+
+    def gradient(self, view: View) -> tuple[Array, float]:
+        values = view.squared_singular_values
+        weights = view.multiplicities * np.exp(self.alpha * (values - np.max(values)))
+        weights = weights / np.sum(weights)
+        mean = np.sum(weights * values)
+        mean_gradient = weights * (1 + self.alpha * (values - mean))
+        exceeds = 2 * view.multiplicities * np.maximum(values - view.target, 0.0)
+        return exceeds - 2 * max(view.target - mean, 0.0) * mean_gradient, self.fidelity_weight
+
+    def __str__(self) -> str:
+        return f"penalty α={self.alpha:g} λ={self.fidelity_weight:g}"

@@ -1,0 +1,327 @@
+"""The stable rank normalization problem of a kernel (paper, (7); theory, section 2)."""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold import atoms, spectrum
+from srnc_manifold.geometry import Geometry, InputSize, as_kernel
+from srnc_manifold.numerics import Array, binary_scale, bisect
+from srnc_manifold.result import Evaluation
+
+# Two stable ranks this close, relatively, are the same up to rounding.
+_SAME_STABLE_RANK = 1e-12
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A kernel moved onto the feasible set, or left where it was.
+
+    Attributes
+    ----------
+    kernel : array
+        The restored kernel; the given one, scaled to the right norm, if ``success`` is false.
+    success : bool
+    distance : float
+        How far it moved on the unit sphere, that is, relative to the norm ``ρ`` of a feasible kernel.
+    message : str
+        The distance in words, or why it could not be moved.
+
+    Usable wherever an array is expected, ``problem.evaluate(problem.restore(x))`` for one.
+    """
+
+    kernel: Array
+    success: bool
+    distance: float
+    message: str
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        return np.array(self.kernel, dtype=dtype)
+
+
+class SRNProblem:
+    """Nearest kernel of the same support with a given stable rank and the same spectral norm (paper, (7)).
+
+    ``minimize ‖C(x) − C(a)‖_F²  subject to  srank C(x) = r,  ‖C(x)‖₂ = ‖C(a)‖₂``, with circular padding.
+
+    Parameters
+    ----------
+    kernel : array
+        ``a``, of shape ``taps`` or ``(c_out, c_in, *taps)``; a dense matrix with ``input_size=()``.
+    input_size : int or sequence of int
+        The grid; see :meth:`Geometry.of`.
+    stable_rank : float, optional
+        Target ``r``.
+    relative_stable_rank : float, optional
+        Target as ``β`` in ``r = β · min(c_out, c_in) · |N|`` (the paper's ``β N²``).
+    stable_rank_fraction : float, optional
+        Target as a fraction ``0 < τ <= 1`` of the kernel's own stable rank.
+
+    Attributes
+    ----------
+    kernel : array
+        ``a``, in doubles, read-only.
+    input_size : tuple of int
+    geometry : Geometry
+    stable_rank : float
+        The target ``r``.
+    spectral_norm : float
+        ``M = ‖C(a)‖₂``, to be kept.
+    kernel_stable_rank : float
+        Stable rank of ``a``.
+    target_gain : float
+        ``c = |N| / r``, the largest squared singular value that a unit kernel shall have.
+    radius : float
+        ``ρ = M √(r / |N|)``, the norm that a feasible kernel has (paper, (11)).
+    direction : array
+        ``a / ‖a‖``.
+    unit_kernel, unit_radius : array, float
+        ``a / M`` and ``ρ / M``: the problem in units of its spectral norm, in which the solvers work.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the kernel, the input size or the target is not valid; an infeasible target is told the feasible range.
+
+    Warns
+    -----
+    UserWarning
+        If ``relative_stable_rank`` asks for more than the kernel has, which is easily done by mistake.
+    """
+
+    def __init__(
+        self,
+        kernel: Any,
+        input_size: InputSize,
+        *,
+        stable_rank: float | None = None,
+        relative_stable_rank: float | None = None,
+        stable_rank_fraction: float | None = None,
+    ) -> None:
+        self.kernel: Array = as_kernel(kernel)
+        self.kernel.setflags(write=False)
+        self.geometry = Geometry.of(self.kernel.shape, input_size)
+        self.input_size = self.geometry.grid
+        self._scale = binary_scale(self.kernel)
+        scaled = self.kernel / self._scale
+        gain = float(np.max(spectrum.squared_singular_values(scaled, self.geometry)))
+        self.spectral_norm = math.sqrt(gain) * self._scale
+        self.kernel_stable_rank = self.geometry.n_points * float(np.sum(scaled**2)) / gain
+        self.direction: Array = scaled / np.linalg.norm(scaled)
+        # The kernel in units of its own spectral norm: nothing below depends on its scale.
+        self.unit_kernel: Array = scaled / math.sqrt(gain)
+        self.stable_rank = self._target(stable_rank, relative_stable_rank, stable_rank_fraction)
+        self.unit_radius = math.sqrt(self.stable_rank / self.geometry.n_points)
+        self.radius = self.unit_radius * self.spectral_norm
+        self.target_gain = self.geometry.n_points / self.stable_rank
+
+    def __repr__(self) -> str:
+        return (
+            f"SRNProblem(kernel of shape {self.kernel.shape}, input_size={self.input_size}, "
+            f"stable_rank={self.stable_rank:.6g} from {self.kernel_stable_rank:.6g}: {self.regime})"
+        )
+
+    @property
+    def feasible_range(self) -> tuple[float, float]:
+        """Least and largest feasible target: ``|N|/q`` and ``min(c_out, c_in)·|N|`` (theory, section 2)."""
+        return self.geometry.stable_rank_range
+
+    @property
+    def regime(self) -> Literal["reduce", "raise", "none"]:
+        """Whether the target lies below the kernel's own stable rank, above it, or at it."""
+        if abs(self.stable_rank - self.kernel_stable_rank) <= _SAME_STABLE_RANK * self.kernel_stable_rank:
+            return "none"
+        return "reduce" if self.stable_rank < self.kernel_stable_rank else "raise"
+
+    @cached_property
+    def squared_norm(self) -> float:
+        """``‖C(a)‖_F² = |N| ‖a‖²``, the unit in which gaps are told."""
+        return self.geometry.n_points * float(np.sum((self.kernel / self._scale) ** 2)) * self._scale**2
+
+    # -- the unit sphere ------------------------------------------------------------------------------------
+
+    def to_kernel(self, z: Array) -> Array:
+        """The kernel ``ρ z`` of a point of the unit sphere, which has the right norm."""
+        return self.radius * np.reshape(z, self.kernel.shape)
+
+    def to_sphere(self, x: Any) -> Array:
+        """The point ``x / ‖x‖`` of the unit sphere; its stable rank is that of ``x``."""
+        x = self._checked(x)
+        x = x / binary_scale(x)
+        return x / np.linalg.norm(x)
+
+    def gain(self, z: Array) -> float:
+        """``max_l ‖Z_l‖₂²``; the target stable rank is reached on the unit sphere where it is ``target_gain``."""
+        return float(np.max(spectrum.squared_singular_values(np.reshape(z, self.kernel.shape), self.geometry)))
+
+    # -- scores ---------------------------------------------------------------------------------------------
+
+    def evaluate(self, x: Any) -> Evaluation:
+        """Scores of a kernel, as it stands.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``x`` is not a finite, non-zero array of the kernel's shape.
+        """
+        x = self._checked(x)
+        scale = binary_scale(x)
+        gain = self.gain(x / scale)
+        stable_rank = self.geometry.n_points * float(np.sum((x / scale) ** 2)) / gain
+        spectral_norm = math.sqrt(gain) * scale
+        distance = float(np.linalg.norm((x - self.kernel) / self._scale))
+        return Evaluation(
+            objective=self.geometry.n_points * (distance * self._scale) ** 2,
+            stable_rank=stable_rank,
+            spectral_norm=spectral_norm,
+            stable_rank_error=abs(stable_rank / self.stable_rank - 1.0),
+            spectral_norm_error=abs(spectral_norm / self.spectral_norm - 1.0),
+            relative_distance=distance / float(np.linalg.norm(self.kernel / self._scale)),
+        )
+
+    def restore(self, x: Any) -> Restoration:
+        """Move a kernel onto the feasible set, locally (theory, section 4).
+
+        A kernel whose gain is too low moves in the plane of itself and its own dominant atom; one whose gain is too high
+        moves along the great circle towards ``a`` (reduce) or its nearest delta kernel (raise). In both cases it
+        stops where the stable rank is right. It repairs a small violation and solves the problem for nobody.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`evaluate`.
+        """
+        start = self.to_sphere(x)
+        gain = self.gain(start)
+        sign = 1.0 if gain < self.target_gain else -1.0
+        if abs(gain - self.target_gain) <= 4e-16 * self.target_gain:
+            end = start
+        elif sign > 0:
+            atom = atoms.dominant_atom(start, self.geometry)
+            try:
+                end = atoms.nearest_in_cap(start, atom.tensor, math.sqrt(self.target_gain))
+            except ValueError as error:
+                end = atom.tensor / atom.norm  # still good if another frequency rises along the way
+                if self.gain(end) < self.target_gain:
+                    return self._unmoved(start, f"its dominant frequency cannot reach the target: {error}")
+        else:
+            end = self._nearest_delta(start) if self.regime == "raise" else self.direction
+            if np.sum(start * end) <= -1 + 1e-14:
+                return self._unmoved(start, "it is opposite to the point it would move towards")
+
+        def excess(t: Array) -> Array:
+            return np.asarray(sign * (self.gain(_arc(start, end, float(t))) - self.target_gain))
+
+        # Rounding may leave the end of the arc an ulp short of the target; then the end is the answer.
+        t = float(bisect(excess, np.array(0.0), np.array(1.0)))
+        z = _arc(start, end, t)
+        distance = float(np.linalg.norm(z - start))
+        return Restoration(self.to_kernel(z), True, distance, f"moved by {distance:.3g} of its norm")
+
+    # -- files ----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the problem to ``.npz`` or ``.json``; both read back bit for bit."""
+        path = Path(path)
+        if path.suffix == ".npz":
+            np.savez(path, kernel=self.kernel, input_size=np.array(self.input_size, int), stable_rank=self.stable_rank)
+        elif path.suffix == ".json":
+            data = {"kernel": self.kernel.tolist(), "input_size": self.input_size, "stable_rank": self.stable_rank}
+            path.write_text(json.dumps(data), encoding="utf-8")
+        else:
+            raise ValueError(f"path: {str(path)!r} given, expected a name ending in .npz or .json")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SRNProblem:
+        """Read what :meth:`save` wrote."""
+        path = Path(path)
+        try:
+            if path.suffix == ".npz":
+                with np.load(path, allow_pickle=False) as data:
+                    fields = {name: data[name] for name in ("kernel", "input_size", "stable_rank")}
+            else:
+                fields = json.loads(path.read_text(encoding="utf-8"))
+            kernel, size = np.asarray(fields["kernel"], float), [int(n) for n in fields["input_size"]]
+            return cls(kernel, size, stable_rank=float(fields["stable_rank"]))
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"path: {str(path)!r} is not a saved SRNProblem ({error})") from None
+
+    # -- helpers --------------------------------------------------------------------------------------------
+
+    def _target(self, absolute: float | None, relative: float | None, fraction: float | None) -> float:
+        given = {
+            name: value
+            for name, value in (
+                ("stable_rank", absolute),
+                ("relative_stable_rank", relative),
+                ("stable_rank_fraction", fraction),
+            )
+            if value is not None
+        }
+        if len(given) != 1:
+            raise ValueError(
+                "target: expected exactly one of stable_rank, relative_stable_rank and stable_rank_fraction, "
+                f"{', '.join(given) or 'none'} given"
+            )
+        ((name, value),) = given.items()
+        low, high = self.feasible_range
+        unit = {"stable_rank": 1.0, "relative_stable_rank": high, "stable_rank_fraction": self.kernel_stable_rank}[name]
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{name}: {value!r} given, expected a real number")
+        if name == "stable_rank_fraction" and not 0 < value <= 1:
+            raise ValueError(f"{name}: {value!r} given, expected 0 < fraction <= 1")
+        target = float(value) * unit
+        if not low * (1 - _SAME_STABLE_RANK) <= target <= high * (1 + _SAME_STABLE_RANK):
+            raise ValueError(
+                f"{name}: {value!r} given, infeasible for a kernel of shape {self.kernel.shape} on input_size "
+                f"{self.input_size}: expected {low / unit:.6g} <= {name} <= {high / unit:.6g}"
+            )
+        if name == "relative_stable_rank" and target > self.kernel_stable_rank:
+            warnings.warn(
+                f"relative_stable_rank={value!r} is a stable rank of {target:.6g}, above the kernel's own "
+                f"{self.kernel_stable_rank:.6g}: the problem raises the stable rank. To reduce it, ask for less than "
+                f"{self.kernel_stable_rank / high:.6g}, or use stable_rank_fraction",
+                UserWarning,
+                stacklevel=3,
+            )
+        return min(max(target, low), high)
+
+    def _checked(self, x: Any) -> Array:
+        array = as_kernel(x, "x")
+        if array.shape != self.kernel.shape:
+            raise ValueError(f"x: shape {array.shape} given, expected the kernel's shape {self.kernel.shape}")
+        return array
+
+    def _unmoved(self, z: Array, reason: str) -> Restoration:
+        return Restoration(self.to_kernel(z), False, 0.0, f"cannot be restored: {reason}")
+
+    def _nearest_delta(self, z: Array) -> Array:
+        """Unit kernel of least gain nearest to ``z``: one tap, with orthonormal channels."""
+        blocks = np.moveaxis(z.reshape(*self.geometry.channels, self.geometry.n_taps), -1, 0)
+        u, s, vh = np.linalg.svd(blocks, full_matrices=False)
+        tap = int(np.argmax(s.sum(axis=1)))
+        delta = np.zeros((*self.geometry.channels, self.geometry.n_taps))
+        delta[..., tap] = u[tap] @ vh[tap] / math.sqrt(self.geometry.min_channels)
+        return delta.reshape(self.kernel.shape)
+
+
+def _arc(start: Array, end: Array, t: float) -> Array:
+    """Point at the fraction ``t`` of the shorter great circle between two unit vectors."""
+    across = end - np.sum(start * end) * start
+    length = np.linalg.norm(across)
+    if length == 0:
+        return start
+    angle = t * np.arctan2(length, np.sum(start * end))
+    point = np.cos(angle) * start + np.sin(angle) * across / length
+    return point / np.linalg.norm(point)

@@ -1,0 +1,201 @@
+"""What a solver returns: a kernel, how the run ended, what it cost, and the scores given to it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FEASIBILITY_TOLERANCE = 1e-6
+
+
+class Status(str, Enum):
+    """How a run ended.
+
+    ``CONVERGED``: the solver's own test of optimality holds at the returned point. ``LIMIT``: a budget ran out or the
+    run was interrupted; more may help. ``STALLED``: no progress, without a proof of optimality; another start,
+    a smoother cost or another solver may help. ``NONFINITE``: a cost or gradient was NaN or infinite. ``FAILED``: an error,
+    told in the message.
+    """
+
+    CONVERGED = "converged"
+    LIMIT = "limit"
+    STALLED = "stalled"
+    NONFINITE = "nonfinite"
+    FAILED = "failed"
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the solver vouches for its point."""
+        return self is Status.CONVERGED
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a kernel on a problem, the same for every solver.
+
+    Attributes
+    ----------
+    objective : float
+        ``‖C(x) − C(a)‖_F² = |N| ‖x − a‖²`` (paper, (7)).
+    stable_rank, spectral_norm : float
+        Of the operator of the kernel.
+    stable_rank_error, spectral_norm_error : float
+        Relative to the target stable rank and to ``‖C(a)‖₂``.
+    relative_distance : float
+        ``‖x − a‖ / ‖a‖``.
+    """
+
+    objective: float
+    stable_rank: float
+    spectral_norm: float
+    stable_rank_error: float
+    spectral_norm_error: float
+    relative_distance: float
+
+    @property
+    def violation(self) -> float:
+        """The larger of the two relative errors."""
+        return max(self.stable_rank_error, self.spectral_norm_error)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether both relative errors are below 1e-6."""
+        return self.violation < FEASIBILITY_TOLERANCE
+
+
+@dataclass
+class History:
+    """One row per recorded iterate, in columns; ``points`` are unit vectors, kept for small kernels only.
+
+    Columns: ``iteration``, ``evaluations``, ``time`` (s), ``cost`` (what the solver minimizes), ``gradient_norm``,
+    ``objective`` (paper, (7)), ``stable_rank``, ``spectral_norm``, ``distance`` (‖x − a‖). NaN where a solver has no such
+    quantity.
+    """
+
+    columns: dict[str, list[float]] = field(default_factory=dict)
+    points: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def append(self, **row: float) -> None:
+        """Add one row."""
+        for name, value in row.items():
+            self.columns.setdefault(name, []).append(float(value))
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), []))
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        """One column as an array."""
+        return np.asarray(self.columns[name])
+
+    def to_frame(self) -> Any:
+        """The columns as a pandas DataFrame."""
+        import pandas
+
+        return pandas.DataFrame(self.columns)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outcome of one run of a solver.
+
+    Attributes
+    ----------
+    kernel : array, shape of the problem's kernel
+        As the solver found it, not restored.
+    status, message : Status, str
+        How the run ended, and in words.
+    solver : str
+        Name and settings of the solver.
+    n_evaluations, n_gradients, n_hessians : int
+        Kernels whose singular values were computed, and derivatives taken, counted by the package.
+    gradient_norm : float
+        At the returned kernel: norm of the Riemannian gradient of the cost on the unit sphere, or, for solvers of the
+        constrained problem, norm of the objective's gradient projected onto the active constraints' tangent space,
+        relative to the objective's gradient. NaN where there is none.
+    cost : float
+        What the solver minimized, at the returned kernel.
+    runtime : float
+        Seconds.
+    history : History
+    alternatives : tuple of arrays
+        Other minimizers tied with ``kernel``.
+    evaluation, restored : Evaluation or None
+        Scores of the kernel as found, and after ``problem.restore``; set by :func:`srnc_manifold.solve`.
+    restored_kernel : array or None
+    restore_message : str
+        How far the restoration moved, or why it could not.
+    details : dict
+        What one solver has to say beyond the rest (JSON values).
+    """
+
+    kernel: NDArray[np.float64]
+    status: Status
+    message: str
+    solver: str
+    n_evaluations: int = 0
+    n_gradients: int = 0
+    n_hessians: int = 0
+    gradient_norm: float = float("nan")
+    cost: float = float("nan")
+    runtime: float = 0.0
+    history: History = field(default_factory=History)
+    alternatives: tuple[NDArray[np.float64], ...] = ()
+    evaluation: Evaluation | None = None
+    restored: Evaluation | None = None
+    restored_kernel: NDArray[np.float64] | None = None
+    restore_message: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The whole result as JSON text; floats are written so that they read back bit for bit."""
+        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        data["evaluation"] = None if self.evaluation is None else asdict(self.evaluation)
+        data["restored"] = None if self.restored is None else asdict(self.restored)
+        data["history"] = {"columns": self.history.columns, "points": self.history.points}
+        return json.dumps(data, default=_encode)
+
+    @classmethod
+    def from_json(cls, text: str) -> Result:
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the text is not the JSON of a result.
+        """
+        try:
+            data = json.loads(text)
+            history = data["history"]
+            data["history"] = History(history["columns"], [np.asarray(p, float) for p in history["points"]])
+            data["status"] = Status(data["status"])
+            data["kernel"] = np.asarray(data["kernel"], float)
+            data["alternatives"] = tuple(np.asarray(k, float) for k in data["alternatives"])
+            for name in ("evaluation", "restored"):
+                data[name] = None if data[name] is None else Evaluation(**data[name])
+            if data["restored_kernel"] is not None:
+                data["restored_kernel"] = np.asarray(data["restored_kernel"], float)
+            return cls(**data)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"text: not the JSON of a Result ({error})") from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write :meth:`to_json` to a file."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Result:
+        """Read a file written by :meth:`save`."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

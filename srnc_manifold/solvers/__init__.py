@@ -1,0 +1,20 @@
+"""Methods, one a file, and the driver :func:`solve`."""
+
+from srnc_manifold.solvers.base import Budget, Run, Solver, SphereRun, Stop, solve
+from srnc_manifold.solvers.exact import Exact
+from srnc_manifold.solvers.gradient_descent import GradientDescent
+from srnc_manifold.solvers.multi_start import MultiStart
+from srnc_manifold.solvers.riemannian import Riemannian
+
+__all__ = [
+    "Budget",
+    "Exact",
+    "GradientDescent",
+    "MultiStart",
+    "Riemannian",
+    "Run",
+    "Solver",
+    "SphereRun",
+    "Stop",
+    "solve",
+]

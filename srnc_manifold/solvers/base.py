@@ -1,0 +1,330 @@
+"""What a solver is, and the bookkeeping that every run shares: counting, recording, stopping, scoring."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold import atoms, spectrum
+from srnc_manifold.costs import Cost, SphereFunction
+from srnc_manifold.numerics import Array
+from srnc_manifold.problem import SRNProblem
+from srnc_manifold.result import FEASIBILITY_TOLERANCE, History, Result, Status
+
+Rng = int | np.random.Generator | None
+Callback = Callable[[dict[str, float]], Any]
+
+# Iterates of larger kernels are not kept in the history: they would outweigh everything else in it.
+MAX_RECORDED_SIZE = 100
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of one run, beside a solver's own settings; ``None`` is no limit.
+
+    Attributes
+    ----------
+    max_evaluations : int
+        Kernels whose singular values may be computed.
+    max_time : float
+        Seconds.
+    """
+
+    max_evaluations: int | None = None
+    max_time: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_evaluations", "max_time"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: {value!r} given, expected a positive number or None")
+
+
+class Solver(ABC):
+    """A method with its settings; a frozen dataclass. A new one is one file with ``supports`` and ``run``."""
+
+    @property
+    def name(self) -> str:
+        """Name and settings, as shown in tables."""
+        return type(self).__name__
+
+    def supports(self, problem: SRNProblem) -> tuple[bool, str]:
+        """Whether the solver takes this problem, and if not, why."""
+        return True, ""
+
+    @abstractmethod
+    def run(
+        self,
+        problem: SRNProblem,
+        start: Array | None = None,
+        *,
+        budget: Budget | None = None,
+        rng: Rng = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        """Solve, without printing and without scoring; :func:`solve` checks, scores and calls this."""
+
+
+class Stop(Exception):  # noqa: N818 - it ends a run, it is not an error
+    """Raised inside a run to end it with a status."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+class Run:
+    """One run of a solver: counts evaluations, keeps the history and the best point, watches the budget."""
+
+    def __init__(self, problem: SRNProblem, solver: str, budget: Budget | None, callback: Callback | None) -> None:
+        self.problem, self.solver = problem, solver
+        self.budget, self.callback = budget or Budget(), callback
+        self.history = History()
+        self.n_evaluations = self.n_gradients = self.n_hessians = 0
+        self.best: Array | None = None
+        self.best_key: tuple[float, ...] = (np.inf,)
+        self._began = time.perf_counter()
+
+    @property
+    def runtime(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self._began
+
+    def count_evaluation(self) -> None:
+        """Count one evaluation, or end the run if the budget has none left."""
+        limit = self.budget.max_evaluations
+        if limit is not None and self.n_evaluations >= limit:
+            raise Stop(Status.LIMIT, f"the budget of {limit} evaluations is used up")
+        if self.budget.max_time is not None and self.runtime > self.budget.max_time:
+            raise Stop(Status.LIMIT, f"the budget of {self.budget.max_time:g} s is used up")
+        self.n_evaluations += 1
+
+    def offer(self, unit_kernel: Array, *key: float) -> None:
+        """Remember a kernel (in units of the spectral norm) if its key is the least so far."""
+        if self.best is None or key < self.best_key:
+            self.best, self.best_key = np.array(unit_kernel), key
+
+    def record(self, unit_kernel: Array, gain: float, *, cost: float, gradient_norm: float) -> None:
+        """Add an iterate to the history; ``gain`` is its largest squared singular value."""
+        problem = self.problem
+        distance = float(np.linalg.norm(unit_kernel - problem.unit_kernel.reshape(unit_kernel.shape)))
+        norm = float(np.linalg.norm(unit_kernel))
+        row = {
+            "iteration": len(self.history),
+            "evaluations": self.n_evaluations,
+            "time": self.runtime,
+            "cost": cost,
+            "gradient_norm": gradient_norm,
+            "objective": problem.geometry.n_points * (distance * problem.spectral_norm) ** 2,
+            "stable_rank": problem.geometry.n_points * norm**2 / gain if gain > 0 else np.nan,
+            "spectral_norm": np.sqrt(gain) * problem.spectral_norm,
+            "distance": distance * problem.spectral_norm,
+        }
+        self.history.append(**row)
+        if unit_kernel.size <= MAX_RECORDED_SIZE and norm > 0:
+            self.history.points.append(np.array(unit_kernel).ravel() / norm)
+        if self.callback is not None:
+            try:
+                self.callback(row)
+            except StopIteration:
+                raise Stop(Status.LIMIT, "stopped by the callback") from None
+
+    def finish(self, body: Callable[[], tuple[Status, str]], **extra: Any) -> Result:
+        """Run the body and pack up, whatever happens in it: nothing found so far is lost."""
+        interrupted = False
+        try:
+            status, message = body()
+        except Stop as stop:
+            status, message = stop.status, stop.message
+        except KeyboardInterrupt:
+            status, message, interrupted = Status.LIMIT, "interrupted", True
+        except Exception as error:
+            status, message = Status.FAILED, f"{type(error).__name__}: {error}"
+        problem = self.problem
+        best = problem.unit_kernel if self.best is None else self.best
+        result = Result(
+            kernel=problem.spectral_norm * best.reshape(problem.kernel.shape),
+            status=status,
+            message=message,
+            solver=self.solver,
+            runtime=self.runtime,
+            n_evaluations=self.n_evaluations,
+            n_gradients=self.n_gradients,
+            n_hessians=self.n_hessians,
+            history=self.history,
+            **extra,
+        )
+        return replace(result, details={**result.details, "interrupted": True}) if interrupted else result
+
+
+class SphereRun(Run):
+    """A run that minimizes a cost on the unit sphere: the functions it hands out are watched."""
+
+    def __init__(
+        self,
+        problem: SRNProblem,
+        cost: Cost,
+        solver: str,
+        start: Array | None,
+        *,
+        budget: Budget | None,
+        rng: np.random.Generator,
+        callback: Callback | None,
+        backend: str = "numpy",
+        record_values: bool = False,
+    ) -> None:
+        super().__init__(problem, solver, budget, callback)
+        self.function = SphereFunction(problem, cost, backend)
+        self.start = (random_point(problem, rng) if start is None else problem.to_sphere(start)).ravel()
+        self.offer(problem.unit_radius * self.start, np.inf)
+        self._record_values = record_values
+        self._last: tuple[bytes, float] | None = None
+
+    def value(self, z: Array) -> float:
+        """The cost at a point, counted."""
+        if not np.all(np.isfinite(z)):
+            raise Stop(Status.NONFINITE, "the optimizer proposed a point that is not finite")
+        self.count_evaluation()
+        value = self.function.value(z)
+        if not np.isfinite(value):
+            raise Stop(Status.NONFINITE, f"the cost is {value} at a point of the sphere")
+        self._last = z.tobytes(), value
+        improved = (value,) < self.best_key
+        self.offer(self.problem.unit_radius * z, value)
+        if self._record_values and improved:
+            self._record(z, value, np.nan)
+        return value
+
+    def gradient(self, z: Array) -> Array:
+        """Riemannian gradient at a point, counted; each point where it is taken is an iterate of the history."""
+        value = self._last[1] if self._last is not None and self._last[0] == z.tobytes() else self.value(z)
+        self.n_gradients += 1
+        gradient = self.function.gradient(z)
+        if not np.all(np.isfinite(gradient)):
+            raise Stop(Status.NONFINITE, "the gradient of the cost is not finite")
+        tangent = gradient - (gradient @ z) * z
+        if not self._record_values:
+            self._record(z, value, float(np.linalg.norm(tangent)))
+        return tangent
+
+    def hessian(self, z: Array, vector: Array) -> Array:
+        """Riemannian Hessian at a point times a tangent vector, counted."""
+        self.n_hessians += 1
+        product = self.function.hessian(z, vector) - (self.function.gradient(z) @ z) * vector
+        if not np.all(np.isfinite(product)):
+            raise Stop(Status.NONFINITE, "the Hessian of the cost is not finite")
+        return product - (product @ z) * z
+
+    def finish(self, body: Callable[[], tuple[Status, str]], **extra: Any) -> Result:
+        """As :meth:`Run.finish`, with cost and gradient norm at the point that is returned."""
+        result = super().finish(body, **extra)
+        cost, gradient_norm = self.best_key[0], np.nan
+        if self.best is not None and np.isfinite(cost):
+            z = self.best / np.linalg.norm(self.best)
+            try:
+                gradient = self.function.gradient(z)
+                gradient_norm = float(np.linalg.norm(gradient - (gradient @ z) * z))
+            except Exception:  # a cost that raises has ended the run already, with its own message
+                gradient_norm = np.nan
+        return replace(result, cost=float(cost) if np.isfinite(cost) else np.nan, gradient_norm=gradient_norm)
+
+    def _record(self, z: Array, value: float, gradient_norm: float) -> None:
+        gain = float(np.max(self.function.view(z).squared_singular_values))
+        self.record(self.problem.unit_radius * z, gain, cost=value, gradient_norm=gradient_norm)
+
+
+def solve(
+    problem: SRNProblem,
+    solver: Solver | None = None,
+    *,
+    start: Any = None,
+    budget: Budget | None = None,
+    rng: Rng = None,
+    callback: Callback | None = None,
+) -> Result:
+    """Solve a problem and score what was found.
+
+    Parameters
+    ----------
+    problem : SRNProblem
+    solver : Solver, optional
+        The explicit global solution, :class:`Exact`, by default.
+    start : array, optional
+        Kernel to start from; drawn with ``rng`` by default. :class:`Exact` needs none.
+    budget : Budget, optional
+        Limits on evaluations and time.
+    rng : int or numpy.random.Generator, optional
+        Source of everything random; the same ``rng`` gives the same result, bit for bit.
+    callback : callable, optional
+        Called with each row of the history; may raise ``StopIteration`` to end the run.
+
+    Returns
+    -------
+    Result
+        With ``evaluation`` of the kernel as found and ``restored`` after the local restoration. A solver's failure is
+        a status, not an exception.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of its kind.
+    ValueError
+        If the solver does not support the problem, with the reason, or ``start`` is not valid.
+    """
+    if solver is None:
+        from srnc_manifold.solvers.exact import Exact
+
+        solver = Exact()
+    if not isinstance(problem, SRNProblem):
+        raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver: {solver!r} given, expected an instance of a solver, such as srnc.solvers.Exact()")
+    supported, reason = solver.supports(problem)
+    if not supported:
+        raise ValueError(f"solver: {solver.name} does not support this problem: {reason}")
+    if start is not None:
+        start = problem.to_sphere(start)
+    result = solver.run(problem, start, budget=budget, rng=rng, callback=callback)
+    return score(problem, result)
+
+
+def score(problem: SRNProblem, result: Result) -> Result:
+    """The result with the scores that the problem gives to its kernel, as found and restored."""
+    restoration = problem.restore(result.kernel)
+    return replace(
+        result,
+        evaluation=problem.evaluate(result.kernel),
+        restored=problem.evaluate(restoration.kernel) if restoration.success else None,
+        restored_kernel=restoration.kernel if restoration.success else None,
+        restore_message=restoration.message,
+    )
+
+
+def random_point(problem: SRNProblem, rng: np.random.Generator) -> Array:
+    """Uniformly distributed point of the unit sphere."""
+    z = rng.standard_normal(problem.kernel.shape)
+    return z / np.linalg.norm(z)
+
+
+def stationarity(problem: SRNProblem, x: Array) -> float:
+    """Norm of the objective's gradient after projection onto the tangent space of the active constraints, relative.
+
+    Active are the norm and the singular values within 1e-6 of the largest. Zero at a Karush-Kuhn-Tucker point.
+    """
+    geometry = problem.geometry
+    x = np.asarray(x) / problem.spectral_norm
+    gradient = (x - problem.unit_kernel).ravel()
+    size = np.linalg.norm(gradient)
+    if size <= 1e-12 * np.linalg.norm(problem.unit_kernel):
+        return 0.0
+    u, s, vh = spectrum.singular_vectors(spectrum.symbol(x, geometry))
+    active = np.argwhere(s >= (1 - FEASIBILITY_TOLERANCE) * np.max(s))
+    normals = [atoms.atom(geometry, int(k), u[k, :, i], vh[k, i].conj()).tensor.ravel() for k, i in active]
+    basis = np.stack([x.ravel(), *normals], axis=1)
+    coefficients = np.linalg.lstsq(basis, gradient, rcond=None)[0]
+    return float(np.linalg.norm(gradient - basis @ coefficients) / size)

@@ -1,0 +1,247 @@
+"""The one place that knows SciPy's optimizers."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold import atoms, spectrum
+from srnc_manifold.numerics import Array
+from srnc_manifold.problem import SRNProblem
+from srnc_manifold.result import Result, Status
+from srnc_manifold.solvers.base import Budget, Callback, Rng, Run, Solver, Stop, random_point, stationarity
+
+# SciPy's name -> most kernel entries for which one start is bearable (dense factorizations of that order).
+METHODS = {"SLSQP": 500, "trust-constr": 500, "COBYQA": 100}
+
+# Below this relative violation, points are ranked by objective.
+_NEGLIGIBLE_VIOLATION = 1e-8
+
+
+@dataclass(frozen=True)
+class MultiStart(Solver):
+    """The constrained problem (15) by one of SciPy's optimizers from several starts; the best feasible one is kept.
+
+    Minimizes ``‖x − a‖² / ‖a‖²`` subject to ``‖x‖² = ρ²`` and the half of ``max_l g_l(x) = M²`` that binds: when reducing,
+    ``max_l g_l >= M²`` with the gradient of an active frequency; when raising, ``g_l <= M²`` for every frequency.
+
+    Parameters
+    ----------
+    method : str
+        ``"SLSQP"``, ``"trust-constr"`` or ``"COBYQA"``.
+    n_starts : int
+        Starts on the sphere ``‖x‖ = ρ``: the given one, if any, then random ones.
+    max_iterations : int
+        Of each start.
+    tolerance : float
+        SciPy's ``ftol`` (SLSQP), ``gtol`` and ``xtol`` (trust-constr), ``final_tr_radius`` (COBYQA).
+    n_jobs : int
+        Processes (joblib); results do not depend on it.
+    """
+
+    method: str = "SLSQP"
+    n_starts: int = 20
+    max_iterations: int = 300
+    tolerance: float = 1e-12
+    n_jobs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method: {self.method!r} given, expected one of {', '.join(METHODS)}")
+        if self.n_starts < 1:
+            raise ValueError(f"n_starts: {self.n_starts!r} given, expected at least 1")
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} ×{self.n_starts}"
+
+    def supports(self, problem: SRNProblem) -> tuple[bool, str]:
+        size, limit = problem.kernel.size, METHODS[self.method]
+        if size > limit:
+            return False, f"{self.method} works with dense matrices of the kernel's size, {size}; limited to {limit}"
+        return True, ""
+
+    def run(
+        self,
+        problem: SRNProblem,
+        start: Array | None = None,
+        *,
+        budget: Budget | None = None,
+        rng: Rng = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        import joblib
+
+        generator = np.random.default_rng(rng)
+        run = Run(problem, self.name, budget, callback)
+        share = _share(run.budget, self.n_starts, self.n_jobs)
+        starts = [random_point(problem, child) for child in generator.spawn(self.n_starts)]
+        if start is not None:
+            starts[0] = problem.to_sphere(start)
+        # A callback cannot cross to another process.
+        watcher = callback if self.n_jobs == 1 else None
+        outcomes: list[Result] = []
+
+        def search() -> tuple[Status, str]:
+            tasks = (joblib.delayed(_one_start)(self, problem, z, share, watcher) for z in starts)
+            for outcome in joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(tasks):
+                outcomes.append(outcome)
+                if outcome.details.get("interrupted"):
+                    raise KeyboardInterrupt
+            best = min(outcomes, key=_rank)
+            return best.status, best.message
+
+        merged = _merge(run.finish(search), outcomes)
+        return replace(merged, gradient_norm=stationarity(problem, merged.kernel))
+
+
+def _one_start(
+    solver: MultiStart, problem: SRNProblem, z: Array, budget: Budget, callback: Callback | None
+) -> Result:
+    """One local search, in units of the spectral norm."""
+    from threadpoolctl import threadpool_limits
+
+    run = Run(problem, solver.name, budget, callback)
+    functions = _Functions(problem, run)
+    x = problem.unit_radius * z.ravel()
+    functions.watch(x)
+    with threadpool_limits(1), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        result = run.finish(lambda: _minimize(solver, functions, x))
+    return replace(result, cost=run.best_key[1], details={**result.details, "violation": run.best_key[0]})
+
+
+def _minimize(solver: MultiStart, functions: _Functions, x: Array) -> tuple[Status, str]:
+    from scipy import optimize
+
+    gradients = solver.method != "COBYQA"
+    constraints = [
+        optimize.NonlinearConstraint(functions.norm, 0.0, 0.0, **_jac(functions.norm_jacobian, gradients)),
+        optimize.NonlinearConstraint(functions.gain, 0.0, np.inf, **_jac(functions.gain_jacobian, gradients)),
+    ]
+    options: dict[str, Any] = {"maxiter": solver.max_iterations}
+    options |= {
+        "SLSQP": {"ftol": solver.tolerance},
+        "trust-constr": {"gtol": solver.tolerance, "xtol": solver.tolerance},
+        "COBYQA": {"final_tr_radius": solver.tolerance, "maxfev": 20 * solver.max_iterations},
+    }[solver.method]
+    derivatives: dict[str, Any] = {"jac": functions.objective_gradient} if gradients else {}
+    if solver.method == "trust-constr":
+        derivatives["hess"] = functions.objective_hessian
+    outcome = optimize.minimize(
+        functions.objective,
+        x,
+        method=solver.method,
+        constraints=constraints,
+        options=options,
+        callback=functions.iterate,
+        **derivatives,
+    )
+    functions.watch(np.asarray(outcome.x))
+    if outcome.success or (solver.method == "trust-constr" and outcome.status in (1, 2)):
+        return Status.CONVERGED, str(outcome.message)
+    limited = outcome.nit >= solver.max_iterations if "nit" in outcome else False
+    return (Status.LIMIT if limited else Status.STALLED), str(outcome.message)
+
+
+def _jac(jacobian: Any, used: bool) -> dict[str, Any]:
+    return {"jac": jacobian} if used else {}
+
+
+class _Functions:
+    """Objective and constraints of (15) in flat vectors, each kernel's singular values computed once."""
+
+    def __init__(self, problem: SRNProblem, run: Run) -> None:
+        self.problem, self.run = problem, run
+        self.anchor = problem.unit_kernel.ravel()
+        self._size = float(self.anchor @ self.anchor)
+        self._seen: tuple[bytes, Array] | None = None
+
+    def objective(self, x: Array) -> float:
+        return float(np.sum((x - self.anchor) ** 2)) / self._size
+
+    def objective_gradient(self, x: Array) -> Array:
+        return 2 * (x - self.anchor) / self._size
+
+    def objective_hessian(self, x: Array) -> Array:
+        return 2 / self._size * np.eye(x.size)
+
+    def norm(self, x: Array) -> float:
+        return float(x @ x) - self.problem.unit_radius**2
+
+    def norm_jacobian(self, x: Array) -> Array:
+        return 2 * x[None, :]
+
+    def gain(self, x: Array) -> Array:
+        gains = self._gains(x)
+        return 1.0 - gains if self.problem.regime == "raise" else np.max(gains, keepdims=True) - 1.0
+
+    def gain_jacobian(self, x: Array) -> Array:
+        self.run.n_gradients += 1
+        geometry = self.problem.geometry
+        u, s, vh = spectrum.singular_vectors(spectrum.symbol(x.reshape(geometry.kernel_shape), geometry))
+        raising = self.problem.regime == "raise"
+        rows = range(len(s)) if raising else [int(np.argmax(s[:, 0]))]
+        sign = -1.0 if raising else 1.0
+        return np.stack(
+            [sign * 2 * s[k, 0] * atoms.atom(geometry, k, u[k, :, 0], vh[k, 0].conj()).tensor.ravel() for k in rows]
+        )
+
+    def watch(self, x: Array) -> None:
+        """Offer a point to the run, feasible ones first, then by objective."""
+        gains = self._gains(x)
+        violation = max(abs(float(x @ x) / self.problem.unit_radius**2 - 1), abs(np.sqrt(np.max(gains)) - 1))
+        self.run.offer(x, violation if violation >= _NEGLIGIBLE_VIOLATION else 0.0, self.objective(x))
+
+    def iterate(self, x: Array, *_: Any) -> None:
+        """Callback of SciPy."""
+        self.watch(x)
+        cost = self.objective(x)
+        self.run.record(x, float(np.max(self._gains(x))), cost=cost, gradient_norm=np.nan)
+
+    def _gains(self, x: Array) -> Array:
+        """Largest squared singular value of every frequency."""
+        key = x.tobytes()
+        if self._seen is None or self._seen[0] != key:
+            if not np.all(np.isfinite(x)):
+                raise Stop(Status.NONFINITE, "the optimizer proposed a point that is not finite")
+            self.run.count_evaluation()
+            geometry = self.problem.geometry
+            values = spectrum.squared_singular_values(x.reshape(geometry.kernel_shape), geometry)
+            self._seen = key, values[:, 0]
+        return self._seen[1]
+
+
+def _rank(outcome: Result) -> tuple[float, float]:
+    return outcome.details["violation"], outcome.cost
+
+
+def _share(budget: Budget, n_starts: int, n_jobs: int) -> Budget:
+    """What each start may use of a budget for all; independent of ``n_jobs`` in evaluations, so that results are."""
+    evaluations = None if budget.max_evaluations is None else max(1, budget.max_evaluations // n_starts)
+    time = None if budget.max_time is None else budget.max_time * max(1, n_jobs) / n_starts
+    return Budget(evaluations, time)
+
+
+def _merge(result: Result, outcomes: list[Result]) -> Result:
+    """The result of all starts: the best one's kernel and history, everyone's counts."""
+    if not outcomes:
+        return result
+    best = min(outcomes, key=_rank)
+    return replace(
+        result,
+        kernel=best.kernel,
+        history=best.history,
+        cost=best.cost,
+        n_evaluations=sum(o.n_evaluations for o in outcomes),
+        n_gradients=sum(o.n_gradients for o in outcomes),
+        details={
+            **result.details,
+            "starts": [
+                {"cost": o.cost, "violation": o.details["violation"], "status": o.status.value} for o in outcomes
+            ],
+        },
+    )
