@@ -2,8 +2,10 @@
 
     python benchmarks/optimality.py [--problems 200] [--starts 60] [--jobs 2]
 
-Every start that holds its constraints to 1e-8 counts, not only the best one's own ranking. A line is printed for
-each problem on which the explicit solution is worse than the best of them by more than 1e-7 of ‖C(a)‖².
+Every start that holds its constraints to 1e-8 counts. Such a start may still undercut the optimum: close to the least
+feasible stable rank the objective changes by far more than a constraint is violated. So the best start is compared both
+as found and after it has been moved the rest of the way onto the feasible set. A line is printed for each problem on
+which the explicit solution is worse by more than 1e-7 of ‖C(a)‖².
 """
 
 from __future__ import annotations
@@ -44,14 +46,16 @@ def random_case(rng: np.random.Generator, symmetric: bool) -> Case:
             return Case(kernel, size, float(low + rng.uniform(0.02, 0.98) * (own - low)))
 
 
-def compare(case: Case, n_starts: int, seed: int) -> tuple[float, float, int]:
-    """(excess of ours over the best start, relative to ‖C(a)‖²; our violation; starts that count)."""
+def compare(case: Case, n_starts: int, seed: int) -> tuple[float, float, float, int]:
+    """(excess of ours over the best start as found; the same once it is restored; our violation; starts that count)."""
     problem = srnc.SRNProblem(case.kernel, case.input_size, stable_rank=case.stable_rank)
     ours = srnc.solve(problem).evaluation
     theirs = srnc.solve(problem, srnc.solvers.MultiStart("SLSQP", n_starts=n_starts), rng=seed)
     costs = [s["cost"] for s in theirs.details["starts"] if s["violation"] <= 1e-8]
     best = min(costs, default=np.inf)
-    return ours.objective / problem.squared_norm - best, ours.violation, len(costs)
+    restored = theirs.restored.objective if theirs.restored is not None and costs else np.inf
+    excess = (ours.objective - np.array([best * problem.squared_norm, restored])) / problem.squared_norm
+    return *map(float, excess), ours.violation, len(costs)
 
 
 def main() -> None:
@@ -66,15 +70,17 @@ def main() -> None:
         rows = joblib.Parallel(n_jobs=options.jobs)(
             joblib.delayed(compare)(case, options.starts, seed) for seed, case in enumerate(cases)
         )
-        excess, violation, counted = map(np.array, zip(*rows, strict=True))
-        for k in np.flatnonzero(excess > 1e-7):
-            print(f"  WORSE by {excess[k]:.2e}: {cases[k]}")
-        print(
-            f"{kind}: {len(cases)} problems, worse on {np.sum(excess > 1e-7)}, "
-            f"largest excess {np.max(excess):.1e}, equal within 1e-7 on {np.sum(np.abs(excess) <= 1e-7)}, "
-            f"better on {np.sum(excess < -1e-7)}, no start feasible to 1e-8 on {np.sum(counted == 0)}; "
-            f"our largest violation {np.max(violation):.1e}"
-        )
+        as_found, restored, violation, counted = map(np.array, zip(*rows, strict=True))
+        print(f"{kind}: {len(cases)} problems, our largest violation {np.max(violation):.1e}")
+        print(f"  no start feasible to 1e-8 on {np.sum(counted == 0)}")
+        for label, excess in (("best start as found", as_found), ("best start restored", restored)):
+            for k in np.flatnonzero(excess > 1e-7):
+                print(f"    worse by {excess[k]:.2e}: {cases[k]}")
+            print(
+                f"  against the {label}: worse on {np.sum(excess > 1e-7)}, "
+                f"equal within 1e-7 on {np.sum(np.abs(excess) <= 1e-7)}, better on {np.sum(excess < -1e-7)}; "
+                f"largest excess {np.max(excess):.1e}"
+            )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Stable rank normalization of convolution kernels: exact solutions, Riemannian solvers, honest comparisons."""
 
-from srnc_manifold import costs, solvers
+from srnc_manifold import costs, families, files, solvers
+from srnc_manifold.comparison import Comparison, compare
+from srnc_manifold.families import NamedProblem, UnavailableProblem, load_family, partway
+from srnc_manifold.files import read_arrays
 from srnc_manifold.geometry import Geometry
 from srnc_manifold.problem import Restoration, SRNProblem
 from srnc_manifold.result import Evaluation, History, Result, Status
@@ -11,15 +14,24 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Budget",
+    "Comparison",
     "Evaluation",
     "Geometry",
     "History",
+    "NamedProblem",
     "Restoration",
     "Result",
     "SRNProblem",
     "Status",
+    "UnavailableProblem",
+    "compare",
     "costs",
+    "families",
+    "files",
     "frobenius_norm",
+    "load_family",
+    "partway",
+    "read_arrays",
     "singular_values",
     "solve",
     "solvers",

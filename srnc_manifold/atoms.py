@@ -72,4 +72,4 @@ def nearest_in_cap(anchor: Array, tensor: Array, level: float) -> Array:
         if height < 1.0:
             raise ValueError("the anchor is parallel to the atom")
         return axis
-    return height * axis + np.sqrt(max(0.0, 1.0 - height**2)) * across / length
+    return height * axis + np.sqrt(np.maximum(0.0, 1.0 - height**2)) * across / length

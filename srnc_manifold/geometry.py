@@ -152,7 +152,7 @@ def as_kernel(kernel: Any, name: str = "kernel") -> NDArray[np.float64]:
 
 def _grid(input_size: InputSize, ndim: int) -> tuple[int, ...]:
     given = input_size if isinstance(input_size, Sequence | np.ndarray) else None
-    if isinstance(input_size, str) or isinstance(input_size, bool):
+    if isinstance(input_size, str | bool):
         given = (input_size,)  # strings are sequences and booleans are integers: both refused below
     try:
         if given is None:

@@ -193,8 +193,8 @@ class SRNProblem:
     def restore(self, x: Any) -> Restoration:
         """Move a kernel onto the feasible set, locally (theory, section 4).
 
-        A kernel whose gain is too low moves in the plane of itself and its own dominant atom; one whose gain is too high
-        moves along the great circle towards ``a`` (reduce) or its nearest delta kernel (raise). In both cases it
+        A kernel whose gain is too low moves in the plane of itself and its own dominant atom; one whose gain is too
+        high moves along the great circle towards ``a`` (reduce) or its nearest delta kernel (raise). In both cases it
         stops where the stable rank is right. It repairs a small violation and solves the problem for nobody.
 
         Raises

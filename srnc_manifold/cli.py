@@ -1,0 +1,198 @@
+"""The command ``srnc``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+import srnc_manifold as srnc
+from srnc_manifold.comparison.run import Row
+from srnc_manifold.registry import COSTS, DEFAULT_SOLVERS, SOLVER_NAMES, solver_from_name
+
+app = typer.Typer(
+    help="Stable rank normalization of convolution kernels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+InputSizeOption = Annotated[
+    str,
+    typer.Option(
+        "--input-size", "-n", help="Grid the kernel acts on: 64, or 32x32 for each axis; 'dense' for a matrix."
+    ),
+]
+
+
+def main() -> None:
+    """Entry point: bad input is one line on standard error and exit code 2."""
+    try:
+        app()
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        typer.secho(f"srnc: {error}", err=True, fg="red")
+        sys.exit(2)
+
+
+@app.command()
+def compare(
+    problem_files: Annotated[
+        list[str], typer.Argument(help=f"Families ({', '.join(srnc.families.FAMILIES)}) or .py files with problems().")
+    ],
+    solvers: Annotated[
+        str, typer.Option(help=f"Comma-separated: {', '.join(SOLVER_NAMES)}; some take :{'|:'.join(COSTS)}.")
+    ] = ",".join(DEFAULT_SOLVERS),
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each solver on each problem, seeds 0, 1, …")] = 3,
+    max_time: Annotated[float, typer.Option(min=0.001, help="Seconds a run may take.")] = 10.0,
+    max_evaluations: Annotated[int | None, typer.Option(min=1, help="Evaluations a run may take.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes; -1 for all cores.")] = -1,
+    output: Annotated[Path, typer.Option(help="Folder for rows.csv, table.csv and comparison.png.")] = Path("results"),
+) -> None:
+    """Compare solvers on problems; tables are printed, rows and a figure saved."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from srnc_manifold.comparison import report
+
+    columns = (
+        TextColumn("comparing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def progress(done: int, total: int, row: Row) -> None:
+            bar.update(
+                task, completed=done, total=total, description=f"{row.problem}, {row.solver}".replace("[", r"\[")
+            )
+
+        comparison = srnc.compare(
+            problem_files,
+            [name.strip() for name in solvers.split(",") if name.strip()],
+            range(seeds),
+            budget=srnc.Budget(max_evaluations, max_time),
+            n_jobs=jobs,
+            progress=progress,
+            output=output / "rows.csv",
+        )
+    # Never narrower than a table: wrapped lines can be read, numbers cut off cannot.
+    report.print_report(comparison, Console(width=max(Console().width, report.WIDTH)))
+    typer.echo(f"Saved: {', '.join(map(str, comparison.save(output)))}")
+    if comparison.interrupted:
+        typer.secho("srnc: interrupted; the tables hold what was done", err=True, fg="red")
+        raise typer.Exit(130)
+
+
+@app.command()
+def solve(
+    kernel_file: Annotated[Path, typer.Argument(help=f"A file of kernels: {', '.join(srnc.files.SUFFIXES)}.")],
+    input_size: InputSizeOption,
+    name: Annotated[str | None, typer.Option(help="Which array of the file; needed if it holds several.")] = None,
+    stable_rank: Annotated[float | None, typer.Option(help="Target stable rank.")] = None,
+    relative_stable_rank: Annotated[
+        float | None, typer.Option(help="Target as a fraction of the largest feasible.")
+    ] = None,
+    stable_rank_fraction: Annotated[
+        float | None, typer.Option(help="Target as a fraction of the kernel's own.")
+    ] = None,
+    solver: Annotated[str, typer.Option(help="See 'srnc compare --help'.")] = "exact",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    max_time: Annotated[float | None, typer.Option(min=0.001, help="Seconds the run may take.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the kernel (.npy) or the whole result (.json) here.")
+    ] = None,
+) -> None:
+    """Normalize the stable rank of one kernel."""
+    if output is not None and output.suffix not in (".npy", ".json"):
+        raise ValueError(f"output: {str(output)!r} given, expected a name ending in .npy or .json")
+    method = solver_from_name(solver)
+    problem = srnc.SRNProblem(
+        _one_array(kernel_file, name),
+        _input_size(input_size),
+        stable_rank=stable_rank,
+        relative_stable_rank=relative_stable_rank,
+        stable_rank_fraction=stable_rank_fraction,
+    )
+    result = srnc.solve(problem, method, rng=seed, budget=srnc.Budget(max_time=max_time))
+    found = result.evaluation
+    assert found is not None
+    lines = {
+        "status": f"{result.status.value}: {result.message}",
+        "stable rank": f"{problem.kernel_stable_rank:.6g} -> {found.stable_rank:.6g}, asked {problem.stable_rank:.6g}",
+        "spectral norm": f"{found.spectral_norm:.6g}, to be kept {problem.spectral_norm:.6g}",
+        "objective": f"{found.objective:.10g}; the kernel moved by {found.relative_distance:.2%} of its norm",
+        "feasible": "yes" if found.feasible else "no",
+        "evaluations": f"{result.n_evaluations} in {result.runtime:.3g} s",
+    }
+    for label, text in lines.items():
+        typer.echo(f"{label:14} {text}")
+    if output is not None:
+        if output.suffix == ".npy":
+            np.save(output, result.kernel)
+        else:
+            result.save(output)
+        typer.echo(f"{'written':14} {output}")
+
+
+@app.command()
+def inspect(
+    kernel_file: Annotated[Path, typer.Argument(help=f"A file of kernels: {', '.join(srnc.files.SUFFIXES)}.")],
+    input_size: InputSizeOption,
+) -> None:
+    """Stable rank, spectral norm and feasible range of every kernel in a file that fits the input."""
+    from rich.console import Console
+    from rich.table import Table
+
+    size = _input_size(input_size)
+    table = Table("kernel", "shape", "stable rank", "relative", "feasible range", "spectral norm")
+    skipped = []
+    for name, array in srnc.read_arrays(kernel_file).items():
+        try:
+            problem = srnc.SRNProblem(array, size, stable_rank_fraction=1.0)
+        except (ValueError, TypeError) as error:
+            skipped.append(f"{name}: {error}")
+            continue
+        low, high = problem.feasible_range
+        own = problem.kernel_stable_rank
+        cells = (f"{own:.6g}", f"{own / high:.4f}", f"{low:.6g} to {high:.6g}", f"{problem.spectral_norm:.6g}")
+        table.add_row(name, "×".join(map(str, array.shape)), *cells)
+    if not table.rows:
+        raise ValueError(f"no kernel in {str(kernel_file)!r} fits input size {input_size}: {'; '.join(skipped)}")
+    console = Console(width=max(Console().width, 110))
+    console.print(table)
+    for reason in skipped:
+        console.print(f"skipped {reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def solvers() -> None:
+    """Names of the solvers and costs."""
+    typer.echo("solvers: " + ", ".join(SOLVER_NAMES))
+    typer.echo("costs:   " + ", ".join(COSTS))
+
+
+def _input_size(text: str) -> Any:
+    if text == "dense":
+        return ()
+    parts = text.lower().replace("×", "x").split("x")
+    try:
+        sizes = tuple(int(part) for part in parts)
+    except ValueError:
+        raise ValueError(f"input-size: {text!r} given, expected 64, 32x32 or 'dense'") from None
+    return sizes[0] if len(sizes) == 1 else sizes
+
+
+def _one_array(path: Path, name: str | None) -> np.ndarray:
+    arrays = srnc.read_arrays(path)
+    if name is None and len(arrays) == 1:
+        return next(iter(arrays.values()))
+    if name not in arrays:
+        given = "none" if name is None else repr(name)
+        raise ValueError(f"name: {given} given, expected one of the arrays of {str(path)!r}: {', '.join(arrays)}")
+    return arrays[name]

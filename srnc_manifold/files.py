@@ -1,0 +1,82 @@
+"""Kernels from files: ``.npy``, ``.npz``, ``.safetensors`` and PyTorch's ``.pt`` / ``.pth``."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray]:
+    """Arrays of a file by name; a single unnamed array is called by the file's stem.
+
+    Nothing in a file is executed: pickled objects are refused, PyTorch files are read with ``weights_only=True``.
+
+    Raises
+    ------
+    ValueError
+        If the file's name has another ending, or it cannot be read as what its ending says.
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If a PyTorch file is given and torch is not installed.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"file: {str(path)!r} given, expected a name ending in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"file: {str(path)!r} does not exist")
+    reader = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors}.get(path.suffix, _read_torch)
+    try:
+        return reader(path)
+    except ImportError as error:
+        raise ImportError(f"file: reading {str(path)!r} needs {error.name}: pip install torch==2.13.0") from None
+    except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"file: {str(path)!r} cannot be read ({reason})") from None
+
+
+def _read_npy(path: Path) -> dict[str, NDArray]:
+    array = np.load(path, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("not an .npy file")
+    return {path.stem: array}
+
+
+def _read_npz(path: Path) -> dict[str, NDArray]:
+    with np.load(path, allow_pickle=False) as data:
+        return {name: data[name] for name in data.files}
+
+
+def _read_safetensors(path: Path) -> dict[str, NDArray]:
+    import safetensors
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(str(error)) from None
+
+
+def _read_torch(path: Path) -> dict[str, NDArray]:
+    import torch
+
+    data = torch.load(path, map_location="cpu", weights_only=True)
+    return dict(_tensors(data, "" if isinstance(data, Mapping) else path.stem))
+
+
+def _tensors(data: Any, name: str) -> Iterator[tuple[str, NDArray]]:
+    """Tensors in nested mappings, under dotted names; anything else in the file is passed over."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from _tensors(value, f"{name}.{key}" if name else str(key))
+    elif hasattr(data, "detach"):
+        yield name, data.detach().numpy()

@@ -1,0 +1,75 @@
+"""The way into every solver: check the arguments, run, score."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from srnc_manifold.problem import SRNProblem
+from srnc_manifold.result import Result
+from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver
+from srnc_manifold.solvers.exact import Exact
+
+
+def solve(
+    problem: SRNProblem,
+    solver: Solver | None = None,
+    *,
+    start: Any = None,
+    budget: Budget | None = None,
+    rng: Rng = None,
+    callback: Callback | None = None,
+) -> Result:
+    """Solve a problem and score what was found.
+
+    Parameters
+    ----------
+    problem : SRNProblem
+    solver : Solver, optional
+        The explicit global solution, :class:`Exact`, by default.
+    start : array, optional
+        Kernel to start from; drawn with ``rng`` by default. :class:`Exact` needs none.
+    budget : Budget, optional
+        Limits on evaluations and time.
+    rng : int or numpy.random.Generator, optional
+        Source of everything random; the same ``rng`` gives the same result, bit for bit.
+    callback : callable, optional
+        Called with each row of the history; may raise ``StopIteration`` to end the run.
+
+    Returns
+    -------
+    Result
+        With ``evaluation`` of the kernel as found and ``restored`` after the local restoration. A solver's failure is
+        a status, not an exception.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of its kind.
+    ValueError
+        If the solver does not support the problem, with the reason, or ``start`` is not valid.
+    """
+    solver = Exact() if solver is None else solver
+    if not isinstance(problem, SRNProblem):
+        raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver: {solver!r} given, expected an instance of a solver, such as srnc.solvers.Exact()")
+    supported, reason = solver.supports(problem)
+    if not supported:
+        raise ValueError(f"solver: {solver.name} does not support this problem: {reason}")
+    if start is not None:
+        start = problem.to_sphere(start)
+    result = solver.run(problem, start, budget=budget, rng=rng, callback=callback)
+    return score(problem, result)
+
+
+def score(problem: SRNProblem, result: Result) -> Result:
+    """The result with the scores that the problem gives to its kernel, as found and restored."""
+    restoration = problem.restore(result.kernel)
+    return replace(
+        result,
+        evaluation=problem.evaluate(result.kernel),
+        restored=problem.evaluate(restoration.kernel) if restoration.success else None,
+        restored_kernel=restoration.kernel if restoration.success else None,
+        restore_message=restoration.message,
+    )

@@ -1,0 +1,144 @@
+"""Contract tests for anyone's costs: does it do what the package relies on?"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from srnc_manifold.backends import namespace
+from srnc_manifold.costs import Cost, SphereFunction, View
+from srnc_manifold.numerics import Array
+from srnc_manifold.problem import SRNProblem
+
+# Relative disagreement of libraries that is rounding: sums of a few hundred terms in double precision.
+_AGREEMENT = 1e-8
+
+
+def check_cost(cost: Cost, *, rng: int | np.random.Generator = 0) -> None:
+    """Assert that a cost keeps the contract of :class:`srnc_manifold.costs.Cost`.
+
+    On problems in 1-D, 2-D, with channels and dense, reducing and raising: the value is a finite number; the gradient's
+    Taylor remainder on the sphere has slope 2 ± 0.1, and the Hessian's 3 ± 0.2 where the cost calls itself smooth;
+    NumPy, autograd and torch (if installed) agree; and the value depends on the operator alone: not on the order of
+    the singular values, nor on whether a repeated one is listed twice or with multiplicity, nor on the kernel's scale.
+
+    Raises
+    ------
+    AssertionError
+        Naming the property, the problem and the numbers.
+    """
+    generator = np.random.default_rng(rng)
+    for problem in _problems(generator):
+        z = generator.standard_normal(problem.kernel.size)
+        z /= np.linalg.norm(z)
+        vector = generator.standard_normal(z.size)
+        vector -= (vector @ z) * z
+        vector /= np.linalg.norm(vector)
+        _check_value(cost, problem, z)
+        _check_backends(cost, problem, z, vector)
+        _check_derivatives(cost, problem, z, vector)
+        _check_invariance(cost, problem, z, generator)
+
+
+def taylor_slope(remainder: Callable[[float], float], floor: float) -> float:
+    """Slope of ``log remainder(t)`` against ``log t`` at the smallest steps where it stands out from rounding.
+
+    Infinite if it never does, that is, if the expansion is exact.
+    """
+    steps = np.logspace(-1, -7, 25)
+    errors = np.array([abs(remainder(float(t))) for t in steps])
+    seen = errors > floor
+    if seen.sum() < 5:
+        return np.inf
+    # Contiguous from the largest step down; the last ones are closest to the limit.
+    last = int(np.argmin(seen)) if not seen.all() else len(seen)
+    window = slice(max(0, last - 5), last)
+    if last < 5:
+        return np.inf
+    return float(np.polyfit(np.log(steps[window]), np.log(errors[window]), 1)[0])
+
+
+def _problems(rng: np.random.Generator) -> Iterator[SRNProblem]:
+    for shape, size in (((4,), (9,)), ((3, 3), (6, 5)), ((2, 3, 3), (8,)), ((3, 2, 2, 2), (4, 5)), ((3, 4), ())):
+        kernel = rng.standard_normal(shape)
+        own = SRNProblem(kernel, size, stable_rank_fraction=1.0)
+        low, high = own.feasible_range
+        for end in (low, high):
+            yield SRNProblem(kernel, size, stable_rank=(own.kernel_stable_rank + end) / 2)
+
+
+def _check_value(cost: Cost, problem: SRNProblem, z: Array) -> None:
+    value = cost.value(View.at(problem, z, namespace("numpy")), namespace("numpy"))
+    assert np.ndim(value) == 0, f"{cost}: value has shape {np.shape(value)}, expected a scalar, on {problem}"
+    assert np.isfinite(value), f"{cost}: value is {value} on {problem}"
+
+
+def _check_backends(cost: Cost, problem: SRNProblem, z: Array, vector: Array) -> None:
+    names = ["autograd"] + ["torch"] * (importlib.util.find_spec("torch") is not None)
+    ours = SphereFunction(problem, cost)
+    for name in names:
+        try:
+            theirs = SphereFunction(problem, cost, name)
+            pairs = [
+                ("value", np.array(ours.value(z)), np.array(theirs.value(z))),
+                ("gradient", ours.gradient(z), theirs.gradient(z)),
+            ]
+            if cost.smooth:
+                pairs.append(("Hessian", ours.hessian(z, vector), theirs.hessian(z, vector)))
+        except Exception as error:
+            raise AssertionError(
+                f"{cost}: {name} raised {type(error).__name__}: {error}; does value use only functions of xp?"
+            ) from error
+        for what, expected, found in pairs:
+            difference = float(np.max(np.abs(expected - found)) / max(1e-300, float(np.max(np.abs(found)))))
+            assert difference <= _AGREEMENT, (
+                f"{cost}: {what} by {name} differs from the cost's own by {difference:.1e} (relative), on {problem}"
+            )
+
+
+def _check_derivatives(cost: Cost, problem: SRNProblem, z: Array, vector: Array) -> None:
+    function = SphereFunction(problem, cost)
+    value, gradient = function.value(z), function.gradient(z)
+    first = float(gradient @ vector)
+    # Values of the size of the cost's terms are rounded to this; a hundred times more stands out.
+    floor = 100 * np.finfo(float).eps * max(abs(value), abs(first))
+
+    def along(t: float) -> float:
+        return function.value(np.cos(t) * z + np.sin(t) * vector)
+
+    slope = taylor_slope(lambda t: along(t) - value - t * first, floor)
+    assert slope == np.inf or abs(slope - 2) <= 0.1, (
+        f"{cost}: gradient is wrong, its Taylor remainder has slope {slope:.2f}, expected 2 ± 0.1, on {problem}"
+    )
+    if cost.smooth:
+        second = float(vector @ function.hessian(z, vector)) - float(gradient @ z)
+        slope = taylor_slope(lambda t: along(t) - value - t * first - 0.5 * t**2 * second, floor)
+        assert slope == np.inf or abs(slope - 3) <= 0.2, (
+            f"{cost}: Hessian is wrong, its Taylor remainder has slope {slope:.2f}, expected 3 ± 0.2, on {problem}"
+        )
+
+
+def _check_invariance(cost: Cost, problem: SRNProblem, z: Array, rng: np.random.Generator) -> None:
+    xp = namespace("numpy")
+    view = View.at(problem, z, xp)
+    values, counts = view.squared_singular_values, view.multiplicities
+    order = rng.permutation(len(values))
+    one_by_one = np.repeat(values, counts.astype(int))
+    for what, changed in (
+        ("the order of the singular values", View(values[order], counts[order], view.fidelity, view.target)),
+        (
+            "how repeated singular values are listed",
+            View(one_by_one, np.ones_like(one_by_one), view.fidelity, view.target),
+        ),
+        ("the scale of the kernel", View.at(_scaled(problem, 1e3), z, xp)),
+    ):
+        before, after = float(cost.value(view, xp)), float(cost.value(changed, xp))
+        assert abs(before - after) <= 1e-9 * max(abs(before), abs(after)), (
+            f"{cost}: value depends on {what}: {before!r} became {after!r}, on {problem}"
+        )
+
+
+def _scaled(problem: SRNProblem, factor: float) -> SRNProblem:
+    return SRNProblem(factor * problem.kernel, problem.input_size, stable_rank=problem.stable_rank)
