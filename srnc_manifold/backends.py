@@ -103,7 +103,7 @@ class _Torch(Namespace):
         tensor = self._torch.tensor(point, requires_grad=True)
         value = function(tensor)
         (gradient,) = self._torch.autograd.grad(value, tensor)
-        return float(value), gradient.numpy()
+        return float(value.detach()), gradient.numpy()
 
     def hessian_product(self, function: Callable[[Any], Any], point: NDArray, vector: NDArray) -> NDArray:
         tensor = self._torch.tensor(point, requires_grad=True)

@@ -116,7 +116,7 @@ class Run:
             self.best, self.best_key = np.array(unit_kernel), key
 
     def record(self, unit_kernel: Array, gain: float, *, cost: float, gradient_norm: float) -> None:
-        """Add an iterate to the history; ``gain`` is its largest squared singular value."""
+        """Add an iterate, in units of the spectral norm, to the history; ``gain``: its largest squared singular value."""
         problem = self.problem
         distance = float(np.linalg.norm(unit_kernel - problem.unit_kernel.reshape(unit_kernel.shape)))
         norm = float(np.linalg.norm(unit_kernel))
@@ -194,6 +194,7 @@ class SphereRun(Run):
         self.offer(problem.unit_radius * self.start, np.inf)
         self._patience, self._improved_at = patience, 0
         self._last: tuple[bytes, float] | None = None
+        self._iterate: tuple[Array, float] | None = None
 
     def value(self, z: Array) -> float:
         """The cost at a point, counted."""
@@ -218,6 +219,7 @@ class SphereRun(Run):
         if not np.all(np.isfinite(gradient)):
             raise Stop(Status.NONFINITE, "the gradient of the cost is not finite")
         tangent = gradient - (gradient @ z) * z
+        self._iterate = np.array(z), value
         if self._patience is None:
             self._record(z, value, float(np.linalg.norm(tangent)))
         return tangent
@@ -231,8 +233,19 @@ class SphereRun(Run):
         return product - (product @ z) * z
 
     def finish(self, body: Callable[[], tuple[Status, str]], **extra: Any) -> Result:
-        """As :meth:`Run.finish`, with cost and gradient norm at the point that is returned."""
-        result = super().finish(body, **extra)
+        """As :meth:`Run.finish`, with cost and gradient norm at the point that is returned.
+
+        That is the iterate that passed the test of optimality, if one did, else the one of least cost.
+        """
+
+        def settled() -> tuple[Status, str]:
+            status, message = body()
+            if status is Status.CONVERGED and self._iterate is not None:
+                z, value = self._iterate
+                self.best, self.best_key = self.problem.unit_radius * z, (value,)
+            return status, message
+
+        result = super().finish(settled, **extra)
         cost, gradient_norm = self.best_key[0], np.nan
         if self.best is not None and np.isfinite(cost):
             z = self.best / np.linalg.norm(self.best)
@@ -254,7 +267,7 @@ class SphereRun(Run):
             raise Stop(Status.STALLED, f"no progress in the last {self._patience} evaluations")
 
     def _record(self, z: Array, value: float, gradient_norm: float) -> None:
-        gain = float(np.max(self.function.view(z).squared_singular_values))
+        gain = self.problem.unit_radius**2 * float(np.max(self.function.view(z).squared_singular_values))
         self.record(self.problem.unit_radius * z, gain, cost=value, gradient_norm=gradient_norm)
 
 

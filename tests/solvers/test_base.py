@@ -1,0 +1,217 @@
+import numpy as np
+import pytest
+
+import srnc_manifold as srnc
+from srnc_manifold.costs import Cost, LogSumExp
+from srnc_manifold.solvers import Budget, GradientDescent, MultiStart, Riemannian
+
+SOLVERS = [
+    srnc.solvers.Exact(),
+    GradientDescent(max_iterations=300),
+    *[Riemannian(optimizer=name, max_iterations=60) for name in srnc.solvers.riemannian.OPTIMIZERS],
+    *[MultiStart(method=name, n_starts=3, max_iterations=60) for name in srnc.solvers.multi_start.METHODS],
+]
+names = [solver.name for solver in SOLVERS]
+random_solvers = pytest.mark.parametrize("solver", SOLVERS[1:], ids=names[1:])
+all_solvers = pytest.mark.parametrize("solver", SOLVERS, ids=names)
+
+
+@all_solvers
+def test_same_rng_same_result_and_the_global_state_is_left_alone(solver, random_problem):
+    problem = random_problem((4,), (11,))
+    np.random.seed(123)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    first, second = (srnc.solve(problem, solver, rng=5) for _ in range(2))
+    assert np.array_equal(first.kernel, second.kernel)
+    assert first.n_evaluations == second.n_evaluations
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    np.random.seed(9)  # noqa: NPY002
+    assert np.array_equal(srnc.solve(problem, solver, rng=5).kernel, first.kernel)
+    generator = np.random.default_rng(5)
+    assert np.array_equal(srnc.solve(problem, solver, rng=generator).kernel, first.kernel)
+
+
+@random_solvers
+def test_different_rng_different_start(solver, random_problem):
+    problem = random_problem((4,), (11,))
+    one, other = (srnc.solve(problem, solver, rng=seed, budget=Budget(max_evaluations=4)) for seed in (0, 1))
+    assert not np.array_equal(one.kernel, other.kernel)
+
+
+@all_solvers
+def test_scores_are_the_problem_s(solver, random_problem):
+    problem = random_problem((4,), (11,))
+    result = srnc.solve(problem, solver, rng=0)
+    assert result.evaluation == problem.evaluate(result.kernel)
+    if result.restored is not None:
+        assert result.restored.violation < 1e-12
+        assert result.restored == problem.evaluate(result.restored_kernel)
+    else:
+        assert "cannot be restored" in result.restore_message
+    assert result.solver == solver.name
+    assert result.runtime > 0
+    assert result.gradient_norm >= 0
+    assert len(result.history) > 0
+    assert result.history["evaluations"][-1] <= result.n_evaluations
+
+
+class Counting(LogSumExp):
+    """Counts what really happens."""
+
+    calls = 0
+
+    def value(self, view, xp):
+        Counting.calls += 1
+        return super().value(view, xp)
+
+
+@pytest.mark.parametrize("optimizer", srnc.solvers.riemannian.OPTIMIZERS)
+def test_evaluations_are_counted_truly(optimizer, random_problem):
+    Counting.calls = 0
+    solver = Riemannian(cost=Counting(), optimizer=optimizer, max_iterations=20)
+    result = srnc.solve(random_problem((4,), (11,)), solver, rng=0)
+    # Hessian products differentiate the value once each; everything else is an evaluation.
+    assert result.n_evaluations == Counting.calls - result.n_hessians
+
+
+@random_solvers
+def test_a_budget_of_evaluations_is_kept(solver, random_problem):
+    problem = random_problem((4,), (11,))
+    result = srnc.solve(problem, solver, rng=0, budget=Budget(max_evaluations=6))
+    assert result.n_evaluations <= 6
+    assert result.status is srnc.Status.LIMIT
+    assert "budget of" in result.message
+
+
+@random_solvers
+def test_a_budget_of_time_is_kept(solver, random_problem):
+    result = srnc.solve(random_problem((4,), (11,)), solver, rng=0, budget=Budget(max_time=1e-9))
+    assert result.status is srnc.Status.LIMIT
+    assert result.evaluation is not None
+
+
+@pytest.mark.parametrize("budget", [{"max_time": 0}, {"max_evaluations": -1}])
+def test_budgets_are_positive(budget):
+    with pytest.raises(ValueError, match="expected a positive number or None"):
+        Budget(**budget)
+
+
+class After(LogSumExp):
+    """Behaves for a while, then does what ``what`` says."""
+
+    def __init__(self, what, calls=5):
+        super().__init__()
+        object.__setattr__(self, "what", what)
+        object.__setattr__(self, "left", calls)
+
+    def value(self, view, xp):
+        if xp.name != "numpy":  # being differentiated, not evaluated
+            return super().value(view, xp)
+        object.__setattr__(self, "left", self.left - 1)
+        if self.left < 0:
+            if isinstance(self.what, BaseException):
+                raise self.what
+            return self.what
+        return super().value(view, xp)
+
+
+COST_SOLVERS = [lambda cost: GradientDescent(cost=cost)] + [
+    (lambda cost, name=name: Riemannian(cost=cost, optimizer=name)) for name in srnc.solvers.riemannian.OPTIMIZERS
+]
+
+
+@pytest.mark.parametrize("make", COST_SOLVERS)
+@pytest.mark.parametrize(
+    ("what", "status", "message"),
+    [
+        (float("nan"), srnc.Status.NONFINITE, "the cost is nan"),
+        (float("inf"), srnc.Status.NONFINITE, "the cost is inf"),
+        (RuntimeError("out of order"), srnc.Status.FAILED, "RuntimeError: out of order"),
+        (KeyboardInterrupt(), srnc.Status.LIMIT, "interrupted"),
+    ],
+)
+def test_the_best_point_survives_whatever_happens(make, what, status, message, random_problem):
+    problem = random_problem((4,), (11,))
+    result = srnc.solve(problem, make(After(what)), rng=0)
+    assert result.status is status
+    assert message in result.message
+    good = srnc.solve(problem, make(After(what, calls=10**9)), rng=0, budget=Budget(max_evaluations=5))
+    np.testing.assert_array_equal(result.kernel, good.kernel)
+    assert np.all(np.isfinite(result.kernel))
+
+
+@pytest.mark.parametrize("make", COST_SOLVERS)
+def test_a_cost_that_never_works_gives_the_start_back(make, random_problem):
+    problem = random_problem((4,), (11,))
+    start = np.array([1.0, 2.0, 3.0, 4.0])
+    result = srnc.solve(problem, make(After(ValueError("no"), calls=0)), start=start)
+    assert result.status is srnc.Status.FAILED
+    np.testing.assert_allclose(problem.to_sphere(result.kernel), start / np.linalg.norm(start))
+
+
+@pytest.mark.parametrize("make", COST_SOLVERS[:4])
+def test_a_critical_start_has_converged(make):
+    # The cost does not change if the two taps are exchanged, so it is critical where they are equal.
+    problem = srnc.SRNProblem([1, 1], 8, stable_rank=5.0)
+    result = srnc.solve(problem, make(LogSumExp()), start=[1.0, 1.0])
+    assert result.status is srnc.Status.CONVERGED
+    np.testing.assert_allclose(result.kernel, problem.radius / np.sqrt(2))
+
+
+@random_solvers
+def test_the_callback_sees_the_history_and_can_stop(solver, random_problem):
+    rows = []
+
+    def callback(row):
+        rows.append(row)
+        if len(rows) == 2:
+            raise StopIteration
+
+    result = srnc.solve(random_problem((4,), (11,)), solver, rng=0, callback=callback)
+    assert rows[0]["iteration"] == 0
+    if isinstance(solver, MultiStart):
+        assert len(rows) >= 2
+    else:
+        assert result.message == "stopped by the callback"
+        assert result.status is srnc.Status.LIMIT
+        assert len(result.history) == 2
+
+
+def test_solve_checks_its_arguments(paper, random_problem):
+    problem = paper(32)
+    with pytest.raises(TypeError, match="expected an SRNProblem"):
+        srnc.solve("paper")
+    with pytest.raises(TypeError, match="expected an instance of a solver"):
+        srnc.solve(problem, GradientDescent)
+    with pytest.raises(TypeError, match="expected an instance of a solver"):
+        srnc.solve(problem, "exact")
+    with pytest.raises(ValueError, match="expected the kernel's shape"):
+        srnc.solve(problem, GradientDescent(), start=[1.0, 2.0])
+    with pytest.raises(ValueError, match="does not support this problem"):
+        srnc.solve(random_problem((2, 2, 3), (8,)))
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="optimizer: 'newton' given, expected one of steepest-descent"):
+        Riemannian(optimizer="newton")
+    with pytest.raises(TypeError, match="cost: .* expected an instance of a cost"):
+        Riemannian(cost=LogSumExp)
+    with pytest.raises(ValueError, match="method: 'BFGS' given, expected one of SLSQP"):
+        MultiStart(method="BFGS")
+    with pytest.raises(ValueError, match="n_starts"):
+        MultiStart(n_starts=0)
+    with pytest.raises(ValueError, match="step_size"):
+        GradientDescent(step_size=0)
+
+
+def test_a_new_cost_needs_nothing_but_a_value(random_problem):
+    class PNorm(Cost):
+        def value(self, view, xp):
+            total = xp.sum(view.multiplicities * view.squared_singular_values**16)
+            return (total ** (1 / 16) - view.target) ** 2 + 0.01 * view.fidelity
+
+    problem = random_problem((2, 2, 3), (8,))
+    for make in COST_SOLVERS:
+        result = srnc.solve(problem, make(PNorm()), rng=0, budget=Budget(max_evaluations=200))
+        assert result.status is not srnc.Status.FAILED, result.message
+        assert result.cost < result.history["cost"][0]

@@ -1,0 +1,240 @@
+"""The explicit solution against closed forms, dual bounds and many local searches."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import optimize
+
+import srnc_manifold as srnc
+
+# A start may violate the constraints by 1e-8 and undercut the optimum by that times a multiplier.
+AGAINST_STARTS = 1e-7
+
+
+def solved(problem):
+    result = srnc.solve(problem)
+    assert result.status is srnc.Status.CONVERGED
+    assert result.evaluation.violation < 1e-9
+    for other in result.alternatives:
+        scores = problem.evaluate(other)
+        assert scores.violation < 1e-9
+        assert scores.objective == pytest.approx(result.evaluation.objective, abs=1e-9 * problem.squared_norm)
+    return result
+
+
+def assert_not_beaten(problem, n_starts=60, seed=0):
+    ours = solved(problem).evaluation.objective
+    best = srnc.solve(problem, srnc.solvers.MultiStart("SLSQP", n_starts=n_starts), rng=seed)
+    assert best.evaluation.violation < 1e-7
+    assert best.restored is not None
+    assert ours <= best.restored.objective + AGAINST_STARTS * problem.squared_norm
+    return ours, best.restored.objective
+
+
+def dual_bound(problem):
+    """A lower bound on the objective by weak duality, one frequency at a time, knowing nothing of the primal method.
+
+    ``⟨a, z⟩ <= ½ aᵀ(ηI − θB)⁻¹a + ½(η − θc)`` for unit ``z`` with ``zᵀBz >= c`` and any ``θ >= 0``, ``η > θ λ₁(B)``.
+    """
+    a, c = problem.direction.ravel(), problem.target_gain
+    best = -np.inf
+    for row in problem.geometry.phases:
+        b = np.outer(row.real, row.real) + np.outer(row.imag, row.imag)
+        eigenvalues, vectors = np.linalg.eigh(b)
+        if eigenvalues[-1] < c * (1 - 1e-12):
+            continue  # its cap is empty
+        coordinates = (vectors.T @ a) ** 2
+        eigenvalues, coordinates = eigenvalues[coordinates > 0], coordinates[coordinates > 0]
+        largest = 0.5 * (len(a) + abs(np.sum(row**2)))
+
+        def bound(w, eigenvalues=eigenvalues, coordinates=coordinates, largest=largest):
+            theta, gap = np.exp(np.clip(w, -80, 80))
+            slack = theta * (largest - eigenvalues) + gap  # ηI − θB, positive by construction
+            return 0.5 * (np.sum(coordinates / slack) + theta * largest + gap - theta * c)
+
+        starts = [(s, t) for s in (-6.0, 0.0) for t in (-6.0, 0.0)]
+        options = {"xatol": 1e-10, "fatol": 1e-15, "maxiter": 4000, "maxfev": 4000}
+        found = [optimize.minimize(bound, w, method="Nelder-Mead", options=options).fun for w in starts]
+        best = max(best, min(found))
+    a_norm = np.linalg.norm(problem.kernel)
+    return problem.geometry.n_points * (problem.radius**2 + a_norm**2 - 2 * problem.radius * a_norm * best)
+
+
+@pytest.mark.parametrize(("target", "objective"), [(32, 32 / 3), (128 / 3, 3.660221338747946)])
+def test_the_paper_s_instance(paper, target, objective):
+    result = solved(paper(target))
+    assert result.evaluation.objective == pytest.approx(objective, abs=1e-9)
+    kappa = np.sqrt(3 * target / 128 - 0.5)
+    minimizers = [result.kernel, *result.alternatives]
+    expected = np.array([1 + 2 * kappa, 1 - kappa, 1 - kappa]) / 3  # DC, and Nyquist with every other sign turned
+    for signs in ([1, 1, 1], [1, -1, 1]):
+        assert any(np.allclose(x, expected * signs, atol=1e-12) for x in minimizers)
+    assert len(minimizers) == 2
+
+
+def test_the_whole_range_of_the_paper_s_instance(paper):
+    for target in np.linspace(64 / 3, 64, 23):
+        problem = paper(target)
+        kappa = np.sqrt(max(0.0, 3 * target / 128 - 0.5))
+        expected = 64 * np.sum((np.array([1 + 2 * kappa, 1 - kappa, 1 - kappa]) / 3 - [1, 0, 0]) ** 2)
+        assert solved(problem).evaluation.objective == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.integers(0, 2**31), st.floats(0.01, 0.99))
+def test_no_gap_to_the_dual_bound(seed, fraction):
+    rng = np.random.default_rng(seed)
+    kernel = rng.standard_normal(int(rng.integers(2, 6)))
+    if rng.random() < 0.5:
+        kernel = kernel + rng.choice([-1, 1]) * kernel[::-1]
+    if not np.any(kernel):
+        return
+    problem = srnc.partway(kernel, int(rng.integers(len(kernel), 13)), fraction)
+    if problem.regime != "reduce":
+        return
+    objective = solved(problem).evaluation.objective
+    # Weak duality allows no excess beyond rounding; the S-lemma no gap beyond the accuracy of the dual search.
+    assert dual_bound(problem) <= objective + 1e-9 * problem.squared_norm
+    assert objective - dual_bound(problem) <= 1e-6 * problem.squared_norm
+
+
+@pytest.mark.parametrize("symmetry", [0, 1, -1])
+@pytest.mark.parametrize(
+    ("shape", "size"), [((3,), (5,)), ((5,), (64,)), ((8,), (21,)), ((3, 3), (16, 16)), ((2, 4), (7, 9))]
+)
+def test_never_beaten_by_many_local_searches(shape, size, symmetry):
+    kernel = np.random.default_rng(7).standard_normal(shape)
+    kernel = kernel + symmetry * kernel[tuple(slice(None, None, -1) for _ in shape)]
+    for fraction in (0.15, 0.8):
+        assert_not_beaten(srnc.partway(kernel, size, fraction))
+
+
+def test_the_symmetric_saddle_of_the_theory():
+    kernel = np.array([1.37195, -1.41225, -1.41225, 1.37195])
+    problem = srnc.SRNProblem(kernel, 5, stable_rank=5 / 1.4985)
+    result = solved(problem)
+    assert result.evaluation.objective == pytest.approx(3.620, abs=5e-4)  # to the digits of the theory
+    assert result.evaluation.objective < 5.191
+    assert len(result.alternatives) == 1
+    np.testing.assert_allclose(result.alternatives[0], result.kernel[::-1], atol=1e-9)  # its mirror image
+    assert_not_beaten(problem)
+
+
+SOBEL = np.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+LAPLACIAN = np.array([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])
+
+
+@pytest.mark.parametrize("kernel", [SOBEL, LAPLACIAN, np.outer([1, 2, 1], [1, 2, 1]).astype(float)])
+@pytest.mark.parametrize("size", [(16, 16), (7, 9)])
+def test_symmetric_filters(kernel, size):
+    for fraction in (0.1, 0.5, 0.9):
+        assert_not_beaten(srnc.partway(kernel, size, fraction))
+
+
+def test_the_level_equal_to_an_eigenvalue():
+    # λ₁ = (q + |S_l|)/2 at frequency l: its cap is then a single axis, while DC's is still wide.
+    kernel = np.array([1.0, 0.3, -0.2])
+    geometry = srnc.Geometry.of((3,), 16)
+    for row in geometry.phases[1:-1]:
+        level = (3 + abs(np.sum(row**2))) / 2
+        if 16 / level < srnc.stable_rank(kernel, 16):
+            assert_not_beaten(srnc.SRNProblem(kernel, 16, stable_rank=16 / level))
+
+
+def test_equal_eigenvalues():
+    # Four taps on eight points: S_l = 0 at l = 1, where B_l has a double eigenvalue and no preferred axis.
+    geometry = srnc.Geometry.of((4,), 8)
+    assert np.any(np.abs(np.sum(geometry.phases**2, axis=1)) < 1e-12)
+    for seed in range(5):
+        kernel = np.random.default_rng(seed).standard_normal(4)
+        for fraction in (0.3, 0.9):
+            assert_not_beaten(srnc.partway(kernel, 8, fraction))
+    # Orthogonal to that plane: a circle of minimizers, of which a pair is listed.
+    kernel = np.array([1.0, -1.0, 1.0, -1.0]) + np.array([1.0, 1.0, 1.0, 1.0])
+    assert_not_beaten(srnc.partway(kernel, 8, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((3,), (64,)), ((3,), (63,)), ((4,), (4,)), ((3, 3), (8, 7)), ((2,), (37,))]
+)
+def test_both_ends_of_the_range(shape, size):
+    kernel = np.random.default_rng(0).standard_normal(shape)
+    lowest = srnc.partway(kernel, size, 0.0)
+    result = solved(lowest)
+    assert np.ptp(np.abs(result.kernel)) < 1e-12  # constant over the taps, up to sign (DC or Nyquist)
+    own = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0)
+    unchanged = solved(own)
+    assert own.regime == "none"
+    np.testing.assert_allclose(unchanged.kernel, kernel, rtol=1e-14)
+    assert unchanged.evaluation.objective == pytest.approx(0, abs=1e-25)
+
+
+def test_close_to_its_own_stable_rank_the_kernel_hardly_moves():
+    kernel = np.array([1.0, 0.5, 0.2])  # low-pass: its largest singular value is DC's and not a local maximum
+    moved = [
+        solved(srnc.SRNProblem(kernel, 64, stable_rank_fraction=1 - t)).evaluation.relative_distance
+        for t in (1e-3, 1e-6, 1e-9)
+    ]
+    assert moved == sorted(moved, reverse=True)
+    assert moved[-1] < 1e-8
+
+
+def test_the_jump_of_the_difference_filter():
+    # (−1, 0, 1) is a local maximum of the gain: any lower stable rank is reached only at another frequency.
+    kernel = np.array([-1.0, 0.0, 1.0])
+    own = float(srnc.stable_rank(kernel, 64))
+    assert own == pytest.approx(32)
+    problem = srnc.SRNProblem(kernel, 64, stable_rank=own * (1 - 1e-9))
+    result = solved(problem)
+    assert result.evaluation.relative_distance > 0.1
+    assert_not_beaten(srnc.SRNProblem(kernel, 64, stable_rank=own * (1 - 1e-3)))
+
+
+def test_ties_between_frequencies_are_all_listed():
+    problem = srnc.SRNProblem([1, 0, 0, 0], 8, stable_rank=3.0)
+    result = solved(problem)
+    assert len(result.alternatives) == 1
+    # A delta kernel in 2-D: the four corners of the frequency plane tie.
+    delta = np.zeros((3, 3))
+    delta[1, 1] = 1
+    assert len(solved(srnc.SRNProblem(delta, (8, 8), stable_rank=20.0)).alternatives) == 3
+
+
+def test_a_single_tap_along_an_axis_and_a_scalar():
+    assert_not_beaten(srnc.partway(np.random.default_rng(0).standard_normal((3, 1)), (8, 5), 0.5))
+    scalar = srnc.SRNProblem(np.array(-2.0), (), stable_rank=1)
+    assert solved(scalar).kernel == -2.0
+
+
+@pytest.mark.parametrize("exponent", [-150, -30, 30, 150])
+def test_the_answer_scales_with_the_kernel(exponent):
+    kernel = np.random.default_rng(0).standard_normal((3, 3))
+    one = solved(srnc.partway(kernel, 8, 0.4))
+    other = solved(srnc.partway(kernel * 10.0**exponent, 8, 0.4))
+    np.testing.assert_allclose(other.kernel / 10.0**exponent, one.kernel, rtol=1e-9)
+
+
+def test_many_taps():
+    kernel = np.hanning(128) * np.cos(0.4 * np.arange(128))
+    result = solved(srnc.partway(kernel, 256, 0.5))
+    assert result.gradient_norm < 1e-7
+
+
+def test_it_is_stationary(random_problem):
+    for seed in range(5):
+        assert solved(random_problem((5,), (16,), 0.5, seed)).gradient_norm < 1e-7
+
+
+def test_what_is_not_supported_is_refused_with_the_reason():
+    rng = np.random.default_rng(0)
+    channels = srnc.partway(rng.standard_normal((2, 3, 3)), 8, 0.5)
+    raised = srnc.SRNProblem(rng.standard_normal(3), 8, stable_rank=8.0)
+    exact = srnc.solvers.Exact()
+    assert exact.supports(channels) == (
+        False,
+        "the explicit solution is for single-channel kernels, not for 2×3 channels",
+    )
+    assert not exact.supports(raised)[0]
+    with pytest.raises(ValueError, match="exact does not support this problem: .* reducing the stable rank"):
+        srnc.solve(raised)
+    assert srnc.solve(srnc.partway(channels.kernel, 8, 1.0)).evaluation.objective == pytest.approx(0, abs=1e-25)

@@ -1,0 +1,156 @@
+import autograd
+import autograd.numpy as anp
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import srnc_manifold as srnc
+from srnc_manifold import spectrum
+from srnc_manifold.backends import namespace, namespace_of
+from srnc_manifold.geometry import Geometry
+
+CASES = [
+    ((), ()),
+    ((3, 4), ()),
+    ((4, 1), ()),
+    ((3,), (7,)),
+    ((4,), (4,)),
+    ((2,), (64,)),
+    ((60,), (61,)),  # above the limit of the product with phases: by FFT
+    ((60,), (70,)),
+    ((2, 3, 5), (9,)),
+    ((3, 3), (5, 6)),
+    ((8, 7), (8, 9)),
+    ((8, 7), (9, 8)),
+    ((2, 3, 3, 2), (4, 5)),
+    ((2, 2, 8, 7), (9, 8)),
+    ((5, 1, 3, 3), (4, 4)),
+    ((1, 5, 3), (8,)),
+    ((3, 4, 5), (4, 5, 5)),
+    ((2, 2, 2, 3, 2), (3, 4, 5)),
+]
+TOLERANCE = 1e-12  # relative to the largest: rounding of sums of at most a few hundred products
+
+
+def random_kernel(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+@pytest.mark.parametrize(("shape", "size"), CASES)
+def test_singular_values_are_those_of_the_dense_operator(shape, size, dense):
+    kernel = random_kernel(shape)
+    matrix = dense(kernel, size)
+    expected = np.linalg.svd(matrix, compute_uv=False)
+    found = srnc.singular_values(kernel, size)
+    assert found.shape == expected.shape
+    scale = expected[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * scale)
+    assert srnc.spectral_norm(kernel, size) == pytest.approx(scale, rel=TOLERANCE)
+    assert srnc.frobenius_norm(kernel, size) == pytest.approx(np.linalg.norm(matrix), rel=TOLERANCE)
+    assert srnc.stable_rank(kernel, size) == pytest.approx(np.linalg.norm(matrix) ** 2 / scale**2, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(("shape", "size"), CASES)
+def test_symbol_is_the_fourier_transform_of_the_dense_operator(shape, size, dense):
+    kernel = random_kernel(shape)
+    geometry = Geometry.of(shape, size)
+    c_out, c_in = geometry.channels
+    columns = dense(kernel, size).reshape(c_out, *size, c_in, geometry.n_points)[..., 0]  # response to an impulse at 0
+    full = np.fft.fftn(columns, axes=tuple(range(1, len(size) + 1))) if size else columns
+    expected = np.stack([full[(slice(None), *f)] for f in geometry.frequencies])
+    np.testing.assert_allclose(spectrum.symbol(kernel, geometry), expected, atol=TOLERANCE * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("shape", "size"), CASES)
+def test_numpy_autograd_and_torch_agree(shape, size):
+    kernel = random_kernel(shape)
+    expected = srnc.singular_values(kernel, size)
+    tensor = srnc.singular_values(torch.tensor(kernel), size)
+    assert isinstance(tensor, torch.Tensor)
+    np.testing.assert_allclose(tensor.numpy(), expected, rtol=0, atol=TOLERANCE * expected[0])
+
+    def cubes(x):
+        return anp.sum(srnc.singular_values(x, size) ** 3)
+
+    value, gradient = autograd.value_and_grad(cubes)(kernel)
+    assert value == pytest.approx(np.sum(expected**3), rel=TOLERANCE)
+    leaf = torch.tensor(kernel, requires_grad=True)
+    geometry = Geometry.of(shape, size)
+    xp = namespace("torch")
+    squares = spectrum.squared_singular_values(leaf, geometry, xp)
+    weights = xp.constant(geometry.multiplicities, leaf)[:, None]
+    (weights * squares**1.5).sum().backward()
+    np.testing.assert_allclose(leaf.grad.numpy(), gradient, atol=1e-11 * np.abs(gradient).max())
+
+
+@pytest.mark.parametrize(("shape", "size"), CASES)
+def test_adjoint(shape, size):
+    rng = np.random.default_rng(1)
+    geometry = Geometry.of(shape, size)
+    kernel = rng.standard_normal(shape)
+    image = spectrum.symbol(kernel, geometry)
+    other = rng.standard_normal(image.shape) + 1j * rng.standard_normal(image.shape)
+    left = np.sum((image.conj() * other).real)
+    right = np.sum(kernel * spectrum.adjoint(other, geometry))
+    assert left == pytest.approx(right, abs=TOLERANCE * np.linalg.norm(image) * np.linalg.norm(other))
+
+
+@pytest.mark.parametrize("n_taps", [spectrum.MAX_TAPS_BY_PRODUCT, spectrum.MAX_TAPS_BY_PRODUCT + 1])
+def test_product_and_fft_agree_at_the_switch(n_taps, monkeypatch):
+    geometry = Geometry.of((2, 3, n_taps), (65,))
+    kernel = random_kernel((2, 3, n_taps))
+    matrices = random_kernel((33, 2, 3)) + 1j * random_kernel((33, 2, 3), 1)
+    results = []
+    for limit in (0, 1000):
+        monkeypatch.setattr(spectrum, "MAX_TAPS_BY_PRODUCT", limit)
+        results.append((spectrum.symbol(kernel, geometry), spectrum.adjoint(matrices, geometry)))
+    np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-12)
+    np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-12)
+
+
+def test_a_column_kernel_is_the_one_dimensional_one():
+    kernel = random_kernel(5)
+    assert np.array_equal(srnc.singular_values(kernel, (9,)), srnc.singular_values(kernel[:, None], (9, 1)))
+
+
+def test_batches_are_leading_axes():
+    geometry = Geometry.of((2, 3, 3, 3), (5, 4))
+    kernels = random_kernel((4, 2, 3, 3, 3))
+    together = spectrum.squared_singular_values(kernels, geometry)
+    for one, values in zip(kernels, together, strict=True):
+        np.testing.assert_allclose(spectrum.squared_singular_values(one, geometry), values, atol=1e-12)
+
+
+@given(st.integers(-300, 300))
+def test_scale_neither_overflows_nor_vanishes(exponent):
+    kernel = random_kernel((2, 2, 3))
+    scaled = kernel * 2.0**exponent * 2.0 ** (exponent // 3)
+    factor = 2.0**exponent * 2.0 ** (exponent // 3)
+    assert srnc.stable_rank(scaled, 8) == pytest.approx(srnc.stable_rank(kernel, 8), rel=1e-14)
+    assert srnc.spectral_norm(scaled, 8) == pytest.approx(factor * srnc.spectral_norm(kernel, 8), rel=1e-14)
+
+
+def test_singular_vectors_rebuild_the_matrices():
+    for shape in ((7, 3, 4), (7, 1, 4), (7, 4, 1), (7, 1, 1)):
+        matrices = random_kernel(shape) + 1j * random_kernel(shape, 1)
+        matrices[0] = 0
+        u, s, vh = spectrum.singular_vectors(matrices)
+        np.testing.assert_allclose((u * s[:, None, :]) @ vh, matrices, atol=1e-13)
+        eye = np.eye(min(shape[1:]))
+        np.testing.assert_allclose(vh @ vh.conj().swapaxes(-1, -2), np.broadcast_to(eye, (7, *eye.shape)), atol=1e-13)
+
+
+def test_namespaces():
+    assert namespace_of(torch.ones(2)).name == "torch"
+    assert namespace_of([1.0]).name == "numpy"
+    with pytest.raises(ValueError, match="backend: 'jax'"):
+        namespace("jax")
+    with pytest.raises(NotImplementedError, match="does not differentiate"):
+        namespace("numpy").value_and_gradient(lambda z: z, np.ones(2))
+
+
+def test_integer_tensors_are_converted_and_half_precision_keeps_its_kind():
+    assert srnc.stable_rank(torch.tensor([1, 0, 0]), 8) == 8
+    assert srnc.singular_values(torch.ones(3, dtype=torch.float32), 8).dtype == torch.float32
