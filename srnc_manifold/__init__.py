@@ -1,7 +1,7 @@
 """Stable rank normalization of convolution kernels: exact solutions, Riemannian solvers, honest comparisons."""
 
 from srnc_manifold import costs, families, files, solvers
-from srnc_manifold.comparison import Comparison, compare
+from srnc_manifold.comparison import Comparison, compare, plots
 from srnc_manifold.families import NamedProblem, UnavailableProblem, load_family, partway
 from srnc_manifold.files import read_arrays
 from srnc_manifold.geometry import Geometry
@@ -31,6 +31,7 @@ __all__ = [
     "frobenius_norm",
     "load_family",
     "partway",
+    "plots",
     "read_arrays",
     "singular_values",
     "solve",

@@ -64,14 +64,15 @@ def compare(
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("", total=None)
 
-        def progress(done: int, total: int, row: Row) -> None:
-            bar.update(
-                task, completed=done, total=total, description=f"{row.problem}, {row.solver}".replace("[", r"\[")
-            )
+    def progress(done: int, total: int, row: Row | None) -> None:
+        bar.start()  # only now: what is wrong with the arguments has been said
+        description = "" if row is None else f"{row.problem}, {row.solver}".replace("[", r"\[")
+        bar.update(task, completed=done, total=total, description=description)
 
+    try:
         comparison = srnc.compare(
             problem_files,
             [name.strip() for name in solvers.split(",") if name.strip()],
@@ -81,6 +82,9 @@ def compare(
             progress=progress,
             output=output / "rows.csv",
         )
+    finally:
+        if bar.live.is_started:
+            bar.stop()
     # Never narrower than a table: wrapped lines can be read, numbers cut off cannot.
     report.print_report(comparison, Console(width=max(Console().width, report.WIDTH)))
     typer.echo(f"Saved: {', '.join(map(str, comparison.save(output)))}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,7 +70,9 @@ def _read_safetensors(path: Path) -> dict[str, NDArray]:
 def _read_torch(path: Path) -> dict[str, NDArray]:
     import torch
 
-    data = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on how the file was pickled, of no use to who reads it
+        data = torch.load(path, map_location="cpu", weights_only=True)
     return dict(_tensors(data, "" if isinstance(data, Mapping) else path.stem))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -76,7 +76,9 @@ def _check_value(cost: Cost, problem: SRNProblem, z: Array) -> None:
 
 
 def _check_backends(cost: Cost, problem: SRNProblem, z: Array, vector: Array) -> None:
-    names = ["autograd"] + ["torch"] * (importlib.util.find_spec("torch") is not None)
+    names = ["autograd"]
+    with contextlib.suppress(ImportError):  # torch is not needed, but used where it is
+        names.append(namespace("torch").name)
     ours = SphereFunction(problem, cost)
     for name in names:
         try:

@@ -70,10 +70,11 @@ def convergence(
         "stable_rank": "stable rank",
         "objective": "objective ‖C(x) − C(a)‖²",
     }
-    for label, result in runs.items():
+    for k, (label, result) in enumerate(runs.items()):
         if not len(result.history):
             continue
         style = {"marker": "o" if len(result.history) < 3 else None, "label": label, "linewidth": 1.4}
+        style |= {"color": f"C{k % 10}", "linestyle": ("-", "--", ":")[k // 10 % 3]}
         for axes, column in zip(panels, titles, strict=True):
             axes.plot(np.maximum(result.history["evaluations"], 1), result.history[column], **style)
     for axes, title in zip(panels, titles.values(), strict=True):
@@ -82,6 +83,7 @@ def convergence(
         axes.set_title(title, fontsize=11)
         axes.grid(alpha=0.3)
     panels[0].set_yscale("log")
+    panels[2].set_yscale("log")
     panels[1].axhline(problem.stable_rank, color="0.3", linestyle="--", linewidth=1)
     panels[1].annotate("target", (1, problem.stable_rank), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                        fontsize=9, color="0.3")  # fmt: skip

@@ -154,10 +154,10 @@ _COLUMNS: tuple[tuple[str, Any], ...] = (
 WIDTH = 118
 
 LEGEND = """\
-feas.         runs that ended feasible, as found: relative errors of stable rank and spectral norm under 1e-6
+feas.         runs that ended feasible, as found: relative errors of stable rank and norm both under 1e-6
 srank, norm   those two errors, as found
 objective     ‖C(x) − C(a)‖², as found
-gap           its excess over the reference in units of ‖C(a)‖², feasible runs only; negative: bought with the tolerance
+gap           its excess over the reference / ‖C(a)‖², feasible runs only; negative if bought with the tolerance
 spread        range of the objective over the seeds, same units
 restored      objective after a small local move onto the feasible set, for comparison only
 evals         kernels whose singular values were computed
@@ -214,5 +214,5 @@ def text_report(comparison: Comparison) -> str:
     from rich.console import Console
 
     text = io.StringIO()
-    print_report(comparison, Console(file=text, width=WIDTH))
+    print_report(comparison, Console(file=text, width=WIDTH, force_jupyter=False))
     return text.getvalue()

@@ -20,7 +20,7 @@ from srnc_manifold.solvers import Budget, Solver, solve
 #: Statuses of rows that have no result, beside those of :class:`srnc_manifold.Status`.
 UNSUPPORTED, UNAVAILABLE, FAILED = "unsupported", "unavailable", "failed"
 
-Progress = Callable[[int, int, "Row"], Any]
+Progress = Callable[[int, int, "Row | None"], Any]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def compare(
     n_jobs : int
         Processes (joblib); inside ``joblib.parallel_config(backend="dask")`` a cluster's. Results do not depend on it.
     progress : callable, optional
-        Called with the number of runs done, of all runs, and the latest row.
+        Called with the number of runs done, of all runs, and the latest row (None before the first).
     output : path, optional
         A CSV file to which each row is added as soon as it is known.
 
@@ -174,6 +174,8 @@ def compare(
             numbered.append((number, row))
             writer.add(row)
         try:
+            if progress is not None:
+                progress(0, len(tasks), None)
             for done, (number, row, result) in enumerate(_run_all(tasks, budget, n_jobs), start=1):
                 numbered.append((number, row))
                 writer.add(row)

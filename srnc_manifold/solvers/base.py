@@ -116,7 +116,7 @@ class Run:
             self.best, self.best_key = np.array(unit_kernel), key
 
     def record(self, unit_kernel: Array, gain: float, *, cost: float, gradient_norm: float) -> None:
-        """Add an iterate, in units of the spectral norm, to the history; ``gain``: its largest squared singular value."""
+        """Add an iterate, in units of the spectral norm, to the history; ``gain`` is its largest squared one."""
         problem = self.problem
         distance = float(np.linalg.norm(unit_kernel - problem.unit_kernel.reshape(unit_kernel.shape)))
         norm = float(np.linalg.norm(unit_kernel))

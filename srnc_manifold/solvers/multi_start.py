@@ -82,6 +82,7 @@ class MultiStart(Solver):
         starts = [random_point(problem, child) for child in generator.spawn(self.n_starts)]
         if start is not None:
             starts[0] = problem.to_sphere(start)
+        run.offer(problem.unit_radius * starts[0], np.inf)
         # A callback cannot cross to another process.
         watcher = callback if self.n_jobs == 1 else None
         outcomes: list[Result] = []
@@ -106,7 +107,7 @@ def _one_start(solver: MultiStart, problem: SRNProblem, z: Array, budget: Budget
     run = Run(problem, solver.name, budget, callback)
     functions = _Functions(problem, run)
     x = problem.unit_radius * z.ravel()
-    functions.watch(x)
+    run.offer(x, np.inf, np.inf)
     with threadpool_limits(1), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         result = run.finish(lambda: _minimize(solver, functions, x))
@@ -116,6 +117,7 @@ def _one_start(solver: MultiStart, problem: SRNProblem, z: Array, budget: Budget
 def _minimize(solver: MultiStart, functions: _Functions, x: Array) -> tuple[Status, str]:
     from scipy import optimize
 
+    functions.iterate(x)
     gradients = solver.method != "COBYQA"
     constraints = [
         optimize.NonlinearConstraint(functions.norm, 0.0, 0.0, **_jac(functions.norm_jacobian, gradients)),

@@ -1,0 +1,233 @@
+import csv
+import functools
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+
+import srnc_manifold as srnc
+from srnc_manifold.costs import LogSumExp
+from srnc_manifold.registry import COSTS, DEFAULT_SOLVERS, SOLVER_NAMES, solver_from_name
+from srnc_manifold.solvers import Budget, MultiStart, Riemannian
+
+FAST = ["exact", "trust-regions:lse", "conjugate-gradient:penalty", "slsqp"]
+
+
+class Broken(LogSumExp):
+    def value(self, view, xp):
+        raise RuntimeError("broken cost")
+
+
+@pytest.fixture(scope="module")
+def problems():
+    rng = np.random.default_rng(0)
+    return [
+        srnc.NamedProblem("paper", srnc.SRNProblem([1, 0, 0], 64, stable_rank=32), 32 / 3, "note of the paper"),
+        srnc.NamedProblem("channels [2]", srnc.partway(rng.standard_normal((2, 2, 3)), 8, 0.5)),
+        srnc.UnavailableProblem("missing", "pip install something"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def comparison(problems):
+    solvers = {name: solver_from_name(name) for name in FAST} | {"broken": Riemannian(Broken())}
+    return srnc.compare(problems, solvers, seeds=[0, 1, 2])
+
+
+def test_rows_hold_what_the_problem_says(comparison):
+    rows = comparison.rows
+    for (problem, solver, seed), result in comparison.results.items():
+        (row,) = rows[(rows.problem == problem) & (rows.solver == solver) & (rows.seed == seed)].to_dict("records")
+        assert row["objective"] == result.evaluation.objective
+        assert row["feasible"] == result.evaluation.feasible
+        if result.restored is None:
+            assert np.isnan(row["restored_objective"])
+        else:
+            assert row["restored_objective"] == result.restored.objective
+        assert (row["evaluations"], row["gradients"]) == (result.n_evaluations, result.n_gradients)
+        assert row["status"] == result.status.value
+        direct = srnc.solve(comparison.problems[problem].problem, solver_from_name(solver), rng=seed) if (
+            solver in FAST) else None  # fmt: skip
+        if direct is not None:
+            assert np.array_equal(direct.kernel, result.kernel)
+
+
+def test_what_does_not_work_is_a_row_that_says_why(comparison):
+    rows = comparison.rows.set_index(["problem", "solver"]).sort_index()
+    assert rows.loc[("channels [2]", "exact")].status == "unsupported"
+    assert "not for 2×2 channels" in rows.loc[("channels [2]", "exact")].message
+    assert set(rows.loc[("paper", "broken"), "status"]) == {"failed"}
+    assert "RuntimeError: broken cost" in rows.loc[("paper", "broken"), "message"].iloc[0]
+    assert rows.loc[("missing", "")].message == "pip install something"
+
+
+def test_a_solver_that_raises_is_a_row_too(problems):
+    class Raises(srnc.solvers.Exact):
+        def run(self, *args, **kwargs):
+            raise OSError("no more memory")
+
+    rows = srnc.compare(problems[:1], {"raises": Raises(), "exact": "exact"}, seeds=[0]).rows
+    assert rows.status.tolist() == ["failed", "converged"]
+    assert rows.message[0] == "OSError: no more memory"
+
+
+def test_the_table_ranks_by_violation_then_gap(comparison):
+    table = comparison.table()
+    paper = table[table.problem == "paper"]
+    assert paper.solver.tolist()[0] == "exact"
+    assert paper.success.tolist() == sorted(paper.success, reverse=True)
+    assert paper.set_index("solver").success["trust-regions:lse"] == 0
+    assert np.isnan(paper.set_index("solver").gap["trust-regions:lse"])
+    assert paper.set_index("solver").gap["exact"] == 0
+    assert (paper.reference_kind == "optimum").all()
+    channels = table[(table.problem == "channels [2]") & (table.runs > 0)]
+    assert (channels.reference_kind == "best known").all()
+    assert channels.restored_gap.min() >= 0
+    assert channels.set_index("solver").runs["slsqp"] == 3
+    assert table[table.solver == "exact"].runs.tolist() == [1, 0]  # nothing random in it: run once
+
+
+def test_medians_and_spread(comparison):
+    rows, table = comparison.rows, comparison.table().set_index(["problem", "solver"])
+    part = rows[(rows.problem == "paper") & (rows.solver == "trust-regions:lse")]
+    record = table.loc[("paper", "trust-regions:lse")]
+    assert record.objective == np.median(part.objective)
+    assert record.evaluations == np.median(part.evaluations)
+    assert record.spread == pytest.approx((part.objective.max() - part.objective.min()) / part.squared_norm.iloc[0])
+
+
+def test_the_report_says_everything_in_words(comparison):
+    report = comparison.report()
+    for text in ("paper", "note of the paper", "channels [2]", "optimum 10.6667", "best known", "exact: unsupported",
+                 "missing: skipped, pip install something", "feas."):  # fmt: skip
+        assert text in report
+    assert max(map(len, report.splitlines())) <= 118
+
+
+def test_files_and_figures(comparison, tmp_path):
+    paths = comparison.save(tmp_path / "new" / "folder")
+    rows, table, figure = paths
+    pd.testing.assert_frame_equal(
+        pd.read_csv(rows, keep_default_na=True).fillna({"solver": ""}), comparison.rows, check_dtype=False
+    )
+    assert len(pd.read_csv(table)) == len(comparison.table())
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert figure.stat().st_size > 10_000
+
+
+def test_plots_of_runs(comparison, tmp_path):
+    runs = {solver: comparison.results["paper", solver, 0] for solver in FAST}
+    problem = comparison.problems["paper"].problem
+    srnc.plots.convergence(runs, problem, tmp_path / "convergence.png")
+    srnc.plots.convergence(runs["slsqp"], problem, tmp_path / "one.png")
+    srnc.plots.trajectory(runs, problem, tmp_path / "trajectory.png")
+    assert len(list(tmp_path.glob("*.png"))) == 3
+    other = comparison.problems["channels [2]"].problem
+    with pytest.raises(ValueError, match="a kernel of 12 entries given, a trajectory is drawn for 3"):
+        srnc.plots.trajectory(runs, other)
+
+
+def test_processes_change_nothing(problems):
+    solvers = ["trust-regions:lse", "particle-swarm:lse", "slsqp", "cobyqa"]
+    budget = Budget(max_evaluations=300)
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    one, two = (srnc.compare(problems, solvers, seeds=[0, 1], budget=budget, n_jobs=n) for n in (1, 2))
+    assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    pd.testing.assert_frame_equal(one.rows.drop(columns="time"), two.rows.drop(columns="time"))
+    assert one.results.keys() == two.results.keys()
+    for key in one.results:
+        assert np.array_equal(one.results[key].kernel, two.results[key].kernel)
+
+
+def test_every_solver_of_the_registry_runs(problems):
+    comparison = srnc.compare(problems[:2], DEFAULT_SOLVERS, seeds=[0], budget=Budget(max_evaluations=60))
+    assert set(comparison.rows.status) <= {"converged", "limit", "stalled", "unsupported"}
+    assert len(comparison.rows) == 2 * len(DEFAULT_SOLVERS)
+
+
+def test_one_seed_one_start(problems):
+    histories = srnc.compare(problems[0], ["trust-regions:lse", "gradient-descent:lse"], [4], budget=Budget(10)).results
+    starts = [result.history.points[0] for result in histories.values()]
+    np.testing.assert_allclose(starts[0], starts[1], atol=1e-15)
+
+
+def test_rows_are_written_as_they_come_and_an_interrupt_loses_nothing(problems, tmp_path):
+    path, seen = tmp_path / "rows.csv", []
+
+    def progress(done, total, row):
+        if row is None:
+            assert (done, total) == (0, 8)
+            return
+        seen.append((done, total, row))
+        with open(path, newline="") as file:
+            assert sum(1 for _ in csv.DictReader(file)) == len(seen) + 1  # and the unavailable one
+        if done == 3:
+            raise KeyboardInterrupt
+
+    comparison = srnc.compare(problems, ["slsqp", "trust-regions"], seeds=[0, 1], progress=progress, output=path)
+    assert comparison.interrupted
+    assert len(comparison.results) == 3
+    assert len(comparison.rows) == 4
+    assert comparison.report()
+    assert seen[0][1] == 8
+
+
+def test_an_interrupt_inside_a_run_stops_the_comparison(problems):
+    class Interrupted(LogSumExp):
+        def value(self, view, xp):
+            raise KeyboardInterrupt
+
+    comparison = srnc.compare(problems[:1], {"interrupted": Riemannian(Interrupted()), "slsqp": "slsqp"}, seeds=[0])
+    assert comparison.interrupted
+    assert comparison.rows.message.tolist() == ["interrupted"]
+
+
+def test_ways_to_name_problems_and_solvers(problems):
+    problem = problems[0].problem
+    for given in (problem, [problem], {"p": problem}, problems[0]):
+        for solvers in ("exact", ["exact"], srnc.solvers.Exact(), {"e": srnc.solvers.Exact()}):
+            assert srnc.compare(given, solvers).rows.status.tolist() == ["converged"]
+    assert len(srnc.compare("paper", "exact").rows) == 4
+    labels = srnc.compare(problem, [MultiStart(n_starts=2), "slsqp"], [0]).rows.solver.tolist()
+    assert labels == ["SLSQP ×2", "slsqp"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([], "exact"), "problems: none given"),
+        (("paper", []), "solvers: none given"),
+        (("paper", "exact", []), "seeds: none given"),
+        (("paper", "exact", [-1]), "seeds: -1 given"),
+        (("paper", "exact", [0.5]), "seeds: 0.5 given"),
+        (("paper", "newton"), "solver: 'newton' given, expected one of exact, slsqp"),
+        (("paper", "trust-regions:huber"), "its cost is not one of lse, exact-max, penalty"),
+        (("paper", "slsqp:lse"), "slsqp takes no cost"),
+        (("paper", ["exact", "exact"]), "'exact' is given twice"),
+        ((["paper", "paper"], "exact"), "is given twice; names must differ"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_runs(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        srnc.compare(*arguments)
+
+
+def test_wrong_kinds():
+    with pytest.raises(TypeError, match="problems: int given"):
+        srnc.compare([3])
+    with pytest.raises(TypeError, match="solvers: 3 given"):
+        srnc.compare("paper", [3])
+
+
+def test_names_of_the_registry():
+    for name in SOLVER_NAMES:
+        assert isinstance(solver_from_name(name), srnc.solvers.Solver)
+    for name in COSTS:
+        assert str(COSTS[name]()) in solver_from_name(f"trust-regions:{name}").name
+
+
+def test_a_cluster_s_backend_can_be_used(problems):
+    run = functools.partial(srnc.compare, problems[:1], ["slsqp"], [0, 1], n_jobs=2)
+    with joblib.parallel_config(backend="threading"):  # any registered backend of joblib, dask's for one
+        assert len(run().rows) == 2

@@ -1,0 +1,130 @@
+"""The command, as a user meets it: output, exit codes, one-line errors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import srnc_manifold as srnc
+
+SRNC = Path(sys.executable).with_name("srnc")
+
+
+def run(*arguments, cwd, code=0):
+    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
+    done = subprocess.run([SRNC, *arguments], capture_output=True, text=True, cwd=cwd, env=environment)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "kernel.npy", rng.standard_normal((3, 3)))
+    np.savez(tmp_path / "several.npz", conv=rng.standard_normal((4, 2, 3, 3)), bias=np.ones(4), zero=np.zeros((3, 3)))
+    return tmp_path
+
+
+def test_compare(folder):
+    out = run("compare", "paper", "--solvers", "exact,slsqp,trust-regions:lse", "--seeds", "2", cwd=folder)
+    assert "paper r=32: stable rank 64 → 32 on 64 points; optimum 10.6667" in out
+    assert "10.6667" in out
+    assert "42.6667" in out
+    rows = pd.read_csv(folder / "results" / "rows.csv")
+    assert len(rows) == 4 * (1 + 2 + 2)
+    assert (folder / "results" / "comparison.png").stat().st_size > 10_000
+    assert (folder / "results" / "table.csv").exists()
+
+
+def test_compare_reads_files_of_one_s_own(folder):
+    (folder / "mine.py").write_text(
+        "import srnc_manifold as srnc\n"
+        "def problems():\n    yield srnc.NamedProblem('mine', srnc.SRNProblem([1, 2, 3], 8, stable_rank=3))\n"
+    )
+    assert "mine: stable rank" in run("compare", "mine.py", "--solvers", "exact", "--output", "out", cwd=folder)
+
+
+def test_inspect(folder):
+    out = run("inspect", "several.npz", "--input-size", "16", cwd=folder)
+    kernel = np.load(folder / "several.npz")["conv"]
+    assert f"{srnc.stable_rank(kernel, 16):.6g}" in out
+    assert f"{srnc.spectral_norm(kernel, 16):.6g}" in out
+    assert "28.4444 to 512" in out
+    assert "skipped zero: kernel: all entries are zero" in out
+
+
+@pytest.mark.parametrize("size", ["8", "8x8", "8×8"])
+def test_solve(folder, size):
+    arguments = ("--input-size", size, "--stable-rank-fraction", "0.7")
+    out = run("solve", "kernel.npy", *arguments, "--output", "out.npy", cwd=folder)
+    problem = srnc.SRNProblem(np.load(folder / "kernel.npy"), 8, stable_rank_fraction=0.7)
+    np.testing.assert_allclose(np.load(folder / "out.npy"), srnc.solve(problem).kernel, rtol=1e-12)
+    assert "feasible       yes" in out
+    run("solve", "kernel.npy", *arguments, "--solver", "slsqp", "--output", "out.json", cwd=folder)
+    assert srnc.Result.load(folder / "out.json").evaluation.feasible
+
+
+def test_solve_a_dense_matrix_of_a_file_of_several(folder):
+    np.savez(folder / "matrices.npz", a=np.ones(3), w=np.random.default_rng(0).standard_normal((4, 5)))
+    arguments = ("--name", "w", "--input-size", "dense", "--stable-rank", "1.5", "--solver", "slsqp")
+    assert "asked 1.5" in run("solve", "matrices.npz", *arguments, cwd=folder)
+
+
+def test_help_and_names(folder):
+    assert "compare" in run("--help", cwd=folder)
+    for verb in ("compare", "solve", "inspect", "solvers"):
+        assert "Usage" in run(verb, "--help", cwd=folder)
+    assert "trust-regions" in run("solvers", cwd=folder)
+
+
+TARGET = ("--stable-rank-fraction", "0.7")
+SIZE = ("--input-size", "8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compare", "papers"), "problems: 'papers' given"),
+        (("compare", "none.py"), "does not exist"),
+        (("compare", "paper", "--solvers", "newton"), "solver: 'newton' given"),
+        (("compare", "paper", "--solvers", ","), "solvers: none given"),
+        (("solve", "none.npy", *SIZE, *TARGET), "does not exist"),
+        (("solve", "kernel.txt", *SIZE, *TARGET), "expected a name ending in"),
+        (("solve", "bad.npy", *SIZE, *TARGET), "cannot be read"),
+        (("solve", "several.npz", *SIZE, *TARGET), "expected one of the arrays"),
+        (("solve", "several.npz", *SIZE, *TARGET, "--name", "zero"), "all entries are zero"),
+        (("solve", "nan.npy", *SIZE, *TARGET), "NaN or infinite"),
+        (("solve", "complex.npy", *SIZE, *TARGET), "complex"),
+        (("solve", "kernel.npy", "--input-size", "2", *TARGET), "more than the input has points"),
+        (("solve", "kernel.npy", "--input-size", "big", *TARGET), "expected 64, 32x32 or 'dense'"),
+        (("solve", "kernel.npy", "--input-size", "8x8x8", *TARGET), "do not fit input_size"),
+        (("solve", "kernel.npy", *SIZE), "exactly one of"),
+        (("solve", "kernel.npy", *SIZE, *TARGET, "--stable-rank", "30"), "exactly one of"),
+        (("solve", "kernel.npy", *SIZE, "--stable-rank", "3"), "expected 7.11111 <= stable_rank <= 64"),
+        (("solve", "kernel.npy", *SIZE, *TARGET, "--solver", "newton"), "solver: 'newton' given"),
+        (("solve", "kernel.npy", *SIZE, "--stable-rank", "60"), "does not support this problem"),
+        (("solve", "kernel.npy", *SIZE, *TARGET, "--output", "out.txt"), "expected a name ending in .npy or .json"),
+        (("inspect", "several.npz", "--input-size", "8x8x8"), "no kernel in"),
+        (("inspect", "bad.npy", *SIZE), "cannot be read"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(folder, arguments, message):
+    (folder / "bad.npy").write_text("nothing")
+    np.save(folder / "nan.npy", np.array([1.0, np.nan]))
+    np.save(folder / "complex.npy", np.array([1.0, 1j]))
+    errors = run(*arguments, cwd=folder, code=2)
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert errors.startswith("srnc: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("compare",), ("solve", "kernel.npy"), ("fly",), ("compare", "paper", "--seeds", "0")]
+)
+def test_wrong_usage_is_exit_code_2(folder, arguments):
+    assert "Error" in run(*arguments, cwd=folder, code=2)

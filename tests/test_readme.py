@@ -1,0 +1,63 @@
+"""What the README says is run: its code, its commands' names, its numbers."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from srnc_manifold.cli import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.split("\n")[0])
+def test_python_blocks_run(code, tmp_path):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_commands_exist_with_the_options_shown():
+    command = typer.main.get_command(app)
+    targets = (ROOT / "Makefile").read_text(encoding="utf-8")
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line]
+    assert lines
+    for line in lines:
+        program, verb, *rest = shlex.split(line, comments=True)
+        if program == "make":
+            assert f"\n{verb}:" in targets
+        else:
+            assert program == "srnc"
+            options = {o for parameter in command.commands[verb].params for o in parameter.opts}
+            assert {word for word in rest if word.startswith("--")} <= options
+
+
+def test_the_table_of_results_is_reproduced():
+    spec = importlib.util.spec_from_file_location("readme", ROOT / "docs" / "readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for computed in module.table().splitlines()[2:]:
+        label = computed.split("|")[1]
+        (shown,) = [line for line in README.splitlines() if line.startswith(f"|{label}|")]
+        numbers, expected = (re.findall(r"\d+\.\d+", line.split("|", 2)[2]) for line in (shown, computed))
+        assert len(numbers) == len(expected)
+        for a, b in zip(numbers, expected, strict=True):
+            # One in the last digit shown: platforms round differently.
+            assert abs(float(a) - float(b)) <= 1.5 * 10.0 ** -len(a.partition(".")[2]), computed
+
+
+def test_files_named_in_the_readme_exist():
+    for name in re.findall(r"`((?:docs|notebooks|benchmarks|problems|srnc_manifold)/[\w./]*)`", README):
+        assert (ROOT / name).exists(), name
+    for name in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / name).exists(), name
