@@ -17,8 +17,10 @@ from srnc_manifold.numerics import binary_scale
 
 NUMPY = namespace("numpy")
 
-# Up to this many taps a product with the phases costs less than an FFT (benchmarks/symbol.py).
-MAX_TAPS_BY_PRODUCT = 48
+
+def _by_product(geometry: Geometry) -> bool:
+    """Whether a product with the phases costs less than an FFT, as measured by benchmarks/symbol.py."""
+    return geometry.n_taps <= (128 if geometry.channels == (1, 1) else 32)
 
 
 def symbol(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
@@ -40,7 +42,7 @@ def symbol(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
     """
     batch = tuple(kernel.shape)[: len(kernel.shape) - len(geometry.kernel_shape)]
     n_channels, n_taps = geometry.channels[0] * geometry.channels[1], geometry.n_taps
-    if n_taps <= MAX_TAPS_BY_PRODUCT:
+    if _by_product(geometry):
         columns = xp.swapaxes(xp.reshape(kernel, (*batch, n_channels, n_taps)), -1, -2)
         values = xp.matmul(xp.constant(geometry.phases, kernel), columns + 0j)
     else:
@@ -66,7 +68,7 @@ def adjoint(matrices: NDArray, geometry: Geometry) -> NDArray:
     array, shape ``geometry.kernel_shape``
     """
     columns = matrices.reshape(len(geometry.frequencies), -1)
-    if geometry.n_taps <= MAX_TAPS_BY_PRODUCT:
+    if _by_product(geometry):
         kernel = (columns.T @ geometry.phases.conj()).real
     else:
         d = len(geometry.grid)

@@ -18,8 +18,12 @@ CASES = [
     ((3,), (7,)),
     ((4,), (4,)),
     ((2,), (64,)),
-    ((60,), (61,)),  # above the limit of the product with phases: by FFT
-    ((60,), (70,)),
+    ((60,), (61,)),
+    ((130,), (131,)),  # from here on, where there are that many taps, by FFT
+    ((130,), (140,)),
+    ((12, 11), (12, 13)),
+    ((12, 11), (13, 12)),
+    ((2, 2, 40), (45,)),
     ((2, 3, 5), (9,)),
     ((3, 3), (5, 6)),
     ((8, 7), (8, 9)),
@@ -97,14 +101,14 @@ def test_adjoint(shape, size):
     assert left == pytest.approx(right, abs=TOLERANCE * np.linalg.norm(image) * np.linalg.norm(other))
 
 
-@pytest.mark.parametrize("n_taps", [spectrum.MAX_TAPS_BY_PRODUCT, spectrum.MAX_TAPS_BY_PRODUCT + 1])
-def test_product_and_fft_agree_at_the_switch(n_taps, monkeypatch):
+@pytest.mark.parametrize("n_taps", [1, 32, 33, 65])
+def test_product_and_fft_agree(n_taps, monkeypatch):
     geometry = Geometry.of((2, 3, n_taps), (65,))
     kernel = random_kernel((2, 3, n_taps))
     matrices = random_kernel((33, 2, 3)) + 1j * random_kernel((33, 2, 3), 1)
     results = []
-    for limit in (0, 1000):
-        monkeypatch.setattr(spectrum, "MAX_TAPS_BY_PRODUCT", limit)
+    for by_product in (True, False):
+        monkeypatch.setattr(spectrum, "_by_product", lambda _, choice=by_product: choice)
         results.append((spectrum.symbol(kernel, geometry), spectrum.adjoint(matrices, geometry)))
     np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-12)
     np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-12)

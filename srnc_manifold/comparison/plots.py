@@ -48,7 +48,7 @@ def overview(comparison: Comparison, path: str | os.PathLike[str] | None = None)
     right.set_xlabel("gap after a local restoration\n(excess over the reference / ‖C(a)‖²)")
     for axes in (left, right):
         axes.set_xscale("log")
-        axes.set_xlim(_FLOOR / 3, 10)
+        axes.set_xlim(_FLOOR / 3, 100)
         axes.grid(axis="y", alpha=0.3)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)

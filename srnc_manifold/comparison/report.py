@@ -119,7 +119,7 @@ def rich_tables(comparison: Comparison) -> list[Any]:
     for name, block in summary(comparison).groupby("problem", sort=False):
         entry = comparison.problems.get(str(name))
         if entry is None:
-            parts.append(f"[bold]{escape(str(name))}[/bold]: skipped, {escape(block.iloc[0]['message'])}\n")
+            parts.append(f"[bold]{escape(str(name))}[/bold]: skipped, {escape(block.iloc[0]['message'])}")
             continue
         parts.append(_title(entry, block.iloc[0]))
         table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
