@@ -2,8 +2,8 @@
 
     python benchmarks/symbol.py
 
-Both are timed in one run on one thread; ``_by_product`` in ``srnc_manifold/spectrum.py`` switches where the ratio passes
-one on most grids.
+Both are timed in one run on one thread; ``_by_product`` in ``srnc_manifold/spectrum.py`` switches where the
+ratio passes one on most grids.
 """
 
 from __future__ import annotations
