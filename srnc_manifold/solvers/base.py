@@ -280,7 +280,8 @@ def random_point(problem: SRNProblem, rng: np.random.Generator) -> Array:
 def stationarity(problem: SRNProblem, x: Array) -> float:
     """Norm of the objective's gradient after projection onto the tangent space of the active constraints, relative.
 
-    Active are the norm and the singular values within 1e-6 of the largest. Zero at a Karush-Kuhn-Tucker point.
+    Active are the norm and the singular values within 1e-6 of the largest. Zero at a Karush-Kuhn-Tucker point; NaN
+    where the active constraints' gradients are parallel, as at the least feasible stable rank, and tell nothing.
     """
     geometry = problem.geometry
     x = np.asarray(x) / problem.spectral_norm
@@ -292,5 +293,8 @@ def stationarity(problem: SRNProblem, x: Array) -> float:
     active = np.argwhere(s >= (1 - FEASIBILITY_TOLERANCE) * np.max(s))
     normals = [atoms.atom(geometry, int(k), u[k, :, i], vh[k, i].conj()).tensor.ravel() for k, i in active]
     basis = np.stack([x.ravel(), *normals], axis=1)
+    basis /= np.linalg.norm(basis, axis=0)
+    if np.linalg.matrix_rank(basis, tol=FEASIBILITY_TOLERANCE) < 2:
+        return np.nan
     coefficients = np.linalg.lstsq(basis, gradient, rcond=None)[0]
     return float(np.linalg.norm(gradient - basis @ coefficients) / size)

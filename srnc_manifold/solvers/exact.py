@@ -17,7 +17,9 @@ _TIE = 1e-12
 
 @dataclass(frozen=True)
 class Exact(Solver):
-    """The explicit global solution for single-channel kernels whose stable rank is reduced (theory, section 3).
+    """The explicit global solution for reducing the stable rank of a kernel with one input or one output channel.
+
+    Theory, section 3. Single-channel kernels are the case of both.
 
     At each frequency ``l`` the nearest point of ``{‖z‖ = 1, zᵀ B_l z >= c}`` to ``a / ‖a‖`` is found from a scalar
     equation with a monotone left side, hard cases included; the best of the frequencies is the global minimizer. All
@@ -33,9 +35,9 @@ class Exact(Solver):
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         if problem.regime == "none":
             return True, ""
-        if problem.geometry.channels != (1, 1):
+        if problem.geometry.min_channels > 1:
             c_out, c_in = problem.geometry.channels
-            return False, f"the explicit solution is for single-channel kernels, not for {c_out}×{c_in} channels"
+            return False, f"the explicit solution is for one input or output channel, not for {c_out}×{c_in} channels"
         if problem.regime == "raise":
             return False, (
                 "the explicit solution is for reducing the stable rank, and this target "
@@ -81,21 +83,23 @@ class Exact(Solver):
 
 
 def nearest_on_caps(direction: Array, geometry: Geometry, level: float) -> list[Array]:
-    """Points of the unit sphere with ``max_l zᵀ B_l z >= level`` nearest to a direction outside that set.
+    """Points of the unit sphere with ``max_l ‖Z_l‖₂² >= level`` nearest to a direction outside that set.
+
+    For kernels with one input or one output channel, where ``‖Z_l‖₂² = Σ_o z_oᵀ B_l z_o`` over the others.
 
     Parameters
     ----------
     direction : array, shape ``geometry.kernel_shape``
-        Unit vector with ``max_l aᵀ B_l a < level``.
+        Unit vector with a gain below the level.
     level : float
         ``c``, between that and ``q``.
 
     Returns
     -------
     list of arrays
-        The nearest point first, then all tied with it.
+        The nearest point first, then those tied with it; of a continuum of ties a pair.
     """
-    a = direction.ravel()
+    a = direction.reshape(-1, geometry.n_taps)
     # Rotated so that the real and the imaginary part of each row of phases are orthogonal: the eigenvectors of B_l.
     turn = np.exp(-0.5j * np.angle(np.sum(geometry.phases**2, axis=1)))
     rows = turn[:, None] * geometry.phases
@@ -104,41 +108,61 @@ def nearest_on_caps(direction: Array, geometry: Geometry, level: float) -> list[
     rows, eigenvalues = rows[usable], eigenvalues[usable]
     lengths = np.sqrt(eigenvalues)
     planar = lengths[:, 1] > 1e-10 * lengths[:, 0]  # otherwise B_l has rank one, as at DC and Nyquist
+    eigenvalues[~planar, 1] = 0.0
     first = rows.real / lengths[:, :1]
     second = np.where(planar[:, None], rows.imag, 0.0) / np.where(planar, lengths[:, 1], 1.0)[:, None]
-    eigenvalues[~planar, 1] = 0.0
 
-    alpha = np.stack([first @ a, second @ a], axis=1)
-    remainder = a - alpha[:, :1] * first - alpha[:, 1:] * second
-    rest = np.linalg.norm(remainder, axis=1)
-    planes = _plane_coordinates(alpha, rest, eigenvalues, np.minimum(level, eigenvalues[:, 0]))
-    closeness = np.sum(alpha * planes[..., :2], axis=1) + rest * planes[..., 2]
+    parts = np.stack([first @ a.T, second @ a.T], axis=1)  # of a along either eigenvector: frequency, which, channel
+    sizes = np.linalg.norm(parts, axis=2)
+    rest = _norms_of_rest(a, first, second, parts)
+    points = _plane_coordinates(sizes[:, 0], sizes[:, 1], rest, eigenvalues, np.minimum(level, eigenvalues[:, 0]))
+    closeness = sizes[:, 0] * points[:, 0] + sizes[:, 1] * points[:, 1] + rest * points[:, 2]
 
-    # A mirror image across the second axis is as near where ``a`` has no part along the first.
     best = np.max(closeness)
-    points = []
+    minimizers: list[tuple[float, Array]] = []
     for k in np.flatnonzero(closeness >= best - _TIE):
-        signs = (1.0, -1.0) if closeness[k] - 2 * abs(alpha[k, 0] * planes[k, 0]) >= best - _TIE else (1.0,)
-        across = remainder[k] * (planes[k, 2] / rest[k] if rest[k] > 0 else 0.0)
+        along, beside, across = points[k]
+        # With the first coordinate turned round a point is as near where ``a`` has no part along that axis.
+        signs = (1.0, -1.0) if closeness[k] - 2 * sizes[k, 0] * along >= best - _TIE else (1.0,)
+        remainder = a - np.outer(parts[k, 0], first[k]) - np.outer(parts[k, 1], second[k])
+        fixed = beside * np.outer(_unit(parts[k, 1]), second[k]) + across * _unit(remainder)
         for sign in signs:
-            z = sign * planes[k, 0] * first[k] + planes[k, 1] * second[k] + across
-            points.append((closeness[k], z / np.linalg.norm(z)))
-    points.sort(key=lambda pair: -pair[0])
+            z = fixed + sign * along * np.outer(_unit(parts[k, 0]), first[k])
+            minimizers.append((float(closeness[k]), z / np.linalg.norm(z)))
+    minimizers.sort(key=lambda pair: -pair[0])
     distinct: list[Array] = []
-    for _, z in points:
+    for _, z in minimizers:
         if all(np.linalg.norm(z - other) > math.sqrt(_TIE) for other in distinct):
             distinct.append(z)
     return [z.reshape(direction.shape) for z in distinct]
 
 
-def _plane_coordinates(alpha: Array, rest: Array, eigenvalues: Array, level: Array) -> Array:
-    """Per frequency, the nearest point in the frame of the two eigenvectors and the rest of ``a``.
+def _norms_of_rest(a: Array, first: Array, second: Array, parts: Array) -> Array:
+    """Norm of what is left of ``a`` beside its parts along the eigenvectors, for each frequency."""
+    rest = np.sqrt(np.maximum(0.0, 1.0 - np.sum(parts**2, axis=(1, 2))))
+    for k in np.flatnonzero(rest < 1e-4):  # the difference of squares has lost its digits
+        rest[k] = np.linalg.norm(a - np.outer(parts[k, 0], first[k]) - np.outer(parts[k, 1], second[k]))
+    return rest
 
-    With ``τ = 1 − t λ₁`` the point is ``(α₁/τ, α₂ λ₁/(λ₁ − λ₂ + τ λ₂), β)`` up to its length, for the ``τ`` in
-    ``(0, 1]`` that puts it on the rim of the cap. ``τ`` may be tiny (``a`` nearly orthogonal to the first
-    eigenvector), so it is sought on a logarithmic scale; if ``α₁ = 0`` it may be 0, the hard case.
+
+def _unit(array: Array) -> Array:
+    """The array scaled to norm one; for zero any such array."""
+    norm = np.linalg.norm(array)
+    if norm > 0:
+        return array / norm
+    unit = np.zeros_like(array)
+    unit.flat[0] = 1.0
+    return unit
+
+
+def _plane_coordinates(a1: Array, a2: Array, rest: Array, eigenvalues: Array, level: Array) -> Array:
+    """Per frequency, coordinates of the nearest point along the parts of ``a``: by either eigenvector, and the rest.
+
+    ``a1``, ``a2`` and ``rest`` are the norms ``|α₁|``, ``|α₂|`` and ``β`` of those parts. With ``τ = 1 − t λ₁`` the
+    point is ``(α₁/τ, α₂ λ₁/(λ₁ − λ₂ + τ λ₂), β)`` up to its length, for the ``τ`` in ``(0, 1]`` that puts it on the rim
+    of the cap. ``τ`` may be tiny (``a`` nearly orthogonal to the first eigenvector), so it is sought on a logarithmic
+    scale; if ``α₁ = 0`` it may be 0, the hard case.
     """
-    a1, a2 = np.abs(alpha[:, 0]), alpha[:, 1]
     l1, l2 = eigenvalues[:, 0], eigenvalues[:, 1]
     above, below = l1 - level, l2 - level
 
@@ -146,7 +170,7 @@ def _plane_coordinates(alpha: Array, rest: Array, eigenvalues: Array, level: Arr
 
         def coordinates(tau: Array) -> tuple[Array, Array]:
             y1 = np.where(a1 > 0, a1 / tau, 0.0)
-            y2 = np.where(a2 != 0, a2 * l1 / (l1 - l2 + tau * l2), 0.0)
+            y2 = np.where(a2 > 0, a2 * l1 / (l1 - l2 + tau * l2), 0.0)
             return y1, y2
 
         def shortfall(log_tau: Array) -> Array:
@@ -173,6 +197,5 @@ def _plane_coordinates(alpha: Array, rest: Array, eigenvalues: Array, level: Arr
     y2 = np.where(axis, np.where(plane, a2, 0.0), y2)
     y3 = np.where(axis, 0.0, rest)
 
-    sign = np.where(alpha[:, 0] < 0, -1.0, 1.0)
-    points = np.stack([sign * y1, y2, y3], axis=1)
+    points = np.stack([y1, y2, y3], axis=1)
     return points / np.linalg.norm(points, axis=1, keepdims=True)

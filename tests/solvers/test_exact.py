@@ -214,6 +214,24 @@ def test_the_answer_scales_with_the_kernel(exponent):
     np.testing.assert_allclose(other.kernel / 10.0**exponent, one.kernel, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((3, 1, 3), (8,)), ((1, 4, 3), (9,)), ((2, 1, 2, 2), (4, 5)), ((1, 3, 4), (8,)), ((1, 1, 3), (7,))],
+)
+@pytest.mark.parametrize("symmetry", [0, 1, -1])
+def test_one_input_or_one_output_channel(shape, size, symmetry):
+    kernel = np.random.default_rng(0).standard_normal(shape)
+    kernel = kernel + symmetry * np.flip(kernel, axis=tuple(range(2, len(shape))))
+    for fraction in (0.2, 0.8):
+        assert_not_beaten(srnc.partway(kernel, size, fraction), n_starts=30)
+
+
+def test_a_channel_of_one_is_no_channel():
+    kernel = np.random.default_rng(0).standard_normal((3, 3))
+    alone = solved(srnc.partway(kernel, (8, 8), 0.4)).kernel
+    np.testing.assert_allclose(solved(srnc.partway(kernel[None, None], (8, 8), 0.4)).kernel[0, 0], alone, atol=1e-13)
+
+
 def test_many_taps():
     kernel = np.hanning(128) * np.cos(0.4 * np.arange(128))
     result = solved(srnc.partway(kernel, 256, 0.5))
@@ -232,7 +250,7 @@ def test_what_is_not_supported_is_refused_with_the_reason():
     exact = srnc.solvers.Exact()
     assert exact.supports(channels) == (
         False,
-        "the explicit solution is for single-channel kernels, not for 2×3 channels",
+        "the explicit solution is for one input or output channel, not for 2×3 channels",
     )
     assert not exact.supports(raised)[0]
     with pytest.raises(ValueError, match="exact does not support this problem: .* reducing the stable rank"):
