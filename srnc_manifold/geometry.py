@@ -136,7 +136,10 @@ def as_kernel(kernel: Any, name: str = "kernel") -> NDArray[np.float64]:
     if hasattr(kernel, "detach"):  # a torch tensor, possibly on a GPU or part of a graph
         kernel = kernel.detach().cpu()
         kernel = kernel.double() if kernel.is_floating_point() else kernel
-    array = np.asarray(kernel)
+    try:
+        array = np.asarray(kernel)
+    except ValueError as error:
+        raise TypeError(f"{name}: not an array of numbers ({error})") from None
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
         raise TypeError(f"{name}: dtype {array.dtype} given, expected real numbers (floating point or integers)")
     array = np.array(array, dtype=np.float64)

@@ -20,6 +20,9 @@ from srnc_manifold.geometry import Geometry, InputSize, as_kernel
 from srnc_manifold.numerics import Array, binary_scale, bisect
 from srnc_manifold.result import Evaluation
 
+# Kernels may be of any size whose square, times the number of points, is a double.
+_LARGEST = 1e152
+
 # Two stable ranks this close, relatively, are the same up to rounding.
 _SAME_STABLE_RANK = 1e-12
 
@@ -114,6 +117,11 @@ class SRNProblem:
         self.geometry = Geometry.of(self.kernel.shape, input_size)
         self.input_size = self.geometry.grid
         self._scale = binary_scale(self.kernel)
+        if not 1.0 / _LARGEST <= self._scale <= _LARGEST:
+            raise ValueError(
+                f"kernel: its largest entry is about {self._scale:.0e}, expected between {1 / _LARGEST:.0e} and "
+                f"{_LARGEST:.0e}, where squares neither overflow nor vanish; scale it"
+            )
         scaled = self.kernel / self._scale
         gain = float(np.max(spectrum.squared_singular_values(scaled, self.geometry)))
         self.spectral_norm = math.sqrt(gain) * self._scale
@@ -182,7 +190,7 @@ class SRNProblem:
         spectral_norm = math.sqrt(gain) * scale
         distance = float(np.linalg.norm((x - self.kernel) / self._scale))
         return Evaluation(
-            objective=self.geometry.n_points * (distance * self._scale) ** 2,
+            objective=self.geometry.n_points * distance * self._scale * distance * self._scale,
             stable_rank=stable_rank,
             spectral_norm=spectral_norm,
             stable_rank_error=abs(stable_rank / self.stable_rank - 1.0),

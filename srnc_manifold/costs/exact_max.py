@@ -8,6 +8,7 @@ import numpy as np
 from srnc_manifold.backends import Namespace
 from srnc_manifold.costs.base import Cost, View
 from srnc_manifold.numerics import Array
+from srnc_manifold.validation import require_nonnegative
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,14 @@ class ExactMax(Cost):
     Parameters
     ----------
     fidelity_weight : float
-        ``λ > 0``.
+        ``λ >= 0``.
     """
 
     fidelity_weight: float = 1e-3
     smooth = False
+
+    def __post_init__(self) -> None:
+        require_nonnegative(fidelity_weight=self.fidelity_weight)
 
     def value(self, view: View, xp: Namespace) -> Any:
         return (xp.max(view.squared_singular_values) - view.target) ** 2 + self.fidelity_weight * view.fidelity

@@ -8,6 +8,7 @@ import numpy as np
 from srnc_manifold.backends import Namespace
 from srnc_manifold.costs.base import Cost, View
 from srnc_manifold.numerics import Array
+from srnc_manifold.validation import require_nonnegative, require_positive
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,15 @@ class LogSumExp(Cost):
     alpha : float
         Sharpness ``α > 0`` of the smooth maximum.
     fidelity_weight : float
-        ``λ > 0``.
+        ``λ >= 0``.
     """
 
     alpha: float = 10.0
     fidelity_weight: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.alpha > 0:
-            raise ValueError(f"alpha: {self.alpha!r} given, expected a positive number")
+        require_positive(alpha=self.alpha)
+        require_nonnegative(fidelity_weight=self.fidelity_weight)
 
     def value(self, view: View, xp: Namespace) -> Any:
         values = view.squared_singular_values

@@ -15,6 +15,7 @@ from srnc_manifold.costs import Cost, SphereFunction
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE, History, Result, Status
+from srnc_manifold.validation import require_count, require_positive
 
 Rng = int | np.random.Generator | None
 Callback = Callable[[dict[str, float]], Any]
@@ -42,10 +43,10 @@ class Budget:
     max_time: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_evaluations", "max_time"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: {value!r} given, expected a positive number or None")
+        if self.max_evaluations is not None:
+            require_count(max_evaluations=self.max_evaluations)
+        if self.max_time is not None:
+            require_positive(max_time=self.max_time)
 
 
 class Solver(ABC):
@@ -74,6 +75,12 @@ class Solver(ABC):
         callback: Callback | None = None,
     ) -> Result:
         """Solve, without printing and without scoring; :func:`srnc_manifold.solve` checks, calls this and scores."""
+
+
+def require_cost(cost: Any) -> None:
+    """Refuse what is not an instance of a cost."""
+    if not isinstance(cost, Cost):
+        raise TypeError(f"cost: {cost!r} given, expected an instance of a cost, such as srnc.costs.LogSumExp()")
 
 
 class Stop(Exception):  # noqa: N818 - it ends a run, it is not an error

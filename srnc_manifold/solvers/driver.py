@@ -9,6 +9,7 @@ from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Result
 from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver
 from srnc_manifold.solvers.exact import Exact
+from srnc_manifold.validation import as_generator
 
 
 def solve(
@@ -54,6 +55,11 @@ def solve(
         raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
     if not isinstance(solver, Solver):
         raise TypeError(f"solver: {solver!r} given, expected an instance of a solver, such as srnc.solvers.Exact()")
+    if budget is not None and not isinstance(budget, Budget):
+        raise TypeError(f"budget: {budget!r} given, expected a srnc.Budget")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback: {callback!r} given, expected a callable")
+    as_generator(rng)
     supported, reason = solver.supports(problem)
     if not supported:
         raise ValueError(f"solver: {solver.name} does not support this problem: {reason}")

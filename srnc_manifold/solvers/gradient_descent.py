@@ -8,7 +8,8 @@ from srnc_manifold.costs import Cost, LogSumExp
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver, SphereRun
+from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver, SphereRun, require_cost
+from srnc_manifold.validation import as_generator, require_count, require_nonnegative, require_positive
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,10 @@ class GradientDescent(Solver):
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
-        if not self.step_size > 0:
-            raise ValueError(f"step_size: {self.step_size!r} given, expected a positive number")
+        require_cost(self.cost)
+        require_positive(step_size=self.step_size)
+        require_nonnegative(tolerance=self.tolerance)
+        require_count(max_iterations=self.max_iterations)
 
     @property
     def name(self) -> str:
@@ -56,7 +59,7 @@ class GradientDescent(Solver):
             self.name,
             start,
             budget=budget,
-            rng=np.random.default_rng(rng),
+            rng=as_generator(rng),
             callback=callback,
         )
 

@@ -13,6 +13,7 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers.base import Budget, Callback, Rng, Run, Solver, Stop, random_point, stationarity
+from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
 
 # SciPy's name -> most kernel entries for which one start is bearable (dense factorizations of that order).
 METHODS = {"SLSQP": 500, "trust-constr": 500, "COBYQA": 100}
@@ -50,10 +51,9 @@ class MultiStart(Solver):
     n_jobs: int = 1
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method: {self.method!r} given, expected one of {', '.join(METHODS)}")
-        if self.n_starts < 1:
-            raise ValueError(f"n_starts: {self.n_starts!r} given, expected at least 1")
+        require_choice(METHODS, method=self.method)
+        require_count(n_starts=self.n_starts, max_iterations=self.max_iterations)
+        require_positive(tolerance=self.tolerance)
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ class MultiStart(Solver):
     ) -> Result:
         import joblib
 
-        generator = np.random.default_rng(rng)
+        generator = as_generator(rng)
         run = Run(problem, self.name, budget, callback)
         share = _share(run.budget, self.n_starts, self.n_jobs)
         starts = [random_point(problem, child) for child in generator.spawn(self.n_starts)]

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from srnc_manifold.backends import NAMES as BACKENDS
 from srnc_manifold.costs import Cost, LogSumExp
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver, SphereRun
+from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver, SphereRun, require_cost
+from srnc_manifold.validation import as_generator, require_choice, require_count, require_nonnegative
 
 # Name here -> (class in pymanopt, whether it uses gradients).
 OPTIMIZERS = {
@@ -62,10 +64,11 @@ class Riemannian(Solver):
     backend: str = "numpy"
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer: {self.optimizer!r} given, expected one of {', '.join(OPTIMIZERS)}")
-        if not isinstance(self.cost, Cost):
-            raise TypeError(f"cost: {self.cost!r} given, expected an instance of a cost")
+        require_cost(self.cost)
+        require_choice(OPTIMIZERS, optimizer=self.optimizer)
+        require_choice(BACKENDS, backend=self.backend)
+        require_nonnegative(tolerance=self.tolerance)
+        require_count(max_iterations=self.max_iterations)
 
     @property
     def name(self) -> str:
@@ -89,7 +92,7 @@ class Riemannian(Solver):
     ) -> Result:
         import pymanopt  # noqa: F401 - before the clock starts: it imports whatever it can differentiate with
 
-        generator = np.random.default_rng(rng)
+        generator = as_generator(rng)
         kind, uses_gradients = OPTIMIZERS[self.optimizer]
         run = SphereRun(
             problem,

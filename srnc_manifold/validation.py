@@ -1,0 +1,55 @@
+"""Checks of settings: one clear error that names the argument, what was given and what is expected."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+def require_positive(**settings: Any) -> None:
+    """Refuse what is not a positive, finite number."""
+    for name, value in settings.items():
+        _require_real(name, value)
+        if not 0 < value < np.inf:
+            raise ValueError(f"{name}: {value!r} given, expected a positive number")
+
+
+def require_nonnegative(**settings: Any) -> None:
+    """Refuse what is not a finite number of at least zero."""
+    for name, value in settings.items():
+        _require_real(name, value)
+        if not 0 <= value < np.inf:
+            raise ValueError(f"{name}: {value!r} given, expected a number >= 0")
+
+
+def require_count(**settings: Any) -> None:
+    """Refuse what is not an integer of at least one."""
+    for name, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise TypeError(f"{name}: {value!r} given, expected an integer")
+        if value < 1:
+            raise ValueError(f"{name}: {value!r} given, expected at least 1")
+
+
+def require_choice(options: Iterable[str], **settings: Any) -> None:
+    """Refuse what is not one of the options."""
+    for name, value in settings.items():
+        if value not in tuple(options):
+            raise ValueError(f"{name}: {value!r} given, expected one of {', '.join(options)}")
+
+
+def as_generator(rng: Any) -> np.random.Generator:
+    """The generator of an ``rng`` argument: an integer, a Generator, or None for fresh entropy."""
+    if isinstance(rng, bool) or not (rng is None or isinstance(rng, np.random.Generator | numbers.Integral)):
+        raise TypeError(f"rng: {rng!r} given, expected an integer or a numpy.random.Generator")
+    if isinstance(rng, numbers.Integral) and rng < 0:
+        raise ValueError(f"rng: {rng!r} given, expected an integer >= 0")
+    return np.random.default_rng(rng)  # type: ignore[arg-type]
+
+
+def _require_real(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: {value!r} given, expected a real number")
