@@ -7,6 +7,7 @@ import math
 import numbers
 import os
 import warnings
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,6 +128,7 @@ class SRNProblem:
         self.spectral_norm = math.sqrt(gain) * self._scale
         self.kernel_stable_rank = self.geometry.n_points * float(np.sum(scaled**2)) / gain
         self.direction: Array = scaled / np.linalg.norm(scaled)
+        self.direction.setflags(write=False)
         # The kernel in units of its own spectral norm: nothing below depends on its scale.
         self.unit_kernel: Array = scaled / math.sqrt(gain)
         self.stable_rank = self._target(stable_rank, relative_stable_rank, stable_rank_fraction)
@@ -213,7 +215,7 @@ class SRNProblem:
         start = self.to_sphere(x)
         gain = self.gain(start)
         sign = 1.0 if gain < self.target_gain else -1.0
-        if abs(gain - self.target_gain) <= 4e-16 * self.target_gain:
+        if abs(gain - self.target_gain) <= _SAME_STABLE_RANK * self.target_gain:
             end = start
         elif sign > 0:
             atom = atoms.dominant_atom(start, self.geometry)
@@ -262,7 +264,7 @@ class SRNProblem:
                 fields = json.loads(path.read_text(encoding="utf-8"))
             kernel, size = np.asarray(fields["kernel"], float), [int(n) for n in fields["input_size"]]
             return cls(kernel, size, stable_rank=float(fields["stable_rank"]))
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"path: {str(path)!r} is not a saved SRNProblem ({error})") from None
 
     # -- helpers --------------------------------------------------------------------------------------------
@@ -293,7 +295,7 @@ class SRNProblem:
         if not low * (1 - _SAME_STABLE_RANK) <= target <= high * (1 + _SAME_STABLE_RANK):
             raise ValueError(
                 f"{name}: {value!r} given, infeasible for a kernel of shape {self.kernel.shape} on input_size "
-                f"{self.input_size}: expected {low / unit:.6g} <= {name} <= {high / unit:.6g}"
+                f"{self.input_size}: expected {low / unit!r} <= {name} <= {high / unit!r}"
             )
         if name == "relative_stable_rank" and target > self.kernel_stable_rank:
             warnings.warn(

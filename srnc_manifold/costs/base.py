@@ -153,7 +153,7 @@ class SphereFunction:
         # The smaller side is taken, where W is a function of the whole Gram matrix (Daleckii-Krein formula).
         left = u.shape[-2] <= vh.shape[-1]
         half = inner * s[:, None, :] if left else s[:, :, None] * inner
-        turned = _divided_differences(s**2, weights) * (half + _adjoint(half))
+        turned = self._divided_differences(s**2, weights, view) * (half + _adjoint(half))
         index = np.arange(s.shape[-1])
         turned[:, index, index] = np.reshape(weights_change, s.shape)
         if left:
@@ -177,6 +177,18 @@ class SphereFunction:
         self._seen = z.tobytes(), view
         return u, s, vh, view
 
+    def _divided_differences(self, values: Array, weights: Array, view: View) -> Array:
+        """``(w_i - w_j) / (λ_i - λ_j)``; for ties its limit, from values set apart a little."""
+        gaps = np.abs(values[:, :, None] - values[:, None, :])
+        tied = gaps <= 1e-9 * np.max(values)
+        quotients = _quotients(values, weights)
+        if np.count_nonzero(tied) > values.size:  # more than the diagonal
+            apart = values + 1e-6 * np.max(values) * np.arange(values.shape[1])[::-1]
+            shifted = View(apart.ravel(), view.multiplicities, view.fidelity, view.target)
+            limits = _quotients(apart, np.reshape(self.cost.gradient(shifted)[0], values.shape))
+            quotients = np.where(tied, limits, quotients)
+        return quotients
+
     def _fidelity_gradient(self, z: Array) -> Array:
         radius = self.problem.unit_radius
         return 2 * self.problem.geometry.n_points * radius * (radius * z - self.problem.unit_kernel.ravel())
@@ -190,9 +202,8 @@ def _as_vector(view: View) -> Array:
     return np.append(view.squared_singular_values, view.fidelity)
 
 
-def _divided_differences(values: Array, weights: Array) -> Array:
-    """``(w_i - w_j) / (λ_i - λ_j)``; zero for ties, where a symmetric cost has equal weights."""
+def _quotients(values: Array, weights: Array) -> Array:
+    """``(w_i - w_j) / (λ_i - λ_j)`` within each frequency, zero where the values are equal."""
     gaps = values[:, :, None] - values[:, None, :]
     rises = weights[:, :, None] - weights[:, None, :]
-    apart = np.abs(gaps) > 1e-10 * values[:, :1, None]
-    return np.where(apart, rises / np.where(apart, gaps, 1.0), 0.0)
+    return np.divide(rises, gaps, out=np.zeros_like(gaps), where=gaps != 0)

@@ -20,6 +20,8 @@ from srnc_manifold.validation import require_count, require_positive
 Rng = int | np.random.Generator | None
 Callback = Callable[[dict[str, float]], Any]
 
+STOPPED_BY_CALLBACK = "stopped by the callback"
+
 # A run without gradients makes progress where its cost falls by more than this part of it.
 _NO_PROGRESS = 1e-12
 
@@ -141,11 +143,15 @@ class Run:
         self.history.append(**row)
         if unit_kernel.size <= MAX_RECORDED_SIZE and norm > 0:
             self.history.points.append(np.array(unit_kernel).ravel() / norm)
+        self.notify(row)
+
+    def notify(self, row: dict[str, float]) -> None:
+        """Show a row to the callback, which may end the run."""
         if self.callback is not None:
             try:
                 self.callback(row)
             except StopIteration:
-                raise Stop(Status.LIMIT, "stopped by the callback") from None
+                raise Stop(Status.LIMIT, STOPPED_BY_CALLBACK) from None
 
     def finish(self, body: Callable[[], tuple[Status, str]], **extra: Any) -> Result:
         """Run the body and pack up, whatever happens in it: nothing found so far is lost."""

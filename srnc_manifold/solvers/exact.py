@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +10,8 @@ from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers.base import Budget, Callback, Rng, Run, Solver, stationarity
 
-# Minimizers whose objectives differ by less than this part of ‖C(a)‖² are tied.
-_TIE = 1e-12
+# Minimizers are tied if their distances differ by less than this part of the least one.
+_TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -116,23 +115,24 @@ def nearest_on_caps(direction: Array, geometry: Geometry, level: float) -> list[
     sizes = np.linalg.norm(parts, axis=2)
     rest = _norms_of_rest(a, first, second, parts)
     points = _plane_coordinates(sizes[:, 0], sizes[:, 1], rest, eigenvalues, np.minimum(level, eigenvalues[:, 0]))
-    closeness = sizes[:, 0] * points[:, 0] + sizes[:, 1] * points[:, 1] + rest * points[:, 2]
+    # Not by inner products, which lose the digits of small distances.
+    distances = np.linalg.norm(points - np.stack([sizes[:, 0], sizes[:, 1], rest], axis=1), axis=1)
 
-    best = np.max(closeness)
+    farthest = np.min(distances) * (1 + _TIE)
     minimizers: list[tuple[float, Array]] = []
-    for k in np.flatnonzero(closeness >= best - _TIE):
+    for k in np.flatnonzero(distances <= farthest):
         along, beside, across = points[k]
         # With the first coordinate turned round a point is as near where ``a`` has no part along that axis.
-        signs = (1.0, -1.0) if closeness[k] - 2 * sizes[k, 0] * along >= best - _TIE else (1.0,)
+        signs = (1.0, -1.0) if np.sqrt(distances[k] ** 2 + 4 * sizes[k, 0] * along) <= farthest else (1.0,)
         remainder = a - np.outer(parts[k, 0], first[k]) - np.outer(parts[k, 1], second[k])
         fixed = beside * np.outer(_unit(parts[k, 1]), second[k]) + across * _unit(remainder)
         for sign in signs:
             z = fixed + sign * along * np.outer(_unit(parts[k, 0]), first[k])
-            minimizers.append((float(closeness[k]), z / np.linalg.norm(z)))
-    minimizers.sort(key=lambda pair: -pair[0])
+            minimizers.append((float(distances[k]), z / np.linalg.norm(z)))
+    minimizers.sort(key=lambda pair: pair[0])
     distinct: list[Array] = []
     for _, z in minimizers:
-        if all(np.linalg.norm(z - other) > math.sqrt(_TIE) for other in distinct):
+        if all(np.linalg.norm(z - other) > 1e-6 * farthest for other in distinct):
             distinct.append(z)
     return [z.reshape(direction.shape) for z in distinct]
 

@@ -11,8 +11,18 @@ import numpy as np
 from srnc_manifold import atoms, spectrum
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
-from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Budget, Callback, Rng, Run, Solver, Stop, random_point, stationarity
+from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
+from srnc_manifold.solvers.base import (
+    STOPPED_BY_CALLBACK,
+    Budget,
+    Callback,
+    Rng,
+    Run,
+    Solver,
+    Stop,
+    random_point,
+    stationarity,
+)
 from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
 
 # SciPy's name -> most kernel entries for which one start is bearable (dense factorizations of that order).
@@ -78,12 +88,13 @@ class MultiStart(Solver):
 
         generator = as_generator(rng)
         run = Run(problem, self.name, budget, callback)
-        share = _share(run.budget, self.n_starts, self.n_jobs)
-        starts = [random_point(problem, child) for child in generator.spawn(self.n_starts)]
-        if start is not None:
-            starts[0] = problem.to_sphere(start)
-        run.offer(problem.unit_radius * starts[0], np.inf)
-        # A callback cannot cross to another process.
+        first = random_point(problem, generator) if start is None else problem.to_sphere(start)
+        run.offer(problem.unit_radius * first, np.inf)
+        # A budget of few evaluations is spent on few starts.
+        n_starts = min(self.n_starts, run.budget.max_evaluations or self.n_starts)
+        starts = [first, *(random_point(problem, child) for child in generator.spawn(n_starts - 1))]
+        share = _share(run.budget, n_starts, joblib.effective_n_jobs(self.n_jobs))
+        # A callback cannot cross to another process; there it is called with the starts' last rows.
         watcher = callback if self.n_jobs == 1 else None
         outcomes: list[Result] = []
 
@@ -93,6 +104,10 @@ class MultiStart(Solver):
                 outcomes.append(outcome)
                 if outcome.details.get("interrupted"):
                     raise KeyboardInterrupt
+                if outcome.message == STOPPED_BY_CALLBACK:
+                    raise Stop(Status.LIMIT, STOPPED_BY_CALLBACK)
+                if callback is not None and watcher is None and len(outcome.history):
+                    run.notify({name: column[-1] for name, column in outcome.history.columns.items()})
             best = min(outcomes, key=_rank)
             return best.status, best.message
 
@@ -111,7 +126,11 @@ def _one_start(solver: MultiStart, problem: SRNProblem, z: Array, budget: Budget
     with threadpool_limits(1), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         result = run.finish(lambda: _minimize(solver, functions, x))
-    return replace(result, cost=run.best_key[1], details={**result.details, "violation": run.best_key[0]})
+    violation, cost = (*run.best_key, np.inf)[:2]
+    if result.status is Status.CONVERGED and violation > FEASIBILITY_TOLERANCE:
+        message = f"SciPy says {result.message!r}, but the constraints are violated by {violation:.0e}"
+        result = replace(result, status=Status.STALLED, message=message)
+    return replace(result, cost=cost, details={**result.details, "violation": violation})
 
 
 def _minimize(solver: MultiStart, functions: _Functions, x: Array) -> tuple[Status, str]:
@@ -223,7 +242,7 @@ def _rank(outcome: Result) -> tuple[float, float]:
 def _share(budget: Budget, n_starts: int, n_jobs: int) -> Budget:
     """What each start may use of a budget for all; independent of ``n_jobs`` in evaluations, so that results are."""
     evaluations = None if budget.max_evaluations is None else max(1, budget.max_evaluations // n_starts)
-    time = None if budget.max_time is None else budget.max_time * max(1, n_jobs) / n_starts
+    time = None if budget.max_time is None else budget.max_time * min(n_jobs, n_starts) / n_starts
     return Budget(evaluations, time)
 
 

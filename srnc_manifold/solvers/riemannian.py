@@ -9,6 +9,7 @@ Nelder-Mead refuses a simplex of the right size (it draws it from our sphere).
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ OPTIMIZERS = {
     "nelder-mead": ("NelderMead", False),
     "particle-swarm": ("ParticleSwarm", False),
 }
+
+# NumPy's global random state is one for all threads: one run at a time.
+_RANDOM_STATE = threading.RLock()
 
 # Evaluations without progress, per kernel entry, after which an optimizer without gradients is stopped;
 # pymanopt's run on to their limits.
@@ -173,9 +177,10 @@ def _seeded_sphere(run: SphereRun, generator: np.random.Generator) -> Any:
 @contextmanager
 def _own_random_state(generator: np.random.Generator) -> Iterator[None]:
     """Seed NumPy's global state, from which pymanopt's particle swarm draws, and put it back afterwards."""
-    saved = np.random.get_state()  # noqa: NPY002 - the global state is what this is about
-    np.random.seed(generator.integers(2**32))  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(saved)  # noqa: NPY002
+    with _RANDOM_STATE:
+        saved = np.random.get_state()  # noqa: NPY002 - the global state is what this is about
+        np.random.seed(generator.integers(2**32))  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(saved)  # noqa: NPY002
