@@ -93,11 +93,17 @@ class _Torch(Namespace):
     def constant(self, array: NDArray, like: Any) -> Any:
         tensor = self._torch.as_tensor(np.array(array), device=like.device)
         if tensor.is_complex():
-            return tensor.to(self._torch.promote_types(like.dtype, self._torch.complex32))
+            return tensor.to(self._torch.promote_types(like.dtype, self._torch.complex64))
         return tensor.to(like.dtype) if tensor.is_floating_point() else tensor
 
     def singular_values(self, matrices: Any) -> Any:
         return self._torch.linalg.svdvals(matrices)
+
+    def at_least_single(self, tensor: Any) -> Any:
+        """The tensor in single or double precision: in less there are no complex numbers; integers become doubles."""
+        if not tensor.is_floating_point():
+            return tensor.double()
+        return tensor.to(self._torch.promote_types(tensor.dtype, self._torch.float32))
 
     def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray) -> tuple[float, NDArray]:
         tensor = self._torch.tensor(point, requires_grad=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,12 @@ InputSizeOption = Annotated[
 
 
 def main() -> None:
-    """Entry point: bad input is one line on standard error and exit code 2."""
+    """Entry point: bad input is one line on standard error and exit code 2; warnings are a line each."""
+
+    def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+        typer.secho(f"srnc: {message}", err=True, fg="yellow")
+
+    warnings.showwarning = warn
     try:
         app()
     except (ValueError, TypeError, OSError, ImportError) as error:
@@ -115,6 +121,8 @@ def solve(
     """Normalize the stable rank of one kernel."""
     if output is not None and output.suffix not in (".npy", ".json"):
         raise ValueError(f"output: {str(output)!r} given, expected a name ending in .npy or .json")
+    if output is not None and not output.parent.is_dir():
+        raise ValueError(f"output: the folder of {str(output)!r} does not exist")
     method = solver_from_name(solver)
     problem = srnc.SRNProblem(
         _one_array(kernel_file, name),
@@ -142,6 +150,10 @@ def solve(
         else:
             result.save(output)
         typer.echo(f"{'written':14} {output}")
+    if result.details.get("interrupted"):
+        raise typer.Exit(130)
+    if result.status is srnc.Status.FAILED:
+        raise typer.Exit(1)
 
 
 @app.command()

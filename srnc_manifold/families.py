@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,10 @@ class UnavailableProblem:
     reason: str
 
 
+class FamilyError(ValueError):
+    """A file of problems that cannot be used."""
+
+
 Entry = NamedProblem | UnavailableProblem
 
 
@@ -76,7 +81,12 @@ def load_family(name_or_path: str | os.PathLike[str]) -> list[Entry]:
         )
     if not callable(getattr(module, "problems", None)):
         raise ValueError(f"problems: {text!r} has no function problems()")
-    return list(_checked(module.problems(), text))
+    try:
+        return list(_checked(module.problems(), text))
+    except FamilyError:
+        raise
+    except Exception as error:
+        raise FamilyError(f"problems: {text!r} raised {type(error).__name__}: {error}") from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -86,15 +96,17 @@ def _import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ValueError(f"problems: {str(path)!r} cannot be imported")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for the module they are defined in
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(f"problems: {str(path)!r} raised {type(error).__name__}: {error}") from error
+        del sys.modules[spec.name]
+        raise FamilyError(f"problems: {str(path)!r} raised {type(error).__name__}: {error}") from error
     return module
 
 
 def _checked(entries: Iterator[Entry], source: str) -> Iterator[Entry]:
     for entry in entries:
         if not isinstance(entry, NamedProblem | UnavailableProblem):
-            raise ValueError(f"problems: {source!r} yields {type(entry).__name__}, expected NamedProblem")
+            raise FamilyError(f"problems: {source!r} yields {type(entry).__name__}, expected NamedProblem")
         yield entry

@@ -6,6 +6,7 @@ import os
 import pickle
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
 
 
@@ -37,12 +49,15 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray]:
         raise FileNotFoundError(f"file: {str(path)!r} does not exist")
     reader = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors}.get(path.suffix, _read_torch)
     try:
-        return reader(path)
+        arrays = reader(path)
     except ImportError as error:
         raise ImportError(f"file: reading {str(path)!r} needs {error.name}: pip install torch==2.13.0") from None
-    except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"file: {str(path)!r} cannot be read ({reason})") from None
+    if not arrays:
+        raise ValueError(f"file: {str(path)!r} holds no arrays")
+    return arrays
 
 
 def _read_npy(path: Path) -> dict[str, NDArray]:
@@ -65,6 +80,11 @@ def _read_safetensors(path: Path) -> dict[str, NDArray]:
         return load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(str(error)) from None
+    except TypeError:  # a type that NumPy lacks, bfloat16 for one
+        import torch  # noqa: F401 - named in the error if it is missing
+        from safetensors.torch import load_file as load_tensors
+
+        return dict(_tensors(load_tensors(path), ""))
 
 
 def _read_torch(path: Path) -> dict[str, NDArray]:
@@ -82,4 +102,6 @@ def _tensors(data: Any, name: str) -> Iterator[tuple[str, NDArray]]:
         for key, value in data.items():
             yield from _tensors(value, f"{name}.{key}" if name else str(key))
     elif hasattr(data, "detach"):
-        yield name, data.detach().numpy()
+        dense = data.detach().to_dense()
+        # NumPy has no bfloat16; single precision holds it exactly.
+        yield name, (dense.float() if dense.is_floating_point() and dense.itemsize < 4 else dense).numpy()

@@ -162,6 +162,5 @@ def _prepare(kernel: Any, input_size: InputSize) -> tuple[Any, Geometry, Namespa
         return kernel, Geometry.of(kernel.shape, input_size), xp, 1.0
     checked = as_kernel(kernel)
     scale = binary_scale(checked)
-    if xp.name == "numpy" or not kernel.is_floating_point():
-        xp, kernel = NUMPY, checked
+    kernel = xp.at_least_single(kernel) if xp.name == "torch" else checked
     return kernel / scale, Geometry.of(checked.shape, input_size), xp, scale

@@ -43,6 +43,24 @@ def test_unreadable_files(tmp_path, suffix, content):
         srnc.read_arrays(path)
 
 
+def test_what_numpy_lacks_is_read_in_single_precision(tmp_path):
+    from safetensors.torch import save_file as save_tensors
+
+    kernel = torch.arange(6).reshape(2, 3).to(torch.bfloat16)
+    torch.save({"k": kernel, "s": kernel.to_sparse()}, tmp_path / "k.pt")
+    save_tensors({"k": kernel}, tmp_path / "k.safetensors")
+    for name in ("k.pt", "k.safetensors"):
+        for array in srnc.read_arrays(tmp_path / name).values():
+            assert array.dtype == np.float32
+            assert np.array_equal(array, np.arange(6).reshape(2, 3))
+
+
+def test_files_without_arrays(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "empty.pt")
+    with pytest.raises(ValueError, match="holds no arrays"):
+        srnc.read_arrays(tmp_path / "empty.pt")
+
+
 def test_pickled_objects_are_refused(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="cannot be read"):

@@ -82,6 +82,8 @@ def test_a_file_of_one_s_own(tmp_path):
         ("x = 1", "has no function problems"),
         ("def problems(): yield 3", "yields int, expected NamedProblem"),
         ("1/0", "raised ZeroDivisionError"),
+        ("def problems():\n    yield 1/0", "raised ZeroDivisionError"),
+        ("def problems(): return None", "raised TypeError"),
         (None, "does not exist"),
     ],
 )

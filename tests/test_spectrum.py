@@ -155,6 +155,20 @@ def test_namespaces():
         namespace("numpy").value_and_gradient(lambda z: z, np.ones(2))
 
 
-def test_integer_tensors_are_converted_and_half_precision_keeps_its_kind():
-    assert srnc.stable_rank(torch.tensor([1, 0, 0]), 8) == 8
-    assert srnc.singular_values(torch.ones(3, dtype=torch.float32), 8).dtype == torch.float32
+@pytest.mark.parametrize("n_taps", [3, 130])
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (torch.int64, torch.float64),
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_precision_of_tensors(given, found, n_taps):
+    kernel = torch.arange(1, n_taps + 1).to(given)
+    values = srnc.singular_values(kernel, n_taps + 1)
+    assert values.dtype == found
+    expected = srnc.singular_values(kernel.double().numpy(), n_taps + 1)
+    np.testing.assert_allclose(values.double().numpy(), expected, atol=1e-5 * expected[0])  # single precision

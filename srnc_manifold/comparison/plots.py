@@ -24,6 +24,8 @@ def overview(comparison: Comparison, path: str | os.PathLike[str] | None = None)
     solvers = list(dict.fromkeys(table["solver"]))
     solvers.sort(key=lambda s: float(np.median(_violation(table[table["solver"] == s]))), reverse=True)
     problems = list(dict.fromkeys(table["problem"]))
+    if not problems:
+        raise ValueError("comparison: nothing to plot, no run has returned a kernel")
 
     figure = _figure(11, 1.8 + 0.38 * max(len(solvers), 4) + 0.1 * len(problems))
     left, right = figure.subplots(1, 2, sharey=True)
@@ -118,6 +120,8 @@ def trajectory(
     axes.contour(*degrees, ranks, levels=[problem.stable_rank], colors="0.25", linewidths=1.2)
     palette = ("tab:orange", "tab:red", "tab:green", "tab:purple", "tab:brown", "tab:pink")
     for k, (label, result) in enumerate(runs.items()):
+        if not result.history.points:
+            continue
         points = np.array([_angles(p) for p in result.history.points])
         # Broken where a path leaves the map on one side and returns on the other.
         jumps = np.flatnonzero(np.abs(np.diff(points[:, 0])) > 180) + 1

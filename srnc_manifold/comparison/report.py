@@ -16,14 +16,37 @@ from srnc_manifold.solvers import Exact
 _NO_GAP = 1e-9
 
 
+SUMMARY_COLUMNS = (
+    "problem",
+    "solver",
+    "runs",
+    "success",
+    "stable_rank_error",
+    "spectral_norm_error",
+    "objective",
+    "gap",
+    "restored",
+    "restored_gap",
+    "spread",
+    "evaluations",
+    "time",
+    "status",
+    "message",
+    "reference",
+    "reference_kind",
+)
+
+
 def summary(comparison: Comparison) -> Any:
     """One row per problem and solver, best first.
 
     Columns
     -------
-    problem, solver, runs
+    problem, solver
+    runs
+        Runs tried; 0 where none returned a kernel.
     success
-        Fraction of the runs that ended feasible, as found (both relative errors under 1e-6).
+        Fraction of them that ended feasible, as found (both relative errors under 1e-6).
     stable_rank_error, spectral_norm_error, objective
         Medians over the runs, as found.
     gap
@@ -42,12 +65,12 @@ def summary(comparison: Comparison) -> Any:
     import pandas
 
     rows = comparison.rows
-    records = []
+    records: list[dict[str, Any]] = []
     for name, of_problem in rows.groupby("problem", sort=False):
         reference, kind = _reference(comparison, str(name))
         block = [_record(of_solver, reference, kind) for _, of_solver in of_problem.groupby("solver", sort=False)]
         records.extend(sorted(block, key=_merit))
-    return pandas.DataFrame(records)
+    return pandas.DataFrame(records, columns=list(SUMMARY_COLUMNS))
 
 
 def _reference(comparison: Comparison, name: str) -> tuple[float, str]:
@@ -68,7 +91,7 @@ def _reference(comparison: Comparison, name: str) -> tuple[float, str]:
 
 def _record(rows: Any, reference: float, kind: str) -> dict[str, Any]:
     first = rows.iloc[0]
-    size = first["squared_norm"]
+    size = float(rows["squared_norm"].max())  # the same for all that returned a kernel
     status = rows["status"].mode().iloc[0]
     feasible = rows[rows["feasible"]]
 
@@ -79,7 +102,7 @@ def _record(rows: Any, reference: float, kind: str) -> dict[str, Any]:
     return {
         "problem": first["problem"],
         "solver": first["solver"],
-        "runs": len(rows) if np.isfinite(first["objective"]) else 0,
+        "runs": len(rows) if rows["objective"].notna().any() else 0,
         "success": float(rows["feasible"].mean()),
         "stable_rank_error": float(rows["stable_rank_error"].median()),
         "spectral_norm_error": float(rows["spectral_norm_error"].median()),
@@ -124,7 +147,8 @@ def rich_tables(comparison: Comparison) -> list[Any]:
         parts.append(_title(entry, block.iloc[0]))
         table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
         for column, justify in _COLUMNS:
-            table.add_column(column, justify=justify, no_wrap=True)
+            # A long name of a solver is folded; a number is never cut off.
+            table.add_column(column, justify=justify, no_wrap=column != "solver", overflow="fold")
         for record in block[block["runs"] > 0].to_dict("records"):
             table.add_row(*map(escape, _cells(record)))
         if table.rows:

@@ -96,12 +96,14 @@ class Comparison:
         return overview(self, path)
 
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write ``rows.csv``, ``table.csv`` and ``comparison.png`` into a directory; their paths."""
+        """Write ``rows.csv``, ``table.csv`` and, if any run returned a kernel, ``comparison.png``; their paths."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         rows, table, figure = (directory / name for name in ("rows.csv", "table.csv", "comparison.png"))
         self.rows.to_csv(rows, index=False)
         self.table().to_csv(table, index=False)
+        if not self.rows["objective"].notna().any():
+            return [rows, table]
         self.plot(figure)
         return [rows, table, figure]
 
@@ -148,6 +150,8 @@ def compare(
     entries = _entries(problems)
     methods = _solvers(solvers)
     seed_list = _seeds(seeds)
+    if budget is not None and not isinstance(budget, Budget):
+        raise TypeError(f"budget: {budget!r} given, expected a srnc.Budget")
     comparison = Comparison({e.name: e for e in entries if isinstance(e, NamedProblem)})
 
     known: list[tuple[int, Row]] = []
@@ -159,9 +163,9 @@ def compare(
             order += 1
             continue
         for label, solver in methods.items():
-            supported, reason = solver.supports(entry.problem)
-            if not supported:
-                known.append((order, Row(entry.name, label, seed_list[0], UNSUPPORTED, reason)))
+            status, reason = _refusal(solver, entry.problem)
+            if status:
+                known.append((order, Row(entry.name, label, seed_list[0], status, reason)))
                 order += 1
                 continue
             for seed in seed_list if solver.stochastic else seed_list[:1]:
@@ -187,8 +191,24 @@ def compare(
                     progress(done, len(tasks), row)
         except KeyboardInterrupt:
             comparison.interrupted = True
+        except Exception as error:  # of the machinery around the runs: a process that died, a cost that does not pickle
+            done_already = {number for number, _ in numbered}
+            for number, entry, label, _, seed in tasks:
+                if number not in done_already:
+                    row = Row(entry.name, label, seed, FAILED, f"not run to its end: {type(error).__name__}: {error}")
+                    numbered.append((number, row))
+                    writer.add(row)
     comparison.row_list = [row for _, row in sorted(numbered, key=lambda pair: pair[0])]
     return comparison
+
+
+def _refusal(solver: Solver, problem: SRNProblem) -> tuple[str, str]:
+    """Status and reason of the row of a solver that does not take a problem; empty if it does."""
+    try:
+        supported, reason = solver.supports(problem)
+    except Exception as error:
+        return FAILED, f"supports() raised {type(error).__name__}: {error}"
+    return ("", "") if supported else (UNSUPPORTED, reason)
 
 
 def _run_all(tasks: Sequence[tuple[int, NamedProblem, str, Solver, int]], budget: Budget | None, n_jobs: int) -> Any:
@@ -259,9 +279,14 @@ class _CsvWriter:
 
 def _entries(problems: Problems) -> list[Entry]:
     if isinstance(problems, Mapping):
-        problems = [NamedProblem(name, problem) for name, problem in problems.items()]
+        for name, problem in problems.items():
+            if not isinstance(problem, SRNProblem):
+                raise TypeError(f"problems: {type(problem).__name__} given as {name!r}, expected an SRNProblem")
+        problems = [NamedProblem(str(name), problem) for name, problem in problems.items()]
     elif isinstance(problems, str | os.PathLike | SRNProblem | NamedProblem | UnavailableProblem):
         problems = [problems]
+    if not isinstance(problems, Iterable):
+        raise TypeError(f"problems: {problems!r} given, expected problems or names")
     entries: list[Entry] = []
     for item in problems:
         if isinstance(item, str | os.PathLike):
@@ -286,6 +311,8 @@ def _solvers(solvers: Any) -> dict[str, Solver]:
         solvers = DEFAULT_SOLVERS
     if isinstance(solvers, Solver | str):
         solvers = [solvers]
+    if not isinstance(solvers, Iterable):
+        raise TypeError(f"solvers: {solvers!r} given, expected solvers or names")
     pairs = list(solvers.items()) if isinstance(solvers, Mapping) else [(None, solver) for solver in solvers]
     methods: dict[str, Solver] = {}
     for label, solver in pairs:
@@ -303,6 +330,8 @@ def _solvers(solvers: Any) -> dict[str, Solver]:
 
 
 def _seeds(seeds: Iterable[int]) -> list[int]:
+    if not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds: {seeds!r} given, expected integers in a sequence, such as range({seeds!r})")
     seed_list = list(seeds)
     if not seed_list:
         raise ValueError("seeds: none given")

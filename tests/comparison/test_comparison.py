@@ -191,6 +191,13 @@ def test_ways_to_name_problems_and_solvers(problems):
     assert len(srnc.compare("paper", "exact").rows) == 4
     labels = srnc.compare(problem, [MultiStart(n_starts=2), "slsqp"], [0]).rows.solver.tolist()
     assert labels == ["SLSQP ×2", "slsqp"]
+    with pytest.raises(TypeError, match="problems: int given as 'p'"):
+        srnc.compare({"p": 3})
+    for arguments in ((5,), ("paper", 5), ("paper", "exact", 5)):
+        with pytest.raises(TypeError, match="5 given, expected"):
+            srnc.compare(*arguments)
+    with pytest.raises(TypeError, match=r"budget: 5 given, expected a srnc\.Budget"):
+        srnc.compare("paper", "exact", budget=5)
 
 
 @pytest.mark.parametrize(
@@ -228,6 +235,58 @@ def test_names_of_the_registry():
 
 
 def test_a_cluster_s_backend_can_be_used(problems):
-    run = functools.partial(srnc.compare, problems[:1], ["slsqp"], [0, 1], n_jobs=2)
+    solvers, budget = ["slsqp", "particle-swarm"], Budget(max_evaluations=400)
+    run = functools.partial(srnc.compare, problems[:1], solvers, [0, 1, 2], budget=budget)
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    alone = run()
     with joblib.parallel_config(backend="threading"):  # any registered backend of joblib, dask's for one
-        assert len(run().rows) == 2
+        together = run(n_jobs=3)
+    assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    pd.testing.assert_frame_equal(alone.rows.drop(columns="time"), together.rows.drop(columns="time"))
+
+
+def test_an_interrupt_before_anything_is_done(problems, tmp_path):
+    def progress(*_):
+        raise KeyboardInterrupt
+
+    comparison = srnc.compare(problems[:1], ["slsqp"], [0], progress=progress)
+    assert comparison.interrupted
+    assert len(comparison.table()) == 0
+    assert "feas." in comparison.report()
+    assert [path.name for path in comparison.save(tmp_path)] == ["rows.csv", "table.csv"]
+
+
+def test_one_failing_seed_hides_nothing(problems):
+    class FailsOnce(Riemannian):
+        def run(self, problem, start=None, *, budget=None, rng=None, callback=None):
+            if rng == 0:
+                raise RuntimeError("not today")
+            return super().run(problem, start, budget=budget, rng=rng, callback=callback)
+
+    comparison = srnc.compare(problems[:1], {"fails once": FailsOnce()}, [0, 1, 2])
+    record = comparison.table().iloc[0]
+    assert record.runs == 3
+    assert np.isfinite(record.spread)
+    assert "0/3" in comparison.report()
+
+
+def test_what_cannot_be_sent_to_a_process_is_a_row(problems):
+    class Refuses(srnc.solvers.Exact):
+        def supports(self, problem):
+            raise ValueError("who asks")
+
+    class NoPickle(LogSumExp):
+        def __reduce__(self):
+            raise TypeError("stays here")
+
+    solvers = {"refuses": Refuses(), "no pickle": Riemannian(NoPickle())}
+    rows = srnc.compare(problems[:1], solvers, [0], n_jobs=2).rows
+    assert rows.status.tolist() == ["failed", "failed"]
+    assert "who asks" in rows.message[0]
+    assert "PicklingError" in rows.message[1]
+
+
+def test_long_names_are_folded_and_numbers_kept(problems):
+    comparison = srnc.compare(problems[:1], {"a long name " * 5: srnc.solvers.Exact(), "slsqp": MultiStart()}, [0])
+    assert "…" not in comparison.report()
+    assert "10.6667" in comparison.report()

@@ -63,12 +63,19 @@ def test_penalty_has_two_halves():
     assert value(0.7, 0.2) == pytest.approx(0.09)  # does not reach
 
 
-def test_hessians_at_exactly_repeated_singular_values_are_finite(random_problem):
+def test_hessians_at_exactly_repeated_singular_values(random_problem):
     problem = random_problem((2, 2, 3), (8,))
     delta = np.zeros((2, 2, 3))
     delta[:, :, 0] = np.eye(2) / np.sqrt(2)
-    function = SphereFunction(problem, LogSumExp())
-    assert np.all(np.isfinite(function.hessian(delta.ravel(), np.arange(12.0))))
+    vector, t = np.random.default_rng(1).standard_normal(12), 1e-5
+    for cost in (LogSumExp(), Penalty()):
+        function = SphereFunction(problem, cost)
+        found = function.hessian(delta.ravel(), vector)
+        difference = (function.gradient(delta.ravel() + t * vector) - function.gradient(delta.ravel() - t * vector)) / (
+            2 * t
+        )
+        # Limits from values set apart by 1e-6 of the largest, times derivatives of order α.
+        assert np.linalg.norm(found - difference) <= 1e-5 * np.linalg.norm(difference)
 
 
 @pytest.mark.parametrize("cost", [LogSumExp, Penalty])
@@ -106,9 +113,15 @@ class NotScalar(Cost):
         return view.squared_singular_values
 
 
-class CallsItselfSmooth(Cost):
+class NotFinite(Cost):
     def value(self, view, xp):
-        return xp.sum(view.multiplicities * xp.abs(view.squared_singular_values - 0.01) ** 1.5) + float("nan")
+        return view.fidelity + float("nan")
+
+
+class WrongHessian(LogSumExp):
+    def hessian_product(self, view, values, fidelity):
+        by_values, by_fidelity = super().hessian_product(view, values, fidelity)
+        return 1.01 * by_values, by_fidelity
 
 
 @pytest.mark.parametrize(
@@ -119,7 +132,7 @@ class CallsItselfSmooth(Cost):
         (DependsOnOrder(), "the order of the singular values"),
         (UsesNumPy(), "only functions of xp"),
         (NotScalar(), "expected a scalar"),
-        (CallsItselfSmooth(), "value is nan"),
+        (NotFinite(), "value is nan"),
     ],
 )
 def test_check_cost_finds_what_is_wrong(cost, message):
@@ -131,6 +144,12 @@ def test_check_cost_finds_a_wrong_gradient_by_its_slope_alone(monkeypatch):
     monkeypatch.setattr("srnc_manifold.testing._check_backends", lambda *_: None)
     with pytest.raises(AssertionError, match=r"gradient is wrong, its Taylor remainder has slope (0\.9|1\.0)"):
         check_cost(WrongGradient())
+
+
+def test_check_cost_finds_a_wrong_hessian_by_its_slope_alone(monkeypatch):
+    monkeypatch.setattr("srnc_manifold.testing._check_backends", lambda *_: None)
+    with pytest.raises(AssertionError, match=r"Hessian is wrong, its Taylor remainder has slope (1\.9|2\.0)"):
+        check_cost(WrongHessian())
 
 
 def test_taylor_slope_of_known_remainders():

@@ -179,6 +179,19 @@ def test_close_to_its_own_stable_rank_the_kernel_hardly_moves():
     assert moved[-1] < 1e-8
 
 
+@pytest.mark.parametrize("size", [8, 63, 64])
+@pytest.mark.parametrize("t", [1e-5, 1e-7, 1e-9, 1e-11])
+def test_the_right_frequency_is_found_however_small_the_move(size, t):
+    # All frequencies of a delta kernel tie; the differences between them are of the size of the move, squared.
+    problem = srnc.SRNProblem([1, 0, 0], size, stable_rank=size * (1 - t))
+    result = solved(problem)
+    kappa_less_one = 0.75 * -t / (0.5 + 0.5 * np.sqrt(1 - 1.5 * t))  # √(1 − 3t/2) − 1, without cancellation
+    expected = size * 6 * (kappa_less_one / 3) ** 2
+    # The target itself is rounded to 1e-16, which is a relative 1e-16 / t of the move.
+    assert result.evaluation.objective == pytest.approx(expected, rel=1e-15 / t + 1e-9)
+    assert len(result.alternatives) == (size % 2 == 0)  # Nyquist
+
+
 def test_the_jump_of_the_difference_filter():
     # (−1, 0, 1) is a local maximum of the gain: any lower stable rank is reached only at another frequency.
     kernel = np.array([-1.0, 0.0, 1.0])
