@@ -213,6 +213,18 @@ def test_ties_between_frequencies_are_all_listed():
     assert len(solved(srnc.SRNProblem(delta, (8, 8), stable_rank=20.0)).alternatives) == 3
 
 
+def test_two_taps_close_to_the_least_feasible_target():
+    # (−1, 1) on an odd grid: only DC reaches the target, at (z₁ + z₂)² = c, four points. A solver that violates a
+    # constraint by 1e-8 gains 5e-7 of ‖C(a)‖² here, so many local searches are no yardstick, and this is one.
+    scale, n, target = 0.09344217, 37, 18.505157965723303
+    problem = srnc.SRNProblem([-scale, scale], n, stable_rank=target)
+    size, radius = np.sqrt(2) * scale, problem.radius
+    expected = n * (radius**2 + size**2 - 2 * radius * size * np.sqrt(1 - problem.target_gain / 2))
+    result = solved(problem)
+    assert result.evaluation.objective == pytest.approx(expected, rel=1e-12)
+    assert len(result.alternatives) == 1
+
+
 def test_a_single_tap_along_an_axis_and_a_scalar():
     assert_not_beaten(srnc.partway(np.random.default_rng(0).standard_normal((3, 1)), (8, 5), 0.5))
     scalar = srnc.SRNProblem(np.array(-2.0), (), stable_rank=1)
