@@ -44,6 +44,19 @@ print(any("pip install torch" in name for name in names))
     assert out.strip().endswith("True")
 
 
+@pytest.mark.parametrize("method", ["SLSQP", "trust-constr", "COBYQA"])
+def test_the_first_run_of_a_process_is_like_every_other(method):
+    # Libraries loaded by the first run must not escape the limit to one thread.
+    out = run(f"""
+import srnc_manifold as srnc, numpy as np
+problem = srnc.partway(np.random.default_rng(1).standard_normal(4), 16, 0.5)
+solver = srnc.solvers.MultiStart({method!r}, n_starts=4)
+first, second = (srnc.solve(problem, solver, rng=0) for _ in range(2))
+print(first.details == second.details and np.array_equal(first.kernel, second.kernel))
+""")
+    assert out.strip() == "True"
+
+
 def test_importing_the_package_imports_nothing_heavy():
     heavy = ["torch", "cvxpy", "matplotlib", "pandas", "scipy", "pymanopt", "autograd", "typer", "rich", "joblib"]
     assert run(f"import srnc_manifold, sys; print([m for m in {heavy} if m in sys.modules])").strip() == "[]"

@@ -221,14 +221,10 @@ def _run_all(tasks: Sequence[tuple[int, NamedProblem, str, Solver, int]], budget
 def _run_one(
     number: int, entry: NamedProblem, label: str, solver: Solver, seed: int, budget: Budget | None
 ) -> tuple[int, Row, Result | None]:
-    from threadpoolctl import threadpool_limits
-
-    # One thread: sums come out the same in every process, and times are comparable.
-    with threadpool_limits(1):
-        try:
-            result = solve(entry.problem, solver, budget=budget, rng=seed)
-        except Exception as error:
-            return number, Row(entry.name, label, seed, FAILED, f"{type(error).__name__}: {error}"), None
+    try:
+        result = solve(entry.problem, solver, budget=budget, rng=seed)
+    except Exception as error:
+        return number, Row(entry.name, label, seed, FAILED, f"{type(error).__name__}: {error}"), None
     evaluation, restored = result.evaluation, result.restored
     assert evaluation is not None
     row = Row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +51,8 @@ def solve(
     ValueError
         If the solver does not support the problem, with the reason, or ``start`` is not valid.
     """
+    from threadpoolctl import threadpool_limits
+
     solver = Exact() if solver is None else solver
     if not isinstance(problem, SRNProblem):
         raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
@@ -65,7 +68,9 @@ def solve(
         raise ValueError(f"solver: {solver.name} does not support this problem: {reason}")
     if start is not None:
         start = problem.to_sphere(start)
-    result = solver.run(problem, start, budget=budget, rng=rng, callback=callback)
+    # One thread for whatever is iterated: sums of other orders would lead to other points.
+    with threadpool_limits(1) if solver.stochastic else nullcontext():
+        result = solver.run(problem, start, budget=budget, rng=rng, callback=callback)
     return score(problem, result)
 
 

@@ -117,6 +117,8 @@ class MultiStart(Solver):
 
 def _one_start(solver: MultiStart, problem: SRNProblem, z: Array, budget: Budget, callback: Callback | None) -> Result:
     """One local search, in units of the spectral norm."""
+    # Before the limit below, which reaches only the linear algebra libraries that are loaded.
+    import scipy.optimize  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     run = Run(problem, solver.name, budget, callback)
@@ -236,7 +238,9 @@ class _Functions:
 
 
 def _rank(outcome: Result) -> tuple[float, float]:
-    return outcome.details["violation"], outcome.cost
+    """Clearly feasible starts by cost, then the others by violation; local searches end well on either side."""
+    violation = outcome.details["violation"]
+    return violation if violation > FEASIBILITY_TOLERANCE / 4 else 0.0, outcome.cost
 
 
 def _share(budget: Budget, n_starts: int, n_jobs: int) -> Budget:

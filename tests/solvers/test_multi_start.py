@@ -69,7 +69,7 @@ def test_the_given_start_is_the_first(random_problem):
 def test_every_start_is_told(random_problem):
     result = srnc.solve(random_problem((3,), (16,)), MultiStart(n_starts=4), rng=0)
     assert len(result.details["starts"]) == 4
-    feasible = [s["cost"] for s in result.details["starts"] if s["violation"] <= 1e-8]
+    feasible = [s["cost"] for s in result.details["starts"] if s["violation"] <= 2.5e-7]
     assert result.cost == min(feasible)
 
 
