@@ -17,7 +17,7 @@ help:
 	@echo "make clean     remove .venv and everything generated"
 
 compare: .venv/.core
-	$(BIN)/srnc compare paper pretrained --seeds 3 --max-time 4 --output results
+	$(BIN)/srnc compare paper pretrained --seeds 2 --max-time 3 --output results
 
 test: .venv/.test
 	$(BIN)/python -m pytest --numprocesses 2
