@@ -14,19 +14,19 @@ from srnc_manifold.numerics import Array
 
 @dataclass(frozen=True)
 class Atom:
-    """``G[o, i, j] = Re(conj(u_o) v_i f_l(j))``, so that ``⟨x, G⟩ = Re(u* X_l v)``.
+    """``G[o, i, j] = Re(conj(u_o) v_i f_l(j))`` in one group of channels, so that ``⟨x, G⟩ = Re(u* X_l v)``.
 
     Attributes
     ----------
-    frequency : int
-        Row of ``geometry.frequencies``.
-    u, v : complex arrays, shapes ``(c_out,)`` and ``(c_in,)``
+    block : int
+        Place in :func:`spectrum.symbol`: frequency times groups plus group.
+    u, v : complex arrays, shapes ``(rows,)`` and ``(columns,)`` of a block
         Unit vectors.
     tensor : array, shape ``geometry.kernel_shape``
         The atom ``G``.
     """
 
-    frequency: int
+    block: int
     u: NDArray[np.complex128]
     v: NDArray[np.complex128]
     tensor: Array
@@ -37,19 +37,23 @@ class Atom:
         return float(np.linalg.norm(self.tensor))
 
 
-def atom(geometry: Geometry, frequency: int, u: NDArray, v: NDArray) -> Atom:
-    """The atom of a frequency and two unit vectors."""
-    tensor = np.einsum("o,i,j->oij", u.conj(), v, geometry.phases[frequency]).real
-    return Atom(frequency, u, v, tensor.reshape(geometry.kernel_shape))
+def atom(geometry: Geometry, block: int, u: NDArray, v: NDArray) -> Atom:
+    """The atom of a block and two unit vectors."""
+    frequency, group = divmod(block, geometry.groups)
+    m, _ = geometry.block_shape
+    by_phase = v.reshape(geometry.n_phases, geometry.channels[1])
+    columns = by_phase[geometry.phase_of_tap].T * geometry.phases[frequency]
+    tensor = np.zeros((geometry.groups, m, geometry.channels[1], geometry.n_taps))
+    tensor[group] = np.einsum("o,ij->oij", u.conj(), columns).real
+    return Atom(block, u, v, tensor.reshape(geometry.kernel_shape))
 
 
 def dominant_atom(kernel: Array, geometry: Geometry) -> Atom:
     """The atom with the largest ``⟨x, G⟩``: the top singular pair of the kernel's operator."""
     matrices = spectrum.symbol(kernel, geometry)
-    norms = np.linalg.norm(matrices, 2, axis=(-2, -1))
-    frequency = int(np.argmax(norms))
-    u, _, vh = np.linalg.svd(matrices[frequency])
-    return atom(geometry, frequency, u[:, 0], vh[0].conj())
+    block, _ = spectrum.dominant_block(matrices)
+    u, _, vh = spectrum.singular_vectors(matrices[block])
+    return atom(geometry, block, u[:, 0], vh[0].conj())
 
 
 def nearest_in_cap(anchor: Array, tensor: Array, level: float) -> Array:

@@ -1,6 +1,6 @@
 """Shapes: what a kernel and an input size mean together, and the frequencies of the grid.
 
-Everything here is integers and constants; the only floating-point object is the matrix of phases.
+Everything here is integers and constants; the only floating-point objects are phases of frequencies.
 """
 
 from __future__ import annotations
@@ -10,76 +10,130 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-InputSize = int | Sequence[int]
+from srnc_manifold.validation import require_count
+
+PerAxis = int | Sequence[int]
+InputSize = PerAxis
+
+
+class Layout(TypedDict, total=False):
+    """What a convolution has beside its kernel and its input size; see :meth:`Geometry.of`."""
+
+    groups: int
+    stride: PerAxis
+    dilation: PerAxis
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """A kernel's shape on a periodic grid (theory, section 1).
+    """A kernel's shape on a periodic grid (theory, sections 1 and 6).
+
+    The operator is block-diagonal in the Fourier basis: one block for each frequency of the output grid and each group
+    of channels. With a stride, the columns of a block are the input channels times the phases of the stride (the
+    polyphase components of the input), and every tap meets one phase only.
 
     Attributes
     ----------
     channels : (int, int)
-        Output and input channels, ``(1, 1)`` for a single-channel kernel.
+        Output channels, and input channels per group; ``(1, 1)`` for a single-channel kernel.
     taps : tuple of int
         Kernel size along each of the ``d`` spatial axes; ``()`` for a dense matrix.
-    grid : tuple of int
-        Input size along each spatial axis.
+    input_size : tuple of int
+        Points of the input along each spatial axis.
     kernel_shape : tuple of int
         Shape of the kernel as its owner writes it: ``taps`` or ``channels + taps``.
+    groups : int
+    stride, dilation : tuple of int
+        For each spatial axis, with PyTorch's meaning.
     """
 
     channels: tuple[int, int]
     taps: tuple[int, ...]
-    grid: tuple[int, ...]
+    input_size: tuple[int, ...]
     kernel_shape: tuple[int, ...]
+    groups: int
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
 
     @classmethod
-    def of(cls, kernel_shape: Sequence[int], input_size: InputSize) -> Geometry:
-        """Geometry of a kernel on an input.
+    def of(
+        cls,
+        kernel_shape: Sequence[int],
+        input_size: InputSize,
+        *,
+        groups: int = 1,
+        stride: PerAxis = 1,
+        dilation: PerAxis = 1,
+    ) -> Geometry:
+        """Geometry of a kernel on an input, with circular padding.
 
         Parameters
         ----------
         kernel_shape : sequence of int
-            ``taps`` (single-channel) or ``(c_out, c_in, *taps)``, PyTorch's weight layout.
+            ``taps`` (single-channel) or ``(c_out, c_in / groups, *taps)``, PyTorch's weight layout.
         input_size : int or sequence of int
             A sequence fixes the number ``d`` of spatial axes; ``()`` is a dense matrix. An int is the size of
             every axis, with ``d = ndim`` for kernels of at most two axes and ``d = ndim - 2`` above.
+        groups : int, optional
+            Groups of channels that do not see each other.
+        stride, dilation : int or sequence of int, optional
+            Steps between outputs and between taps.
 
         Raises
         ------
         TypeError
-            If ``input_size`` is not made of integers.
+            If a size is not an integer.
         ValueError
-            If the kernel is empty, has the wrong number of axes, or is larger than the input.
+            If the kernel is empty or has the wrong number of axes, if taps coincide on the input (a kernel larger than
+            it, for one), if ``groups`` does not divide the output channels or a stride the input size.
         """
         shape = tuple(int(n) for n in kernel_shape)
         if 0 in shape:
             raise ValueError(f"kernel: empty, its shape is {shape}; every axis needs at least one entry")
-        grid = _grid(input_size, len(shape))
-        d = len(grid)
+        size = _sizes("input_size", input_size, len(shape) if len(shape) <= 2 else len(shape) - 2)
+        d = len(size)
         if len(shape) not in (d, d + 2):
             raise ValueError(
-                f"kernel: {len(shape)} axes, shape {shape}, do not fit input_size {grid}: expected {d} axes "
+                f"kernel: {len(shape)} axes, shape {shape}, do not fit input_size {size}: expected {d} axes "
                 f"(single-channel) or {d + 2} axes (c_out, c_in and {d} spatial)"
             )
         channels = (shape[0], shape[1]) if len(shape) == d + 2 else (1, 1)
         taps = shape[len(shape) - d :]
-        if any(k > n for k, n in zip(taps, grid, strict=True)):
+        steps, spacing = _sizes("stride", stride, d), _sizes("dilation", dilation, d)
+        require_count(groups=groups)
+        if channels[0] % groups:
+            raise ValueError(f"groups: {groups} given, expected a divisor of the {channels[0]} output channels")
+        for name, values in (("stride", steps), ("dilation", spacing)):
+            if len(values) != d:
+                raise ValueError(f"{name}: {values} given, expected an int or {d} values, one for each spatial axis")
+        if any(n % s for n, s in zip(size, steps, strict=True)):
+            raise ValueError(f"stride: {steps} given, expected divisors of input_size {size}")
+        distinct = tuple(n // math.gcd(n, step) for n, step in zip(size, spacing, strict=True))
+        if any(k > n for k, n in zip(taps, distinct, strict=True)):
+            if distinct == size:
+                raise ValueError(
+                    f"kernel: {taps} taps are more than the input has points, input_size {size}; "
+                    f"expected input_size >= {taps}"
+                )
             raise ValueError(
-                f"kernel: {taps} taps are more than the input has points, input_size {grid}; "
-                f"expected input_size >= {taps}"
+                f"dilation: {spacing} given, with which taps of a kernel of {taps} coincide on input_size {size}; "
+                f"expected at most {distinct} taps"
             )
-        return cls(channels, taps, grid, shape)
+        return cls(channels, taps, size, shape, int(groups), steps, spacing)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Points of the output along each spatial axis; its frequencies are those of the operator."""
+        return tuple(n // s for n, s in zip(self.input_size, self.stride, strict=True))
 
     @property
     def n_points(self) -> int:
-        """Number of grid points, ``|N|``."""
+        """Number of points of the output, ``|N|``; ``‖C(x)‖_F² = |N| ‖x‖²``."""
         return math.prod(self.grid)
 
     @property
@@ -88,24 +142,49 @@ class Geometry:
         return math.prod(self.taps)
 
     @property
-    def min_channels(self) -> int:
-        """Singular values per frequency."""
-        return min(self.channels)
+    def n_phases(self) -> int:
+        """Phases of the stride that meet a tap; 1 without a stride."""
+        return len(self.taps_per_phase)
+
+    @property
+    def taps_per_phase(self) -> NDArray[np.int64]:
+        """Number of taps in each phase, shape ``(n_phases,)``."""
+        return _layout(self.taps, self.stride, self.dilation).taps_per_phase
+
+    @property
+    def phase_of_tap(self) -> NDArray[np.int64]:
+        """Phase that each tap meets, shape ``(q,)``."""
+        return _layout(self.taps, self.stride, self.dilation).phase_of_tap
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """Rows and columns of a block: output channels of a group, and its input channels times the phases."""
+        return self.channels[0] // self.groups, self.channels[1] * self.n_phases
+
+    @property
+    def block_rank(self) -> int:
+        """Singular values of a block."""
+        return min(self.block_shape)
 
     @property
     def stable_rank_range(self) -> tuple[float, float]:
         """Least and largest stable rank of any kernel of this shape (theory, section 2; paper, section 3.1)."""
-        return self.n_points / self.n_taps, float(self.min_channels * self.n_points)
+        return self.n_points / int(max(self.taps_per_phase)), float(self.groups * self.block_rank * self.n_points)
 
     @property
     def frequencies(self) -> NDArray[np.int64]:
-        """One frequency of each pair ``±l``, shape ``(L, d)``."""
+        """One frequency of each pair ``±l`` of the output grid, shape ``(L, d)``."""
         return _half_spectrum(self.grid)[0]
 
     @property
+    def n_blocks(self) -> int:
+        """Blocks on half of the frequencies: ``L · groups``, block ``l · groups + group``."""
+        return len(self.frequencies) * self.groups
+
+    @property
     def multiplicities(self) -> NDArray[np.float64]:
-        """Number of frequencies each one stands for, 1 or 2, shape ``(L,)``; sums to ``|N|``."""
-        return _half_spectrum(self.grid)[1]
+        """Number of blocks of the operator each listed one stands for, 1 or 2, shape ``(n_blocks,)``."""
+        return np.repeat(_half_spectrum(self.grid)[1], self.groups)
 
     @property
     def fft_index(self) -> NDArray[np.int64]:
@@ -119,8 +198,65 @@ class Geometry:
 
     @property
     def phases(self) -> NDArray[np.complex128]:
-        """``f_l(j) = exp(-2πi Σ_s l_s j_s / N_s)``, shape ``(L, q)``."""
-        return _phases(self.taps, self.grid)
+        """``f_l(j) = exp(-2πi Σ_s l_s o_s(j) / N_s)``, with ``o(j)`` the place of tap ``j``; shape ``(L, q)``."""
+        return _phases(self.taps, self.grid, self.stride, self.dilation)
+
+    @property
+    def phase_sums(self) -> NDArray[np.complex128]:
+        """``S_l = Σ_j f_l(j)²`` over the taps of each phase, shape ``(L, n_phases)``."""
+        return np.stack([np.sum(self.phases[:, taps] ** 2, axis=1) for taps in self.taps_by_phase], axis=1)
+
+    @property
+    def transform(self) -> NDArray[np.complex128]:
+        """Matrix from taps to frequencies and phases, shape ``(L · n_phases, q)``; ``phases`` without a stride."""
+        if self.n_phases == 1:
+            return self.phases
+        met = self.phase_of_tap == np.arange(self.n_phases)[:, None]
+        return np.where(met, self.phases[:, None, :], 0).reshape(-1, self.n_taps)
+
+    @property
+    def axis_offsets(self) -> NDArray[np.int64]:
+        """Place ``o(j)`` of each tap on the output grid, not wrapped around, shape ``(d, q)``."""
+        return _layout(self.taps, self.stride, self.dilation).offsets
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Place of each tap in a flattened array of shape ``(n_phases, *grid)``, shape ``(q,)``."""
+        flat = np.zeros(self.n_taps, dtype=np.int64)
+        for offsets, n in zip(self.axis_offsets, self.grid, strict=True):
+            flat = flat * n + offsets % n
+        return self.phase_of_tap * self.n_points + flat
+
+    @property
+    def taps_by_phase(self) -> list[NDArray[np.int64]]:
+        """Taps that meet each phase of the stride."""
+        return [np.flatnonzero(self.phase_of_tap == p) for p in range(self.n_phases)]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the taps meet the polyphase components of the input."""
+
+    offsets: NDArray[np.int64]  # (d, q), on the output grid
+    phase_of_tap: NDArray[np.int64]  # (q,)
+    taps_per_phase: NDArray[np.int64]  # (n_phases,)
+
+
+@lru_cache(maxsize=64)
+def _layout(taps: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> _Layout:
+    d, q = len(taps), math.prod(taps)
+
+    def column(values: tuple[int, ...]) -> NDArray[np.int64]:
+        return np.array(values, dtype=np.int64).reshape(d, 1)
+
+    positions = np.indices(taps).reshape(d, q) * column(dilation)
+    offsets = positions // column(stride)
+    residues = positions % column(stride)
+    label = np.zeros(q, dtype=np.int64)
+    for residue, step in zip(residues, stride, strict=True):
+        label = label * step + residue
+    _, phase, counts = np.unique(label, return_inverse=True, return_counts=True)
+    return _Layout(_frozen(offsets), _frozen(phase.reshape(q).astype(np.int64)), _frozen(counts.astype(np.int64)))
 
 
 def as_kernel(kernel: Any, name: str = "kernel") -> NDArray[np.float64]:
@@ -153,22 +289,23 @@ def as_kernel(kernel: Any, name: str = "kernel") -> NDArray[np.float64]:
     return array
 
 
-def _grid(input_size: InputSize, ndim: int) -> tuple[int, ...]:
-    given = input_size if isinstance(input_size, Sequence | np.ndarray) else None
-    if isinstance(input_size, str | bool):
-        given = (input_size,)  # strings are sequences and booleans are integers: both refused below
+def _sizes(name: str, given: PerAxis, n_axes: int) -> tuple[int, ...]:
+    """A setting for each axis from one for all of them or from a sequence."""
+    values = given if isinstance(given, Sequence | np.ndarray) else None
+    if isinstance(given, str | bool):
+        values = (given,)  # strings are sequences and booleans are integers: both refused below
     try:
-        if given is None:
-            grid = (operator.index(input_size),) * (ndim if ndim <= 2 else ndim - 2)  # type: ignore[arg-type]
+        if values is None:
+            sizes = (operator.index(given),) * n_axes  # type: ignore[arg-type]
         else:
-            if any(isinstance(n, bool) for n in given):
+            if any(isinstance(n, bool) for n in values):
                 raise TypeError
-            grid = tuple(operator.index(n) for n in given)
+            sizes = tuple(operator.index(n) for n in values)
     except TypeError:
-        raise TypeError(f"input_size: {input_size!r} given, expected an int or a sequence of ints") from None
-    if any(n < 1 for n in grid):
-        raise ValueError(f"input_size: {input_size!r} given, expected positive sizes")
-    return grid
+        raise TypeError(f"{name}: {given!r} given, expected an int or a sequence of ints") from None
+    if any(n < 1 for n in sizes):
+        raise ValueError(f"{name}: {given!r} given, expected positive sizes")
+    return sizes
 
 
 def _fft_shape(grid: tuple[int, ...]) -> tuple[int, ...]:
@@ -195,11 +332,12 @@ def _half_spectrum(
 
 
 @lru_cache(maxsize=16)
-def _phases(taps: tuple[int, ...], grid: tuple[int, ...]) -> NDArray[np.complex128]:
-    d, period = len(grid), math.lcm(*grid)
-    offsets = np.indices(taps).reshape(d, math.prod(taps))
+def _phases(
+    taps: tuple[int, ...], grid: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> NDArray[np.complex128]:
+    period = math.lcm(*grid)
     turns_per_step = np.array([period // n for n in grid], dtype=np.int64)
-    turns = ((_half_spectrum(grid)[0] * turns_per_step) @ offsets) % period
+    turns = ((_half_spectrum(grid)[0] * turns_per_step) @ _layout(taps, stride, dilation).offsets) % period
     # Integers up to here; quarter turns are split off so that i, -1 and -i come out exact.
     quarter, rest = np.divmod(4 * turns + period // 2, period)
     angle = (0.5 * np.pi) * ((rest - period // 2) / period)

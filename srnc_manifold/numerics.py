@@ -1,4 +1,4 @@
-"""Two small numerical tools shared by everything above: exact scaling and bisection."""
+"""Small numerical tools shared by everything above: exact scaling and roots."""
 
 from __future__ import annotations
 
@@ -32,4 +32,27 @@ def bisect(function: Callable[[Array], Array], low: Array, high: Array) -> Array
             break
         above = function(middle) >= 0
         low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return high
+
+
+def bracketed_root(function: Callable[[float], float], low: float, high: float, tolerance: float) -> float:
+    """Point with ``|function| <= tolerance`` between ``low``, where ``function < 0``, and ``high``; few evaluations.
+
+    The Illinois variant of the false position method (Dowell and Jarratt, BIT 11, 1971), with a bisection at every
+    third step, so that the bracket shrinks whatever the function. ``high`` if the function is negative there, too.
+    """
+    f_low, f_high = function(low), function(high)
+    if f_high <= tolerance or f_low >= 0:
+        return high if f_high <= tolerance else low
+    for step in range(3 * _HALVINGS):
+        middle = 0.5 * (low + high) if step % 3 == 2 else high - f_high * (high - low) / (f_high - f_low)
+        if not low < middle < high:
+            break
+        value = function(middle)
+        if abs(value) <= tolerance:
+            return middle
+        if value > 0:
+            high, f_high, f_low = middle, value, 0.5 * f_low
+        else:
+            low, f_low, f_high = middle, value, 0.5 * f_high
     return high

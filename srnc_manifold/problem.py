@@ -11,14 +11,14 @@ import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import atoms, spectrum
-from srnc_manifold.geometry import Geometry, InputSize, as_kernel
-from srnc_manifold.numerics import Array, binary_scale, bisect
+from srnc_manifold.geometry import Geometry, InputSize, Layout, as_kernel
+from srnc_manifold.numerics import Array, binary_scale, bracketed_root
 from srnc_manifold.result import Evaluation
 
 # Kernels may be of any size whose square, times the number of points, is a double.
@@ -62,7 +62,7 @@ class SRNProblem:
     Parameters
     ----------
     kernel : array
-        ``a``, of shape ``taps`` or ``(c_out, c_in, *taps)``; a dense matrix with ``input_size=()``.
+        ``a``, of shape ``taps`` or ``(c_out, c_in / groups, *taps)``; a dense matrix with ``input_size=()``.
     input_size : int or sequence of int
         The grid; see :meth:`Geometry.of`.
     stable_rank : float, optional
@@ -71,11 +71,15 @@ class SRNProblem:
         Target as ``β`` in ``r = β · min(c_out, c_in) · |N|`` (the paper's ``β N²``).
     stable_rank_fraction : float, optional
         Target as a fraction ``0 < τ <= 1`` of the kernel's own stable rank.
+    groups, stride, dilation : int or sequence of int, optional
+        With PyTorch's meaning; see :meth:`Geometry.of`.
 
     Attributes
     ----------
     kernel : array
         ``a``, in doubles, read-only.
+    dtype : numpy.dtype
+        Precision of the given kernel, in which results are returned; double unless it was single or half.
     input_size : tuple of int
     geometry : Geometry
     stable_rank : float
@@ -112,11 +116,13 @@ class SRNProblem:
         stable_rank: float | None = None,
         relative_stable_rank: float | None = None,
         stable_rank_fraction: float | None = None,
+        **layout: Unpack[Layout],
     ) -> None:
         self.kernel: Array = as_kernel(kernel)
         self.kernel.setflags(write=False)
-        self.geometry = Geometry.of(self.kernel.shape, input_size)
-        self.input_size = self.geometry.grid
+        self.dtype = _real_dtype(kernel)
+        self.geometry = Geometry.of(self.kernel.shape, input_size, **layout)
+        self.input_size = self.geometry.input_size
         self._scale = binary_scale(self.kernel)
         if not 1.0 / _LARGEST <= self._scale <= _LARGEST:
             raise ValueError(
@@ -124,7 +130,7 @@ class SRNProblem:
                 f"{_LARGEST:.0e}, where squares neither overflow nor vanish; scale it"
             )
         scaled = self.kernel / self._scale
-        gain = float(np.max(spectrum.squared_singular_values(scaled, self.geometry)))
+        gain = spectrum.gain(scaled, self.geometry)
         self.spectral_norm = math.sqrt(gain) * self._scale
         self.kernel_stable_rank = self.geometry.n_points * float(np.sum(scaled**2)) / gain
         self.direction: Array = scaled / np.linalg.norm(scaled)
@@ -144,7 +150,10 @@ class SRNProblem:
 
     @property
     def feasible_range(self) -> tuple[float, float]:
-        """Least and largest feasible target: ``|N|/q`` and ``min(c_out, c_in)·|N|`` (theory, section 2)."""
+        """Least and largest feasible target (theory, section 2); ``|N|/q`` and ``min(c_out, c_in)·|N|`` in general.
+
+        With a stride ``q`` is the largest number of taps in one of its phases, and the least side that of a block.
+        """
         return self.geometry.stable_rank_range
 
     @property
@@ -173,7 +182,7 @@ class SRNProblem:
 
     def gain(self, z: Array) -> float:
         """``max_l ‖Z_l‖₂²``; the target stable rank is reached on the unit sphere where it is ``target_gain``."""
-        return float(np.max(spectrum.squared_singular_values(np.reshape(z, self.kernel.shape), self.geometry)))
+        return float(spectrum.gain(np.reshape(z, self.kernel.shape), self.geometry))
 
     # -- scores ---------------------------------------------------------------------------------------------
 
@@ -216,8 +225,8 @@ class SRNProblem:
         gain = self.gain(start)
         sign = 1.0 if gain < self.target_gain else -1.0
         if abs(gain - self.target_gain) <= _SAME_STABLE_RANK * self.target_gain:
-            end = start
-        elif sign > 0:
+            return Restoration(self.to_kernel(start), True, 0.0, "not moved: the stable rank is right")
+        if sign > 0:
             atom = atoms.dominant_atom(start, self.geometry)
             try:
                 end = atoms.nearest_in_cap(start, atom.tensor, math.sqrt(self.target_gain))
@@ -230,12 +239,11 @@ class SRNProblem:
             if np.sum(start * end) <= -1 + 1e-14:
                 return self._unmoved(start, "it is opposite to the point it would move towards")
 
-        def excess(t: Array) -> Array:
-            return np.asarray(sign * (self.gain(_arc(start, end, float(t))) - self.target_gain))
+        def excess(t: float) -> float:
+            return sign * (self.gain(_arc(start, end, t)) / self.target_gain - 1.0)
 
         # Rounding may leave the end of the arc an ulp short of the target; then the end is the answer.
-        t = float(bisect(excess, np.array(0.0), np.array(1.0)))
-        z = _arc(start, end, t)
+        z = _arc(start, end, bracketed_root(excess, 0.0, 1.0, 0.1 * _SAME_STABLE_RANK))
         distance = float(np.linalg.norm(z - start))
         return Restoration(self.to_kernel(z), True, distance, f"moved by {distance:.3g} of its norm")
 
@@ -244,11 +252,13 @@ class SRNProblem:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the problem to ``.npz`` or ``.json``; both read back bit for bit."""
         path = Path(path)
+        geometry = self.geometry
+        layout = {"groups": geometry.groups, "stride": geometry.stride, "dilation": geometry.dilation}
+        fields = {"input_size": self.input_size, "stable_rank": self.stable_rank, "dtype": self.dtype.name, **layout}
         if path.suffix == ".npz":
-            np.savez(path, kernel=self.kernel, input_size=np.array(self.input_size, int), stable_rank=self.stable_rank)
+            np.savez(path, kernel=self.kernel, **{name: np.array(value) for name, value in fields.items()})  # type: ignore[arg-type]
         elif path.suffix == ".json":
-            data = {"kernel": self.kernel.tolist(), "input_size": self.input_size, "stable_rank": self.stable_rank}
-            path.write_text(json.dumps(data), encoding="utf-8")
+            path.write_text(json.dumps({"kernel": self.kernel.tolist(), **fields}), encoding="utf-8")
         else:
             raise ValueError(f"path: {str(path)!r} given, expected a name ending in .npz or .json")
 
@@ -259,11 +269,12 @@ class SRNProblem:
         try:
             if path.suffix == ".npz":
                 with np.load(path, allow_pickle=False) as data:
-                    fields = {name: data[name] for name in ("kernel", "input_size", "stable_rank")}
+                    fields = {name: data[name] if name == "kernel" else data[name].tolist() for name in data.files}
             else:
                 fields = json.loads(path.read_text(encoding="utf-8"))
-            kernel, size = np.asarray(fields["kernel"], float), [int(n) for n in fields["input_size"]]
-            return cls(kernel, size, stable_rank=float(fields["stable_rank"]))
+            kernel = np.asarray(fields["kernel"], fields.get("dtype", "float64"))
+            layout = {name: fields[name] for name in ("groups", "stride", "dilation") if name in fields}
+            return cls(kernel, fields["input_size"], stable_rank=float(fields["stable_rank"]), **layout)
         except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"path: {str(path)!r} is not a saved SRNProblem ({error})") from None
 
@@ -318,12 +329,26 @@ class SRNProblem:
 
     def _nearest_delta(self, z: Array) -> Array:
         """Unit kernel of least gain nearest to ``z``: one tap, with orthonormal channels."""
-        blocks = np.moveaxis(z.reshape(*self.geometry.channels, self.geometry.n_taps), -1, 0)
-        u, s, vh = np.linalg.svd(blocks, full_matrices=False)
-        tap = int(np.argmax(s.sum(axis=1)))
-        delta = np.zeros((*self.geometry.channels, self.geometry.n_taps))
-        delta[..., tap] = u[tap] @ vh[tap] / math.sqrt(self.geometry.min_channels)
+        geometry = self.geometry
+        m, _ = geometry.block_shape
+        taps = z.reshape(geometry.groups, m, geometry.channels[1], geometry.n_taps)
+        delta = np.zeros_like(taps)
+        for group, of_group in enumerate(taps):
+            # In each phase the tap whose matrix is nearest to one with orthonormal rows or columns.
+            sizes = np.sum(np.linalg.svd(np.moveaxis(of_group, -1, 0), compute_uv=False), axis=1)
+            chosen = [max(taps, key=lambda j: sizes[j]) for taps in geometry.taps_by_phase]
+            u, _, vh = np.linalg.svd(np.concatenate([of_group[..., j] for j in chosen], axis=1), full_matrices=False)
+            for j, columns in zip(chosen, np.split(u @ vh, geometry.n_phases, axis=1), strict=True):
+                delta[group, ..., j] = columns
+        delta /= np.linalg.norm(delta)
         return delta.reshape(self.kernel.shape)
+
+
+def _real_dtype(kernel: Any) -> np.dtype:
+    """Precision of what was given: single and half are kept, everything else is double."""
+    given = getattr(kernel, "dtype", None)
+    name = str(given).removeprefix("torch.")
+    return np.dtype(name if name in ("float16", "float32") else "float64")
 
 
 def _arc(start: Array, end: Array, t: float) -> Array:

@@ -6,13 +6,14 @@ channels, run by NumPy, autograd or torch. Leading axes of a kernel beyond ``geo
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.backends import Namespace, namespace, namespace_of
-from srnc_manifold.geometry import Geometry, InputSize, as_kernel
+from srnc_manifold.geometry import Geometry, InputSize, Layout, as_kernel
 from srnc_manifold.numerics import binary_scale
 
 NUMPY = namespace("numpy")
@@ -37,59 +38,67 @@ def symbol(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
 
     Returns
     -------
-    array, shape ``(*batch, L, c_out, c_in)``
-        Complex matrices in the order of ``geometry.frequencies``.
+    array, shape ``(*batch, n_blocks, *block_shape)``
+        Complex matrices, frequency by frequency and group by group; without groups and stride ``(L, c_out, c_in)``.
     """
     batch = tuple(kernel.shape)[: len(kernel.shape) - len(geometry.kernel_shape)]
-    n_channels, n_taps = geometry.channels[0] * geometry.channels[1], geometry.n_taps
+    (c_out, c_in), n_phases = geometry.channels, geometry.n_phases
+    rows = xp.reshape(kernel, (*batch, c_out * c_in, geometry.n_taps))
     if _by_product(geometry):
-        columns = xp.swapaxes(xp.reshape(kernel, (*batch, n_channels, n_taps)), -1, -2)
-        values = xp.matmul(xp.constant(geometry.phases, kernel), columns + 0j)
+        values = xp.matmul(xp.constant(geometry.transform, kernel), xp.swapaxes(rows, -1, -2) + 0j)
     else:
-        padded = xp.reshape(kernel, (*batch, n_channels, *geometry.taps))
-        full = xp.real_fft(padded, geometry.grid)
-        flat = xp.reshape(full, (*batch, n_channels, int(np.prod(geometry.fft_shape))))
-        values = xp.swapaxes(flat[..., xp.constant(geometry.fft_index, flat)], -1, -2)
-    return xp.reshape(values, (*batch, values.shape[-2], *geometry.channels))
+        # Every tap in its place among zeros; a gather, since autograd knows no assignment.
+        source = np.full(n_phases * geometry.n_points, geometry.n_taps)
+        source[geometry.places] = np.arange(geometry.n_taps)
+        padded = xp.concatenate([rows, rows[..., :1] * 0], axis=-1)[..., xp.constant(source, rows)]
+        full = xp.real_fft(xp.reshape(padded, (*batch, c_out * c_in * n_phases, *geometry.grid)), geometry.grid)
+        flat = xp.reshape(full, (*batch, c_out * c_in, n_phases, math.prod(geometry.fft_shape)))
+        values = xp.swapaxes(flat[..., xp.constant(geometry.fft_index, flat)], -1, -3)
+    if n_phases > 1:  # (L, phases, c_out, c_in) to (L, c_out, phases, c_in)
+        values = xp.swapaxes(xp.reshape(values, (*batch, -1, n_phases, c_out, c_in)), -2, -3)
+    return xp.reshape(values, (*batch, geometry.n_blocks, *geometry.block_shape))
 
 
 def adjoint(matrices: NDArray, geometry: Geometry) -> NDArray:
     """Adjoint of :func:`symbol`: the kernel ``Re Σ_l conj(f_l(j)) Y_l`` (theory, section 1).
 
-    Adjoint for ``⟨x, y⟩ = Σ x y`` on kernels and ``Re Σ_l ⟨X_l, Y_l⟩`` on symbols, each listed frequency counted once.
+    Adjoint for ``⟨x, y⟩ = Σ x y`` on kernels and ``Re Σ_b ⟨X_b, Y_b⟩`` on symbols, each listed block counted once.
 
     Parameters
     ----------
-    matrices : array, shape ``(L, c_out, c_in)``
-        Complex matrices in the order of ``geometry.frequencies``.
+    matrices : array, shape ``(n_blocks, *block_shape)``
+        Complex matrices in the order of :func:`symbol`.
 
     Returns
     -------
     array, shape ``geometry.kernel_shape``
     """
-    columns = matrices.reshape(len(geometry.frequencies), -1)
+    (c_out, c_in), n_phases = geometry.channels, geometry.n_phases
+    by_phase = matrices.reshape(-1, c_out, n_phases, c_in).swapaxes(1, 2)
+    columns = by_phase.reshape(-1, n_phases, c_out * c_in)
     if _by_product(geometry):
-        kernel = (columns.T @ geometry.phases.conj()).real
+        kernel = (columns.reshape(-1, c_out * c_in).T @ geometry.transform.conj()).real
     else:
         d = len(geometry.grid)
-        full = np.zeros((int(np.prod(geometry.fft_shape)), columns.shape[1]), complex)
+        full = np.zeros((math.prod(geometry.fft_shape), n_phases, c_out * c_in), complex)
         full[geometry.fft_index] = columns
         # A complex transform, since an inverse real FFT would presume the other half of the spectrum.
-        padded = np.zeros((*geometry.grid, columns.shape[1]), complex)
-        padded[tuple(slice(n) for n in geometry.fft_shape)] = full.reshape(*geometry.fft_shape, -1)
+        padded = np.zeros((*geometry.grid, n_phases, c_out * c_in), complex)
+        padded[tuple(slice(n) for n in geometry.fft_shape)] = full.reshape(*geometry.fft_shape, n_phases, -1)
         space = np.fft.ifftn(padded, axes=tuple(range(d))).real * geometry.n_points
-        kernel = space[tuple(slice(k) for k in geometry.taps)].reshape(geometry.n_taps, -1).T
+        by_place = space.reshape(geometry.n_points, n_phases, -1).swapaxes(0, 1).reshape(-1, c_out * c_in)
+        kernel = by_place[geometry.places].T
     return np.ascontiguousarray(kernel).reshape(geometry.kernel_shape)
 
 
 def squared_singular_values(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
-    """Squared singular values on half of the frequencies, shape ``(*batch, L, min(c_out, c_in))``, descending in each.
+    """Squared singular values of the blocks, shape ``(*batch, n_blocks, block_rank)``, descending in each.
 
     Smooth wherever the singular values of a frequency are distinct; with one input or output channel everywhere,
     since no decomposition is needed there.
     """
     matrices = symbol(kernel, geometry, xp)
-    if geometry.min_channels == 1:
+    if geometry.block_rank == 1:
         energy = xp.sum(xp.real(matrices) ** 2 + xp.imag(matrices) ** 2, axis=-1)
         return xp.reshape(xp.sum(energy, axis=-1), (*tuple(energy.shape)[:-1], 1))
     return xp.singular_values(matrices) ** 2
@@ -108,59 +117,154 @@ def singular_vectors(matrices: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     return u, norms[..., None], vh
 
 
-def singular_values(kernel: Any, input_size: InputSize) -> Any:
+def squared_norm_bounds(matrices: Any, squarings: int, xp: Namespace = NUMPY) -> Any:
+    """Upper bounds on the squared spectral norms of stacked matrices, without a decomposition.
+
+    Schatten norms of the Gram matrix ``G`` of the smaller side: ``λ₁(G) <= ‖G^(2^s)‖_F^(1 / 2^s)`` after ``s``
+    squarings; exact where one side is 1.
+    """
+    if min(matrices.shape[-2:]) == 1:
+        return xp.sum(xp.sum(xp.real(matrices) ** 2 + xp.imag(matrices) ** 2, axis=-1), axis=-1)
+    power = gram(matrices, xp)
+    log_scale, exponent = 0.0, 1.0
+    size = _frobenius(power, xp)
+    for _ in range(squarings):
+        # Scaled at every step: powers would overflow. Zero matrices stay zero.
+        safe = xp.where(size > 0, size, 1.0)
+        power = power / safe[..., None, None]
+        log_scale = log_scale + exponent * xp.log(safe)
+        power, exponent = xp.matmul(power, power), exponent / 2
+        size = _frobenius(power, xp)
+    # A product of two matrices of size n has an error of at most n ulps of its norm, in each entry's sum.
+    rounding = 1 + 4e-16 * max(matrices.shape[-2:]) * (squarings + 2)
+    return xp.where(size > 0, xp.exp(log_scale) * xp.where(size > 0, size, 1.0) ** exponent, 0.0) * rounding
+
+
+def gram(matrices: Any, xp: Namespace = NUMPY) -> Any:
+    """``X X*`` or ``X* X`` of stacked matrices, whichever is smaller."""
+    adjoints = xp.conj(xp.swapaxes(matrices, -1, -2))
+    return xp.matmul(matrices, adjoints) if matrices.shape[-2] <= matrices.shape[-1] else xp.matmul(adjoints, matrices)
+
+
+def _frobenius(matrices: Any, xp: Namespace) -> Any:
+    return xp.sqrt(xp.sum(xp.sum(xp.real(matrices) ** 2 + xp.imag(matrices) ** 2, axis=-1), axis=-1))
+
+
+def gain(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
+    """Largest squared singular value of the operator of one kernel, ``‖C(x)‖₂²``.
+
+    In NumPy most frequencies are discarded by a bound; where it is to be differentiated all are decomposed.
+    """
+    if xp.name != "numpy" or geometry.block_rank == 1:
+        return xp.max(squared_singular_values(kernel, geometry, xp))
+    return dominant_block(symbol(kernel, geometry))[1]
+
+
+def dominant_block(matrices: NDArray) -> tuple[int, float]:
+    """Index of the matrix with the largest spectral norm in a stack, and that norm squared."""
+    size = min(matrices.shape[-2:])
+    alive, best, largest = np.arange(len(matrices)), 0, -1.0
+    at_once = max(1, 4096 // size**2)
+    for squarings in (0, 2, 4):
+        if len(alive) <= at_once:
+            break
+        bounds = squared_norm_bounds(matrices[alive], squarings)
+        alive = alive[np.argsort(-bounds)]
+        if largest < 0:  # one decomposition, of the most promising, discards many
+            best, largest = int(alive[0]), float(_squared_norms(matrices[alive[:1]])[0])
+        alive = alive[(np.sort(bounds)[::-1] > largest) & (alive != best)]
+    for first in range(0, len(alive), at_once):
+        chunk = alive[first : first + at_once]
+        values = _squared_norms(matrices[chunk])
+        if np.max(values) > largest:
+            best, largest = int(chunk[np.argmax(values)]), float(np.max(values))
+    return best, largest
+
+
+def _squared_norms(matrices: NDArray) -> NDArray:
+    if min(matrices.shape[-2:]) == 1:
+        return squared_norm_bounds(matrices, 0)
+    return np.linalg.norm(matrices, 2, axis=(-2, -1)) ** 2
+
+
+def singular_values(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]) -> Any:
     """All singular values of the convolution by a kernel, with circular padding (theory, section 1; paper, (8)).
 
     Parameters
     ----------
     kernel : array or tensor
-        ``taps`` or ``(c_out, c_in, *taps)``; see :meth:`Geometry.of`.
+        ``taps`` or ``(c_out, c_in / groups, *taps)``; see :meth:`Geometry.of`.
     input_size : int or sequence of int
         Grid on which the operator acts; ``()`` for a dense matrix.
+    groups, stride, dilation : int or sequence of int, optional
+        With PyTorch's meaning; see :meth:`Geometry.of`.
 
     Returns
     -------
-    array, shape ``(min(c_out, c_in) · |N|,)``
-        Descending, each with its multiplicity; in the library of ``kernel``.
+    array, shape ``(groups · min(c_out / groups, c_in / groups · phases) · |N|,)``
+        Descending, each with its multiplicity; in the library of ``kernel``. ``|N|`` is the number of outputs and
+        ``phases`` that of the phases of the stride which meet a tap; further singular values are zero.
 
     Raises
     ------
     TypeError, ValueError
         If the kernel or the input size is not valid.
     """
-    kernel, geometry, xp, scale = _prepare(kernel, input_size)
+    kernel, geometry, xp, scale = _prepare(kernel, input_size, layout)
     values = xp.sqrt(squared_singular_values(kernel, geometry, xp))
     ordered = xp.sort(values[np.repeat(np.arange(len(values)), geometry.multiplicities.astype(int))].reshape(-1))
     return ordered[np.arange(len(ordered))[::-1].copy()] * scale
 
 
-def spectral_norm(kernel: Any, input_size: InputSize) -> Any:
-    """Largest singular value of the convolution by a kernel; parameters as :func:`singular_values`."""
-    kernel, geometry, xp, scale = _prepare(kernel, input_size)
-    return xp.sqrt(xp.max(squared_singular_values(kernel, geometry, xp))) * scale
+def spectral_norm(kernel: Any, input_size: InputSize, *, all_sizes: bool = False, **layout: Unpack[Layout]) -> Any:
+    """Largest singular value of the convolution by a kernel; parameters as :func:`singular_values`.
+
+    With ``all_sizes`` an upper bound on it for every input that is at least as large along each axis, and for zero
+    padding (theory, section 6): the maximum over the frequencies of this grid times :func:`size_factor`.
+    """
+    kernel, geometry, xp, scale = _prepare(kernel, input_size, layout)
+    norm = xp.sqrt(gain(kernel, geometry, xp)) * scale
+    return norm * size_factor(geometry) if all_sizes else norm
 
 
-def frobenius_norm(kernel: Any, input_size: InputSize) -> Any:
+def size_factor(geometry: Geometry) -> float:
+    """Bound on how much the spectral norm of a kernel can grow when the grid does (theory, section 6).
+
+    Along an axis with ``N`` frequencies and taps at ``0 … k - 1`` the smaller of ``(1 - 2n/N)^(-1/2)``,
+    ``n = ⌊k/2⌋``, and ``1 / cos(π (k - 1) / 2N)``.
+    """
+    factor = 1.0
+    for offsets, n in zip(geometry.axis_offsets, geometry.grid, strict=True):
+        step = math.gcd(*(int(o) for o in offsets)) or 1  # a dilated kernel is a smaller one on fewer frequencies
+        k, n = int(max(offsets)) // step + 1, n // math.gcd(n, step)
+        candidates = [1 / math.cos(math.pi * (k - 1) / (2 * n))] if k <= n else []
+        if n > 2 * (k // 2):
+            candidates.append((1 - 2 * (k // 2) / n) ** -0.5)
+        factor *= min(candidates, default=math.inf)
+    return factor
+
+
+def frobenius_norm(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]) -> Any:
     """Frobenius norm of the convolution by a kernel, ``√|N| ‖x‖``; parameters as :func:`singular_values`."""
-    kernel, geometry, xp, scale = _prepare(kernel, input_size)
+    kernel, geometry, xp, scale = _prepare(kernel, input_size, layout)
     return xp.sqrt(xp.sum(kernel**2) * geometry.n_points) * scale
 
 
-def stable_rank(kernel: Any, input_size: InputSize) -> Any:
+def stable_rank(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]) -> Any:
     """Stable rank ``‖C(x)‖_F² / ‖C(x)‖₂²`` of the convolution by a kernel (paper, (1), (9)).
 
-    Parameters as :func:`singular_values`. Between ``|N| / q`` and ``min(c_out, c_in) |N|``.
+    Parameters as :func:`singular_values`. Between ``|N| / q`` and ``min(c_out, c_in) |N|`` without groups and stride.
     """
-    kernel, geometry, xp, _ = _prepare(kernel, input_size)
-    return geometry.n_points * xp.sum(kernel**2) / xp.max(squared_singular_values(kernel, geometry, xp))
+    kernel, geometry, xp, _ = _prepare(kernel, input_size, layout)
+    return geometry.n_points * xp.sum(kernel**2) / gain(kernel, geometry, xp)
 
 
-def _prepare(kernel: Any, input_size: InputSize) -> tuple[Any, Geometry, Namespace, float]:
+def _prepare(kernel: Any, input_size: InputSize, layout: Layout) -> tuple[Any, Geometry, Namespace, float]:
     """Check a kernel and bring its entries near one, where squares neither overflow nor vanish."""
     xp = namespace_of(kernel)
     if xp.name == "autograd":  # an array being differentiated: its values are not ours to inspect
-        return kernel, Geometry.of(kernel.shape, input_size), xp, 1.0
+        return kernel, Geometry.of(kernel.shape, input_size, **layout), xp, 1.0
     checked = as_kernel(kernel)
     scale = binary_scale(checked)
     kernel = xp.at_least_single(kernel) if xp.name == "torch" else checked
-    return kernel / scale, Geometry.of(checked.shape, input_size), xp, scale
+    return kernel / scale, Geometry.of(checked.shape, input_size, **layout), xp, scale

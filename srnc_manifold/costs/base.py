@@ -29,7 +29,7 @@ class View:
     Attributes
     ----------
     squared_singular_values : array, shape ``(m,)``
-        ``σ_i(Z_l)²`` for half of the frequencies ``l`` and every ``i``.
+        ``σ_i(Z_l)²`` for the blocks ``l`` of half of the frequencies and every ``i``.
     multiplicities : array, shape ``(m,)``
         How many singular values of the operator each entry stands for.
     fidelity : scalar
@@ -56,7 +56,7 @@ class View:
         """The view at ``z`` where the squared singular values are known already."""
         geometry = problem.geometry
         kernel = xp.reshape(z, geometry.kernel_shape)
-        multiplicities = np.repeat(geometry.multiplicities, geometry.min_channels)
+        multiplicities = np.repeat(geometry.multiplicities, geometry.block_rank)
         difference = problem.unit_radius * kernel - xp.constant(problem.unit_kernel, z)
         return cls(
             squared_singular_values=values,

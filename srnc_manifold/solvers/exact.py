@@ -34,7 +34,7 @@ class Exact(Solver):
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         if problem.regime == "none":
             return True, ""
-        if problem.geometry.min_channels > 1:
+        if problem.geometry.block_rank > 1:
             c_out, c_in = problem.geometry.channels
             return False, f"the explicit solution is for one input or output channel, not for {c_out}×{c_in} channels"
         if problem.regime == "raise":
