@@ -1,18 +1,21 @@
 """Stable rank normalization of convolution kernels: exact solutions, Riemannian solvers, honest comparisons."""
 
-from srnc_manifold import costs, families, files, solvers
+from srnc_manifold import bounds, costs, families, files, solvers
+from srnc_manifold.bounds import bound
 from srnc_manifold.comparison import Comparison, compare, plots
 from srnc_manifold.families import NamedProblem, UnavailableProblem, load_family, partway
 from srnc_manifold.files import read_arrays
 from srnc_manifold.geometry import Geometry
 from srnc_manifold.problem import Restoration, SRNProblem
-from srnc_manifold.result import Evaluation, History, Result, Status
-from srnc_manifold.solvers import Budget, solve
+from srnc_manifold.result import Bound, Evaluation, History, Result, Status
+from srnc_manifold.solvers import BatchResult, Budget, solve, solve_batch
 from srnc_manifold.spectrum import frobenius_norm, singular_values, spectral_norm, stable_rank
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchResult",
+    "Bound",
     "Budget",
     "Comparison",
     "Evaluation",
@@ -24,6 +27,8 @@ __all__ = [
     "SRNProblem",
     "Status",
     "UnavailableProblem",
+    "bound",
+    "bounds",
     "compare",
     "costs",
     "families",
@@ -35,6 +40,7 @@ __all__ = [
     "read_arrays",
     "singular_values",
     "solve",
+    "solve_batch",
     "solvers",
     "spectral_norm",
     "stable_rank",

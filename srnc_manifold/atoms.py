@@ -3,13 +3,133 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import spectrum
+from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import Geometry
 from srnc_manifold.numerics import Array
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Frequencies turned so that ``S_l`` is real and positive in every phase (theory, section 3, tightening).
+
+    In this frame the norm of an atom is ``γ² = Σ upper Re(w)² + lower Im(w)²`` with ``w = conj(u) vᵀ``, column by column.
+
+    Attributes
+    ----------
+    turns : complex array, shape ``(n_blocks, columns)``
+        Factors of the columns of the symbol.
+    upper, lower : arrays, shape ``(n_blocks, columns)``
+        ``(n_p ± |S_{l,p}|) / 2`` for the phase of each column, the eigenvalues of ``B_l`` (paper, (12)).
+    rows : complex array, shape ``(L, q)``
+        The turned ``f_l(j)``.
+    """
+
+    turns: NDArray[np.complex128]
+    upper: Array
+    lower: Array
+    rows: NDArray[np.complex128]
+
+    @property
+    def top(self) -> Array:
+        """Largest ``γ²`` of an atom of each block, shape ``(n_blocks,)``; a number of taps where ``lower`` is zero."""
+        return np.max(self.upper, axis=1)
+
+    @property
+    def safe_top(self) -> Array:
+        """``top``, raised above its rounding errors where it has any."""
+        exact = np.any((self.lower == 0) & (self.upper == self.top[:, None]), axis=1)
+        return self.top * np.where(exact, 1.0, 1 + 2.0**-50)
+
+
+@lru_cache(maxsize=32)
+def frame(geometry: Geometry) -> Frame:
+    """The frame of a geometry."""
+    phase = geometry.phase_of_tap
+    turns = np.exp(-0.5j * np.angle(geometry.phase_sums))
+    rows = turns[:, phase] * geometry.phases
+    # Sums of squares, not (n ± |S|) / 2: no digits are lost where the smaller one is almost zero.
+    upper, lower = (
+        np.stack([np.sum(part[:, taps] ** 2, axis=1) for taps in geometry.taps_by_phase], axis=1)
+        for part in (rows.real, rows.imag)
+    )
+    # An eigenvalue that is zero but for rounding, as at DC and Nyquist.
+    lower = np.where(lower > 1e-20 * upper, lower, 0.0)
+
+    def by_column(values: NDArray) -> NDArray:
+        return np.repeat(np.repeat(values, geometry.channels[1], axis=1), geometry.groups, axis=0)
+
+    return Frame(by_column(turns), by_column(upper), by_column(lower), rows)
+
+
+def turned_symbol(kernels: Any, geometry: Geometry, xp: Namespace = spectrum.NUMPY) -> Any:
+    """The symbol in the frame of the geometry, shape ``(*batch, n_blocks, *block_shape)``."""
+    matrices = spectrum.symbol(kernels, geometry, xp)
+    return matrices * xp.constant(frame(geometry).turns, matrices)[:, None, :]
+
+
+def synthesis(coefficients: Any, blocks: Any, geometry: Geometry, xp: Namespace = spectrum.NUMPY) -> Any:
+    """Kernels ``Re(w f_l(j))`` of one block each, in the frame of the geometry; for ``w = conj(u) vᵀ`` the atoms.
+
+    Parameters
+    ----------
+    coefficients : complex array, shape ``(R, *block_shape)``
+        ``w``.
+    blocks : integer array, shape ``(R,)``
+        Places in the symbol.
+
+    Returns
+    -------
+    array, shape ``(R, *geometry.kernel_shape)``
+    """
+    m, _ = geometry.block_shape
+    c_in, count = geometry.channels[1], len(blocks)
+    rows = xp.constant(frame(geometry).rows, coefficients)[blocks // geometry.groups]
+    by_phase = xp.reshape(coefficients, (count, m, geometry.n_phases, c_in))
+    by_tap = xp.swapaxes(by_phase, -1, -2)[..., xp.constant(geometry.phase_of_tap, blocks)]
+    kernels = xp.real(by_tap * rows[:, None, None, :])
+    if geometry.groups > 1:
+        members = xp.constant(np.arange(geometry.groups), blocks) == (blocks % geometry.groups)[:, None]
+        kernels = xp.where(members[:, :, None, None, None], kernels[:, None], 0.0)
+    return xp.reshape(kernels, (count, *geometry.kernel_shape))
+
+
+def squared_distance(height: Any, top: Any, level: Any, slack: Any = 0.0, xp: Namespace = spectrum.NUMPY) -> Any:
+    """Least ``‖z − a‖²`` of unit vectors ``z`` in the caps of a block, of which some numbers are known.
+
+    With ``slack = 0`` it is that of a single cap with ``⟨a, G⟩ = height`` and ``γ² = top``, and therefore, since it
+    decreases in both, a lower bound for all atoms with at most that height and norm (the Lemma of theory, section 3).
+    With a multiplier ``T`` of the block, ``height = σ₁(A + T)`` and ``slack = Σ Re(T)²/(top − upper) + Im(T)²/(top −
+    lower)`` it is a sharper one (docs/theory.md, proposition 6).
+
+    Parameters
+    ----------
+    height, top, level, slack : arrays
+        With ``level <= top``, where the caps are not all empty; ``a`` is a unit vector.
+
+    Returns
+    -------
+    array
+        Computed without differences of nearly equal numbers but for ``level − height²``.
+    """
+    long = top * (1.0 + slack)
+    missing = level * (1.0 + slack) - height**2
+    across = xp.sqrt(xp.maximum(long - height**2, height * 0.0))
+    deep = xp.sqrt(xp.maximum(top - level, height * 0.0))
+    along = xp.sqrt(level + height * 0.0)
+    # Sine and cosine of the angle between a and the rim, times top √(1 + slack).
+    scale = top * xp.sqrt(1.0 + slack + height * 0.0)
+    sine = xp.where(missing > 0, top * missing / (along * across + height * deep), 0.0 * height) / scale
+    cosine = (height * along + across * deep) / scale
+    versine = xp.where(cosine > 0, sine**2 / (1.0 + xp.abs(cosine)), 1.0 - cosine)
+    root = xp.sqrt(1.0 + slack + height * 0.0)
+    return xp.maximum(2.0 * (root * versine - slack / (1.0 + root)), height * 0.0)
 
 
 @dataclass(frozen=True)
@@ -77,3 +197,18 @@ def nearest_in_cap(anchor: Array, tensor: Array, level: float) -> Array:
             raise ValueError("the anchor is parallel to the atom")
         return axis
     return height * axis + np.sqrt(np.maximum(0.0, 1.0 - height**2)) * across / length
+
+
+def nearest_delta(z: Array, geometry: Geometry) -> Array:
+    """A unit kernel of the least gain there is, near ``z``: one tap in each phase, with orthonormal channels."""
+    m, _ = geometry.block_shape
+    taps = z.reshape(geometry.groups, m, geometry.channels[1], geometry.n_taps)
+    delta = np.zeros_like(taps)
+    for group, of_group in enumerate(taps):
+        # In each phase the tap whose matrix is nearest to one with orthonormal rows or columns.
+        sizes = np.sum(np.linalg.svd(np.moveaxis(of_group, -1, 0), compute_uv=False), axis=1)
+        chosen = [max(of_phase, key=lambda j: sizes[j]) for of_phase in geometry.taps_by_phase]
+        u, _, vh = np.linalg.svd(np.concatenate([of_group[..., j] for j in chosen], axis=1), full_matrices=False)
+        for j, columns in zip(chosen, np.split(u @ vh, geometry.n_phases, axis=1), strict=True):
+            delta[group, ..., j] = columns
+    return (delta / np.linalg.norm(delta)).reshape(z.shape)

@@ -35,6 +35,14 @@ class Namespace:
         """A NumPy constant as an array of this library, on the device and in the precision of ``like``."""
         return array
 
+    def to_numpy(self, array: Any) -> NDArray:
+        """An array of this library as one of NumPy."""
+        return np.asarray(array)
+
+    def to_double(self, array: Any) -> Any:
+        """An array of real numbers in double precision."""
+        return self._module.asarray(array, dtype=self._module.float64)
+
     def singular_values(self, matrices: Any) -> Any:
         """Singular values of stacked matrices, descending."""
         return self.linalg.svd(matrices, compute_uv=False)
@@ -95,6 +103,12 @@ class _Torch(Namespace):
         if tensor.is_complex():
             return tensor.to(self._torch.promote_types(like.dtype, self._torch.complex64))
         return tensor.to(like.dtype) if tensor.is_floating_point() else tensor
+
+    def to_numpy(self, array: Any) -> NDArray:
+        return array.detach().cpu().resolve_conj().numpy()
+
+    def to_double(self, array: Any) -> Any:
+        return array.detach().double()
 
     def singular_values(self, matrices: Any) -> Any:
         return self._torch.linalg.svdvals(matrices)

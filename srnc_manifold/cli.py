@@ -12,6 +12,7 @@ import typer
 
 import srnc_manifold as srnc
 from srnc_manifold.comparison.run import Row
+from srnc_manifold.geometry import Layout
 from srnc_manifold.registry import COSTS, DEFAULT_SOLVERS, SOLVER_NAMES, solver_from_name
 
 app = typer.Typer(
@@ -27,6 +28,15 @@ InputSizeOption = Annotated[
         "--input-size", "-n", help="Grid the kernel acts on: 64, or 32x32 for each axis; 'dense' for a matrix."
     ),
 ]
+
+GroupsOption = Annotated[int, typer.Option(min=1, help="Groups of channels.")]
+StrideOption = Annotated[str, typer.Option(help="Step between outputs: 2, or 2x1 for each axis.")]
+DilationOption = Annotated[str, typer.Option(help="Step between taps: 2, or 2x1 for each axis.")]
+NameOption = Annotated[str | None, typer.Option(help="Which array of the file; needed if it holds several.")]
+KernelFile = Annotated[Path, typer.Argument(help=f"A file of kernels: {', '.join(srnc.files.SUFFIXES)}.")]
+StableRankOption = Annotated[float | None, typer.Option(help="Target stable rank.")]
+RelativeOption = Annotated[float | None, typer.Option(help="Target as a fraction of the largest feasible.")]
+FractionOption = Annotated[float | None, typer.Option(help="Target as a fraction of the kernel's own.")]
 
 
 def main() -> None:
@@ -101,16 +111,15 @@ def compare(
 
 @app.command()
 def solve(
-    kernel_file: Annotated[Path, typer.Argument(help=f"A file of kernels: {', '.join(srnc.files.SUFFIXES)}.")],
+    kernel_file: KernelFile,
     input_size: InputSizeOption,
-    name: Annotated[str | None, typer.Option(help="Which array of the file; needed if it holds several.")] = None,
-    stable_rank: Annotated[float | None, typer.Option(help="Target stable rank.")] = None,
-    relative_stable_rank: Annotated[
-        float | None, typer.Option(help="Target as a fraction of the largest feasible.")
-    ] = None,
-    stable_rank_fraction: Annotated[
-        float | None, typer.Option(help="Target as a fraction of the kernel's own.")
-    ] = None,
+    name: NameOption = None,
+    stable_rank: StableRankOption = None,
+    relative_stable_rank: RelativeOption = None,
+    stable_rank_fraction: FractionOption = None,
+    groups: GroupsOption = 1,
+    stride: StrideOption = "1",
+    dilation: DilationOption = "1",
     solver: Annotated[str, typer.Option(help="See 'srnc compare --help'.")] = "exact",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     max_time: Annotated[float | None, typer.Option(min=0.001, help="Seconds the run may take.")] = None,
@@ -126,10 +135,11 @@ def solve(
     method = solver_from_name(solver)
     problem = srnc.SRNProblem(
         _one_array(kernel_file, name),
-        _input_size(input_size),
+        _sizes("input-size", input_size),
         stable_rank=stable_rank,
         relative_stable_rank=relative_stable_rank,
         stable_rank_fraction=stable_rank_fraction,
+        **_layout(groups, stride, dilation),
     )
     result = srnc.solve(problem, method, rng=seed, budget=srnc.Budget(max_time=max_time))
     found = result.evaluation
@@ -139,6 +149,7 @@ def solve(
         "stable rank": f"{problem.kernel_stable_rank:.6g} -> {found.stable_rank:.6g}, asked {problem.stable_rank:.6g}",
         "spectral norm": f"{found.spectral_norm:.6g}, to be kept {problem.spectral_norm:.6g}",
         "objective": f"{found.objective:.10g}; the kernel moved by {found.relative_distance:.2%} of its norm",
+        "bound": _bound_text(result),
         "feasible": "yes" if found.feasible else "no",
         "evaluations": f"{result.n_evaluations} in {result.runtime:.3g} s",
     }
@@ -157,20 +168,58 @@ def solve(
 
 
 @app.command()
-def inspect(
-    kernel_file: Annotated[Path, typer.Argument(help=f"A file of kernels: {', '.join(srnc.files.SUFFIXES)}.")],
+def bound(
+    kernel_file: KernelFile,
     input_size: InputSizeOption,
+    name: NameOption = None,
+    stable_rank: StableRankOption = None,
+    relative_stable_rank: RelativeOption = None,
+    stable_rank_fraction: FractionOption = None,
+    groups: GroupsOption = 1,
+    stride: StrideOption = "1",
+    dilation: DilationOption = "1",
+    method: Annotated[
+        str | None, typer.Option(help=f"{' or '.join(srnc.bounds.METHODS)}; the first that applies by default.")
+    ] = None,
+) -> None:
+    """A proved lower bound on the objective of any feasible kernel, without solving the problem."""
+    problem = srnc.SRNProblem(
+        _one_array(kernel_file, name),
+        _sizes("input-size", input_size),
+        stable_rank=stable_rank,
+        relative_stable_rank=relative_stable_rank,
+        stable_rank_fraction=stable_rank_fraction,
+        **_layout(groups, stride, dilation),
+    )
+    found = srnc.bound(problem, method)
+    lines = {
+        "stable rank": f"{problem.kernel_stable_rank:.6g}, asked {problem.stable_rank:.6g}: {problem.regime}",
+        "bound": f"{found.objective:.10g}, by {found.method}",
+        "relative": f"{found.objective / problem.squared_norm:.6g} of ‖C(a)‖²",
+        "verified": f"{found.verify(problem):.10g}, recomputed from its certificate",
+    }
+    for label, text in lines.items():
+        typer.echo(f"{label:14} {text}")
+
+
+@app.command()
+def inspect(
+    kernel_file: KernelFile,
+    input_size: InputSizeOption,
+    groups: GroupsOption = 1,
+    stride: StrideOption = "1",
+    dilation: DilationOption = "1",
 ) -> None:
     """Stable rank, spectral norm and feasible range of every kernel in a file that fits the input."""
     from rich.console import Console
     from rich.table import Table
 
-    size = _input_size(input_size)
+    size, layout = _sizes("input-size", input_size), _layout(groups, stride, dilation)
     table = Table("kernel", "shape", "stable rank", "relative", "feasible range", "spectral norm")
     skipped = []
     for name, array in srnc.read_arrays(kernel_file).items():
         try:
-            problem = srnc.SRNProblem(array, size, stable_rank_fraction=1.0)
+            problem = srnc.SRNProblem(array, size, stable_rank_fraction=1.0, **layout)
         except (ValueError, TypeError) as error:
             skipped.append(f"{name}: {error}")
             continue
@@ -193,15 +242,27 @@ def solvers() -> None:
     typer.echo("costs:   " + ", ".join(COSTS))
 
 
-def _input_size(text: str) -> Any:
+def _sizes(option: str, text: str) -> Any:
+    """``64`` for every axis, ``(32, 16)`` from ``32x16``, ``()`` from ``dense``."""
     if text == "dense":
         return ()
     parts = text.lower().replace("×", "x").split("x")
     try:
         sizes = tuple(int(part) for part in parts)
     except ValueError:
-        raise ValueError(f"input-size: {text!r} given, expected 64, 32x32 or 'dense'") from None
+        example = "64, 32x32 or 'dense'" if option == "input-size" else "2 or 2x1"
+        raise ValueError(f"{option}: {text!r} given, expected {example}") from None
     return sizes[0] if len(sizes) == 1 else sizes
+
+
+def _layout(groups: int, stride: str, dilation: str) -> Layout:
+    return {"groups": groups, "stride": _sizes("stride", stride), "dilation": _sizes("dilation", dilation)}
+
+
+def _bound_text(result: srnc.Result) -> str:
+    if result.bound is None or result.gap is None:
+        return "none from this solver; see 'srnc bound'"
+    return f"{result.bound.objective:.10g}; the gap is {result.gap:.2g} of ‖C(a)‖²"
 
 
 def _one_array(path: Path, name: str | None) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,40 +20,40 @@ def binary_scale(array: NDArray) -> float:
     return float(2.0 ** np.clip(np.frexp(largest)[1], -1021, 1023)) if largest > 0 else 1.0
 
 
-def bisect(function: Callable[[Array], Array], low: Array, high: Array) -> Array:
+def bracketed_root(
+    function: Callable[[Any], Any], low: Any, high: Any, tolerance: float = 0.0, xp: Any = np
+) -> Any:
     """Elementwise root between ``low``, where ``function < 0``, and ``high``, where ``function >= 0``.
 
-    Works on whole arrays at once, and on a discontinuous or non-monotone function finds one of its
-    changes of sign. The side returned is the one with ``function >= 0``.
-    """
-    low, high = np.broadcast_arrays(np.asarray(low, float), np.asarray(high, float))
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        if np.all((middle == low) | (middle == high)):
-            break
-        above = function(middle) >= 0
-        low, high = np.where(above, low, middle), np.where(above, middle, high)
-    return high
-
-
-def bracketed_root(function: Callable[[float], float], low: float, high: float, tolerance: float) -> float:
-    """Point with ``|function| <= tolerance`` between ``low``, where ``function < 0``, and ``high``; few evaluations.
-
     The Illinois variant of the false position method (Dowell and Jarratt, BIT 11, 1971), with a bisection at every
-    third step, so that the bracket shrinks whatever the function. ``high`` if the function is negative there, too.
+    third step, so that brackets shrink whatever the function; on a discontinuous or non-monotone one it finds one of
+    its changes of sign. Works on whole arrays at once, in any library with ``where`` and ``all``.
+
+    Returns
+    -------
+    array
+        A point with ``|function| <= tolerance``, or the side with ``function >= 0`` of a bracket that cannot shrink.
+        ``low`` or ``high`` itself where there is no change of sign.
     """
     f_low, f_high = function(low), function(high)
-    if f_high <= tolerance or f_low >= 0:
-        return high if f_high <= tolerance else low
+    # Where there is nothing to search the bracket is a point.
+    low, high = xp.where(f_high <= tolerance, high, low), xp.where((f_low >= -tolerance) & (f_high > 0), low, high)
+    last_up = last_down = low != low
     for step in range(3 * _HALVINGS):
-        middle = 0.5 * (low + high) if step % 3 == 2 else high - f_high * (high - low) / (f_high - f_low)
-        if not low < middle < high:
+        middle = 0.5 * (low + high)
+        if step % 3 != 2:
+            rise = f_high - f_low
+            secant = high - f_high * (high - low) / xp.where(rise > 0, rise, 1.0)
+            middle = xp.where((rise > 0) & (secant > low) & (secant < high), secant, middle)
+        open_ = (middle > low) & (middle < high)
+        if not xp.any(open_):
             break
         value = function(middle)
-        if abs(value) <= tolerance:
-            return middle
-        if value > 0:
-            high, f_high, f_low = middle, value, 0.5 * f_low
-        else:
-            low, f_low, f_high = middle, value, 0.5 * f_high
+        above, done = value >= 0, xp.abs(value) <= tolerance
+        up, down = open_ & (above | done), open_ & (~above | done)
+        # A side that stays twice has its value halved, which pulls the next secant towards it.
+        f_low = xp.where(down, value, xp.where(last_up, 0.5 * f_low, f_low))
+        f_high = xp.where(up, value, xp.where(last_down, 0.5 * f_high, f_high))
+        low, high = xp.where(down, middle, low), xp.where(up, middle, high)
+        last_up, last_down = up, down
     return high

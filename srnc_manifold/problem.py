@@ -25,7 +25,7 @@ from srnc_manifold.result import Evaluation
 _LARGEST = 1e152
 
 # Two stable ranks this close, relatively, are the same up to rounding.
-_SAME_STABLE_RANK = 1e-12
+SAME_STABLE_RANK = 1e-12
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class SRNProblem:
     kernel : array
         ``a``, in doubles, read-only.
     dtype : numpy.dtype
-        Precision of the given kernel, in which results are returned; double unless it was single or half.
+        Precision in which results are returned: single if the kernel was given in single or less, otherwise double.
     input_size : tuple of int
     geometry : Geometry
     stable_rank : float
@@ -130,7 +130,7 @@ class SRNProblem:
                 f"{_LARGEST:.0e}, where squares neither overflow nor vanish; scale it"
             )
         scaled = self.kernel / self._scale
-        gain = spectrum.gain(scaled, self.geometry)
+        gain = float(spectrum.gain(scaled, self.geometry))
         self.spectral_norm = math.sqrt(gain) * self._scale
         self.kernel_stable_rank = self.geometry.n_points * float(np.sum(scaled**2)) / gain
         self.direction: Array = scaled / np.linalg.norm(scaled)
@@ -159,7 +159,7 @@ class SRNProblem:
     @property
     def regime(self) -> Literal["reduce", "raise", "none"]:
         """Whether the target lies below the kernel's own stable rank, above it, or at it."""
-        if abs(self.stable_rank - self.kernel_stable_rank) <= _SAME_STABLE_RANK * self.kernel_stable_rank:
+        if abs(self.stable_rank - self.kernel_stable_rank) <= SAME_STABLE_RANK * self.kernel_stable_rank:
             return "none"
         return "reduce" if self.stable_rank < self.kernel_stable_rank else "raise"
 
@@ -167,6 +167,12 @@ class SRNProblem:
     def squared_norm(self) -> float:
         """``‖C(a)‖_F² = |N| ‖a‖²``, the unit in which gaps are told."""
         return self.geometry.n_points * float(np.sum((self.kernel / self._scale) ** 2)) * self._scale**2
+
+    def objective_at(self, squared_distance: float) -> float:
+        """The objective of a kernel ``ρ z`` with ``‖z‖ = 1`` and ``‖z − a/‖a‖‖²`` as given."""
+        size = float(np.linalg.norm(self.unit_kernel))
+        unit = (self.unit_radius - size) ** 2 + self.unit_radius * size * squared_distance
+        return self.geometry.n_points * (unit * self.spectral_norm) * self.spectral_norm
 
     # -- the unit sphere ------------------------------------------------------------------------------------
 
@@ -224,7 +230,7 @@ class SRNProblem:
         start = self.to_sphere(x)
         gain = self.gain(start)
         sign = 1.0 if gain < self.target_gain else -1.0
-        if abs(gain - self.target_gain) <= _SAME_STABLE_RANK * self.target_gain:
+        if abs(gain - self.target_gain) <= SAME_STABLE_RANK * self.target_gain:
             return Restoration(self.to_kernel(start), True, 0.0, "not moved: the stable rank is right")
         if sign > 0:
             atom = atoms.dominant_atom(start, self.geometry)
@@ -235,15 +241,16 @@ class SRNProblem:
                 if self.gain(end) < self.target_gain:
                     return self._unmoved(start, f"its dominant frequency cannot reach the target: {error}")
         else:
-            end = self._nearest_delta(start) if self.regime == "raise" else self.direction
+            end = atoms.nearest_delta(start, self.geometry) if self.regime == "raise" else self.direction
             if np.sum(start * end) <= -1 + 1e-14:
                 return self._unmoved(start, "it is opposite to the point it would move towards")
 
-        def excess(t: float) -> float:
-            return sign * (self.gain(_arc(start, end, t)) / self.target_gain - 1.0)
+        def excess(t: Array) -> Array:
+            return np.asarray(sign * (self.gain(_arc(start, end, float(t))) / self.target_gain - 1.0))
 
         # Rounding may leave the end of the arc an ulp short of the target; then the end is the answer.
-        z = _arc(start, end, bracketed_root(excess, 0.0, 1.0, 0.1 * _SAME_STABLE_RANK))
+        t = bracketed_root(excess, np.array(0.0), np.array(1.0), 0.1 * SAME_STABLE_RANK)
+        z = _arc(start, end, float(t))
         distance = float(np.linalg.norm(z - start))
         return Restoration(self.to_kernel(z), True, distance, f"moved by {distance:.3g} of its norm")
 
@@ -303,7 +310,7 @@ class SRNProblem:
         if name == "stable_rank_fraction" and not 0 < value <= 1:
             raise ValueError(f"{name}: {value!r} given, expected 0 < fraction <= 1")
         target = float(value) * unit
-        if not low * (1 - _SAME_STABLE_RANK) <= target <= high * (1 + _SAME_STABLE_RANK):
+        if not low * (1 - SAME_STABLE_RANK) <= target <= high * (1 + SAME_STABLE_RANK):
             raise ValueError(
                 f"{name}: {value!r} given, infeasible for a kernel of shape {self.kernel.shape} on input_size "
                 f"{self.input_size}: expected {low / unit!r} <= {name} <= {high / unit!r}"
@@ -327,28 +334,11 @@ class SRNProblem:
     def _unmoved(self, z: Array, reason: str) -> Restoration:
         return Restoration(self.to_kernel(z), False, 0.0, f"cannot be restored: {reason}")
 
-    def _nearest_delta(self, z: Array) -> Array:
-        """Unit kernel of least gain nearest to ``z``: one tap, with orthonormal channels."""
-        geometry = self.geometry
-        m, _ = geometry.block_shape
-        taps = z.reshape(geometry.groups, m, geometry.channels[1], geometry.n_taps)
-        delta = np.zeros_like(taps)
-        for group, of_group in enumerate(taps):
-            # In each phase the tap whose matrix is nearest to one with orthonormal rows or columns.
-            sizes = np.sum(np.linalg.svd(np.moveaxis(of_group, -1, 0), compute_uv=False), axis=1)
-            chosen = [max(taps, key=lambda j: sizes[j]) for taps in geometry.taps_by_phase]
-            u, _, vh = np.linalg.svd(np.concatenate([of_group[..., j] for j in chosen], axis=1), full_matrices=False)
-            for j, columns in zip(chosen, np.split(u @ vh, geometry.n_phases, axis=1), strict=True):
-                delta[group, ..., j] = columns
-        delta /= np.linalg.norm(delta)
-        return delta.reshape(self.kernel.shape)
-
 
 def _real_dtype(kernel: Any) -> np.dtype:
-    """Precision of what was given: single and half are kept, everything else is double."""
-    given = getattr(kernel, "dtype", None)
-    name = str(given).removeprefix("torch.")
-    return np.dtype(name if name in ("float16", "float32") else "float64")
+    """Precision of results: single if the kernel was given in single or less, otherwise double."""
+    name = str(getattr(kernel, "dtype", "")).removeprefix("torch.")
+    return np.dtype("float32" if name in ("float16", "bfloat16", "float32") else "float64")
 
 
 def _arc(start: Array, end: Array, t: float) -> Array:

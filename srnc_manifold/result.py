@@ -7,10 +7,13 @@ import os
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from srnc_manifold import certificates
+from srnc_manifold.geometry import Geometry
 
 FEASIBILITY_TOLERANCE = 1e-6
 
@@ -70,6 +73,50 @@ class Evaluation:
         return self.violation < FEASIBILITY_TOLERANCE
 
 
+@dataclass(frozen=True)
+class Bound:
+    """A lower bound on the objective of a problem, and what proves it.
+
+    Attributes
+    ----------
+    objective : float
+        No feasible kernel has a smaller ``‖C(x) − C(a)‖_F²``.
+    method : str
+        What found it, in words.
+    kind : str
+        Which inequality proves it: ``"caps"``, ``"ball"``, ``"sphere"``, ``"branched"`` or ``"trivial"``.
+    certificate : dict of arrays
+        Its dual point; see :mod:`srnc_manifold.certificates`.
+    """
+
+    objective: float
+    method: str
+    kind: str
+    certificate: dict[str, NDArray] = field(default_factory=dict)
+
+    def verify(self, problem: Certified) -> float:
+        """The bound on the objective of a problem that the certificate proves, recomputed in plain NumPy.
+
+        Uses nothing of the solver that found it. For the problem of the bound it equals ``objective`` up to rounding.
+        """
+        return problem.objective_at(
+            certificates.squared_distance(
+                self.kind, self.certificate, problem.direction, problem.geometry, problem.target_gain
+            )
+        )
+
+
+class Certified(Protocol):
+    """What a bound needs of a problem; :class:`srnc_manifold.SRNProblem` is one."""
+
+    direction: NDArray[np.float64]
+    geometry: Geometry
+    target_gain: float
+
+    def objective_at(self, squared_distance: float) -> float:
+        """The objective of a kernel of the right norm at a distance from ``a / ‖a‖`` on the unit sphere."""
+
+
 @dataclass
 class History:
     """One row per recorded iterate, in columns; ``points`` are unit vectors, kept for small kernels only.
@@ -126,6 +173,13 @@ class Result:
     history : History
     alternatives : tuple of arrays
         Other minimizers tied with ``kernel``.
+    bound : Bound or None
+        A proved lower bound on the objective, from solvers that have one.
+    gap : float or None
+        ``(objective − bound) / ‖C(a)‖_F²`` of the kernel as found; set by :func:`srnc_manifold.solve`. Negative only by
+        what an infeasible kernel gains from its violation.
+    gap_to_objective : float or None
+        The same over the objective.
     evaluation, restored : Evaluation or None
         Scores of the kernel as found, and after ``problem.restore``; set by :func:`srnc_manifold.solve`.
     restored_kernel : array or None
@@ -147,6 +201,9 @@ class Result:
     runtime: float = 0.0
     history: History = field(default_factory=History)
     alternatives: tuple[NDArray[np.float64], ...] = ()
+    bound: Bound | None = None
+    gap: float | None = None
+    gap_to_objective: float | None = None
     evaluation: Evaluation | None = None
     restored: Evaluation | None = None
     restored_kernel: NDArray[np.float64] | None = None
@@ -158,6 +215,8 @@ class Result:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["evaluation"] = None if self.evaluation is None else asdict(self.evaluation)
         data["restored"] = None if self.restored is None else asdict(self.restored)
+        data["dtype"] = self.kernel.dtype.name
+        data["bound"] = None if self.bound is None else _bound_to_json(self.bound)
         data["history"] = {"columns": self.history.columns, "points": self.history.points}
         return json.dumps(data, default=_encode)
 
@@ -175,8 +234,10 @@ class Result:
             history = data["history"]
             data["history"] = History(history["columns"], [np.asarray(p, float) for p in history["points"]])
             data["status"] = Status(data["status"])
-            data["kernel"] = np.asarray(data["kernel"], float)
-            data["alternatives"] = tuple(np.asarray(k, float) for k in data["alternatives"])
+            dtype = data.pop("dtype", "float64")
+            data["kernel"] = np.asarray(data["kernel"], dtype)
+            data["alternatives"] = tuple(np.asarray(k, dtype) for k in data["alternatives"])
+            data["bound"] = None if data.get("bound") is None else _bound_from_json(data["bound"])
             for name in ("evaluation", "restored"):
                 data[name] = None if data[name] is None else Evaluation(**data[name])
             if data["restored_kernel"] is not None:
@@ -193,6 +254,24 @@ class Result:
     def load(cls, path: str | os.PathLike[str]) -> Result:
         """Read a file written by :meth:`save`."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def _bound_to_json(bound: Bound) -> dict[str, Any]:
+    arrays = {}
+    for name, array in bound.certificate.items():
+        parts = [array.real, array.imag] if np.iscomplexobj(array) else [array]
+        # The shape, too: an empty array has no other trace of it.
+        arrays[name] = {"shape": array.shape, "dtype": array.dtype.name, "parts": [part.ravel() for part in parts]}
+    return {"objective": bound.objective, "method": bound.method, "kind": bound.kind, "certificate": arrays}
+
+
+def _bound_from_json(data: dict[str, Any]) -> Bound:
+    certificate = {}
+    for name, stored in data["certificate"].items():
+        parts = [np.asarray(part, float if len(stored["parts"]) == 2 else stored["dtype"]) for part in stored["parts"]]
+        flat = parts[0] + 1j * parts[1] if len(parts) == 2 else parts[0]
+        certificate[name] = flat.reshape(stored["shape"])
+    return Bound(data["objective"], data["method"], data["kind"], certificate)
 
 
 def _encode(value: Any) -> Any:

@@ -6,6 +6,7 @@ channels, run by NumPy, autograd or torch. Leading axes of a kernel beyond ``geo
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any, Unpack
 
@@ -99,8 +100,7 @@ def squared_singular_values(kernel: Any, geometry: Geometry, xp: Namespace = NUM
     """
     matrices = symbol(kernel, geometry, xp)
     if geometry.block_rank == 1:
-        energy = xp.sum(xp.real(matrices) ** 2 + xp.imag(matrices) ** 2, axis=-1)
-        return xp.reshape(xp.sum(energy, axis=-1), (*tuple(energy.shape)[:-1], 1))
+        return energies(matrices, xp)[..., None]
     return xp.singular_values(matrices) ** 2
 
 
@@ -108,7 +108,7 @@ def singular_vectors(matrices: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Thin singular value decomposition ``U, σ, V*`` of stacked matrices; in closed form where one side is 1."""
     if min(matrices.shape[-2:]) > 1:
         return np.linalg.svd(matrices, full_matrices=False)
-    norms = np.sqrt(np.sum(matrices.real**2 + matrices.imag**2, axis=(-2, -1)))
+    norms = np.sqrt(energies(matrices))
     zero = norms == 0
     units = matrices / np.where(zero, 1.0, norms)[..., None, None]
     units[zero, 0, 0] = 1.0
@@ -117,37 +117,63 @@ def singular_vectors(matrices: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     return u, norms[..., None], vh
 
 
-def squared_norm_bounds(matrices: Any, squarings: int, xp: Namespace = NUMPY) -> Any:
-    """Upper bounds on the squared spectral norms of stacked matrices, without a decomposition.
+def energies(matrices: Any, xp: Namespace = NUMPY) -> Any:
+    """Squared Frobenius norms of stacked matrices."""
+    squares = xp.real(matrices) ** 2 + xp.imag(matrices) ** 2
+    if tuple(matrices.shape[-2:]) == (1, 1):  # summing over an axis of one entry is slow
+        return squares[..., 0, 0]
+    return xp.sum(xp.sum(squares, axis=-1), axis=-1)
 
-    Schatten norms of the Gram matrix ``G`` of the smaller side: ``λ₁(G) <= ‖G^(2^s)‖_F^(1 / 2^s)`` after ``s``
-    squarings; exact where one side is 1.
-    """
+
+def squared_norms(matrices: NDArray) -> NDArray:
+    """Squared spectral norms of stacked matrices."""
     if min(matrices.shape[-2:]) == 1:
-        return xp.sum(xp.sum(xp.real(matrices) ** 2 + xp.imag(matrices) ** 2, axis=-1), axis=-1)
-    power = gram(matrices, xp)
-    log_scale, exponent = 0.0, 1.0
-    size = _frobenius(power, xp)
-    for _ in range(squarings):
-        # Scaled at every step: powers would overflow. Zero matrices stay zero.
-        safe = xp.where(size > 0, size, 1.0)
-        power = power / safe[..., None, None]
-        log_scale = log_scale + exponent * xp.log(safe)
-        power, exponent = xp.matmul(power, power), exponent / 2
-        size = _frobenius(power, xp)
-    # A product of two matrices of size n has an error of at most n ulps of its norm, in each entry's sum.
-    rounding = 1 + 4e-16 * max(matrices.shape[-2:]) * (squarings + 2)
-    return xp.where(size > 0, xp.exp(log_scale) * xp.where(size > 0, size, 1.0) ** exponent, 0.0) * rounding
+        return energies(matrices)
+    return np.linalg.norm(matrices, 2, axis=(-2, -1)) ** 2
 
 
-def gram(matrices: Any, xp: Namespace = NUMPY) -> Any:
-    """``X X*`` or ``X* X`` of stacked matrices, whichever is smaller."""
-    adjoints = xp.conj(xp.swapaxes(matrices, -1, -2))
-    return xp.matmul(matrices, adjoints) if matrices.shape[-2] <= matrices.shape[-1] else xp.matmul(adjoints, matrices)
+class NormTests:
+    """Which of many matrices have a spectral norm above a level, at a fraction of the cost of their decompositions.
 
+    ``σ₁(X)² < μ`` if and only if ``μ I − X X*`` is positive definite, which a Cholesky factorization tells.
 
-def _frobenius(matrices: Any, xp: Namespace) -> Any:
-    return xp.sqrt(xp.sum(xp.sum(xp.real(matrices) ** 2 + xp.imag(matrices) ** 2, axis=-1), axis=-1))
+    Parameters
+    ----------
+    matrices : complex array, shape ``(n, rows, columns)``
+    """
+
+    #: Below this size decomposing a stack of matrices costs less than factorizing one after the other.
+    SMALL = 12
+
+    def __init__(self, matrices: NDArray) -> None:
+        self.size = min(matrices.shape[-2:])
+        adjoints = matrices.conj().swapaxes(-1, -2)
+        self._grams = matrices @ adjoints if matrices.shape[-2] <= matrices.shape[-1] else adjoints @ matrices
+        # A factorization is exact for a matrix that differs by this part of the level (Higham 2002, theorem 10.3).
+        self.margin = 1 + 2.0**-50 * (self.size + 4) ** 1.5
+
+    def estimates(self, steps: int = 4) -> NDArray:
+        """Lower bounds on the squared norms by power iteration, each from the same vector."""
+        phase = np.arange(self.size) * (0.5 * np.sqrt(5.0) - 0.5)
+        vectors = np.tile(np.exp(2j * np.pi * phase)[:, None], (len(self._grams), 1, 1))
+        norms = np.zeros((len(vectors), 1, 1))
+        for _ in range(steps):
+            sizes = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors = self._grams @ (vectors / np.where(sizes > 0, sizes, 1.0))
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return norms[:, 0, 0]
+
+    def below(self, index: NDArray, levels: NDArray) -> NDArray:
+        """Which of the matrices at ``index`` surely have a squared norm below ``levels · margin``."""
+        diagonal = np.arange(self.size)
+        below = np.zeros(len(index), bool)
+        for k, (block, level) in enumerate(zip(index, levels, strict=True)):
+            shifted = -self._grams[block]
+            shifted[diagonal, diagonal] += level
+            with contextlib.suppress(np.linalg.LinAlgError):
+                np.linalg.cholesky(shifted)
+                below[k] = True
+        return below
 
 
 def gain(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
@@ -162,29 +188,19 @@ def gain(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
 
 def dominant_block(matrices: NDArray) -> tuple[int, float]:
     """Index of the matrix with the largest spectral norm in a stack, and that norm squared."""
-    size = min(matrices.shape[-2:])
-    alive, best, largest = np.arange(len(matrices)), 0, -1.0
-    at_once = max(1, 4096 // size**2)
-    for squarings in (0, 2, 4):
-        if len(alive) <= at_once:
-            break
-        bounds = squared_norm_bounds(matrices[alive], squarings)
-        alive = alive[np.argsort(-bounds)]
-        if largest < 0:  # one decomposition, of the most promising, discards many
-            best, largest = int(alive[0]), float(_squared_norms(matrices[alive[:1]])[0])
-        alive = alive[(np.sort(bounds)[::-1] > largest) & (alive != best)]
-    for first in range(0, len(alive), at_once):
-        chunk = alive[first : first + at_once]
-        values = _squared_norms(matrices[chunk])
-        if np.max(values) > largest:
-            best, largest = int(chunk[np.argmax(values)]), float(np.max(values))
+    if min(matrices.shape[-2:]) <= NormTests.SMALL:
+        values = squared_norms(matrices)
+        return int(np.argmax(values)), float(np.max(values))
+    tests = NormTests(matrices)
+    best, largest, left = 0, 0.0, np.argsort(-tests.estimates(), kind="stable")
+    while len(left):
+        value = float(squared_norms(matrices[left[:1]])[0])
+        if value > largest:
+            best, largest = int(left[0]), value
+            left = left[1:][~tests.below(left[1:], np.full(len(left) - 1, largest / tests.margin))]
+        else:
+            left = left[1:]
     return best, largest
-
-
-def _squared_norms(matrices: NDArray) -> NDArray:
-    if min(matrices.shape[-2:]) == 1:
-        return squared_norm_bounds(matrices, 0)
-    return np.linalg.norm(matrices, 2, axis=(-2, -1)) ** 2
 
 
 def singular_values(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]) -> Any:

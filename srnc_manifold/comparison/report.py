@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from srnc_manifold import bounds
 from srnc_manifold.comparison.run import Comparison
 from srnc_manifold.families import NamedProblem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE
-from srnc_manifold.solvers import Exact
 
 # Feasible results may undercut the optimum by their tolerated violation; a gap this small is zero.
 _NO_GAP = 1e-9
@@ -27,6 +27,8 @@ SUMMARY_COLUMNS = (
     "gap",
     "restored",
     "restored_gap",
+    "bound",
+    "bound_gap",
     "spread",
     "evaluations",
     "time",
@@ -53,6 +55,9 @@ def summary(comparison: Comparison) -> Any:
         ``(objective − reference) / ‖C(a)‖²``, the median over the runs that ended feasible; NaN if none did.
     restored, restored_gap
         Median objective after the local restoration and its gap.
+    bound, bound_gap
+        Best proved lower bound on the objective, of any run or else of :func:`srnc_manifold.bound`, and
+        ``(objective − bound) / ‖C(a)‖²`` as ``gap``: how far from optimal the solver can be, whatever the reference is.
     spread
         Largest minus least objective as found over the runs, in units of ``‖C(a)‖²``.
     evaluations, time
@@ -68,7 +73,10 @@ def summary(comparison: Comparison) -> Any:
     records: list[dict[str, Any]] = []
     for name, of_problem in rows.groupby("problem", sort=False):
         reference, kind = _reference(comparison, str(name))
-        block = [_record(of_solver, reference, kind) for _, of_solver in of_problem.groupby("solver", sort=False)]
+        bound = _bound(comparison, str(name))
+        block = [
+            _record(of_solver, reference, kind, bound) for _, of_solver in of_problem.groupby("solver", sort=False)
+        ]
         records.extend(sorted(block, key=_merit))
     return pandas.DataFrame(records, columns=list(SUMMARY_COLUMNS))
 
@@ -82,20 +90,29 @@ def _reference(comparison: Comparison, name: str) -> tuple[float, str]:
     rows = [row for row in comparison.row_list if row.problem == name]
     for row in rows:
         result = comparison.results.get((row.problem, row.solver, row.seed))
-        if result is not None and result.solver == Exact().name and row.feasible:
+        if result is not None and row.feasible and result.gap is not None and result.gap <= FEASIBILITY_TOLERANCE:
             return row.objective, "optimum"
     found = [row.objective for row in rows if row.feasible] + [row.restored_objective for row in rows]
     found = [value for value in found if np.isfinite(value)]
     return (min(found), "best known") if found else (np.nan, "")
 
 
-def _record(rows: Any, reference: float, kind: str) -> dict[str, Any]:
+def _bound(comparison: Comparison, name: str) -> float:
+    proved = [row.bound for row in comparison.row_list if row.problem == name and np.isfinite(row.bound)]
+    if proved:
+        return max(proved)
+    entry = comparison.problems.get(name)
+    # In the other regime it takes a cone program, which nobody asked for.
+    return np.nan if entry is None or entry.problem.regime != "reduce" else bounds.bound(entry.problem).objective
+
+
+def _record(rows: Any, reference: float, kind: str, bound: float) -> dict[str, Any]:
     first = rows.iloc[0]
     size = float(rows["squared_norm"].max())  # the same for all that returned a kernel
     status = rows["status"].mode().iloc[0]
     feasible = rows[rows["feasible"]]
 
-    def gap(values: Any) -> float:
+    def gap(values: Any, reference: float = reference) -> float:
         difference = (float(values.median()) - reference) / size if len(values) else np.nan
         return 0.0 if abs(difference) < _NO_GAP else difference
 
@@ -110,6 +127,8 @@ def _record(rows: Any, reference: float, kind: str) -> dict[str, Any]:
         "gap": gap(feasible["objective"]),
         "restored": float(rows["restored_objective"].median()),
         "restored_gap": gap(rows["restored_objective"].dropna()),
+        "bound": bound,
+        "bound_gap": gap(feasible["objective"], bound),
         "spread": float(rows["objective"].max() - rows["objective"].min()) / size,
         "evaluations": float(rows["evaluations"].median()),
         "time": float(rows["time"].median()),
@@ -167,6 +186,7 @@ _COLUMNS: tuple[tuple[str, Any], ...] = (
     ("norm\nerror", "right"),
     ("objective", "right"),
     ("gap", "right"),
+    ("to bound", "right"),
     ("spread", "right"),
     ("restored", "right"),
     ("evals", "right"),
@@ -175,13 +195,14 @@ _COLUMNS: tuple[tuple[str, Any], ...] = (
 )
 
 #: Characters that a table needs.
-WIDTH = 118
+WIDTH = 126
 
 LEGEND = """\
 feas.         runs that ended feasible, as found: relative errors of stable rank and norm both under 1e-6
 srank, norm   those two errors, as found
 objective     ‖C(x) − C(a)‖², as found
 gap           its excess over the reference / ‖C(a)‖², feasible runs only; negative if bought with the tolerance
+to bound      its excess over the best proved lower bound, same units: 0 is proved to be optimal
 spread        range of the objective over the seeds, same units
 restored      objective after a small local move onto the feasible set, for comparison only
 evals         kernels whose singular values were computed
@@ -196,6 +217,8 @@ def _title(entry: NamedProblem, record: Any) -> str:
     size = "×".join(map(str, problem.input_size))
     where = f"on {size} points" if size else "of a dense matrix"
     reference = f"; {record['reference_kind']} {record['reference']:.6g}" if record["reference_kind"] else ""
+    if np.isfinite(record["bound"]) and record["reference_kind"] != "optimum":
+        reference += f"; proved bound {record['bound']:.6g}"
     text = f"stable rank {problem.kernel_stable_rank:.4g} → {problem.stable_rank:.4g} {where}{reference}"
     return f"[bold]{escape(entry.name)}[/bold]: {escape(text)}" + (f"\n{escape(entry.note)}" if entry.note else "")
 
@@ -208,6 +231,7 @@ def _cells(record: dict[str, Any]) -> list[str]:
         f"{record['spectral_norm_error']:.0e}",
         f"{record['objective']:.6g}",
         _small(record["gap"]),
+        _small(record["bound_gap"]),
         _small(record["spread"]) if record["runs"] > 1 else "",
         "cannot" if np.isnan(record["restored"]) else f"{record['restored']:.6g}",
         f"{record['evaluations']:.0f}",

@@ -28,7 +28,8 @@ class Row:
     """One run: what the problem says of the kernel that the solver returned. NaN where there is none.
 
     ``objective`` and ``restored_objective`` are ``‖C(x) − C(a)‖_F²`` as found and after the local restoration;
-    ``squared_norm`` is ``‖C(a)‖_F²``; ``time`` is in seconds.
+    ``bound`` is the lower bound on the objective that the run proved, if it did; ``squared_norm`` is ``‖C(a)‖_F²``;
+    ``time`` is in seconds.
     """
 
     problem: str
@@ -41,6 +42,7 @@ class Row:
     spectral_norm_error: float = np.nan
     objective: float = np.nan
     restored_objective: float = np.nan
+    bound: float = np.nan
     squared_norm: float = np.nan
     evaluations: float = np.nan
     gradients: float = np.nan
@@ -238,6 +240,7 @@ def _run_one(
         spectral_norm_error=evaluation.spectral_norm_error,
         objective=evaluation.objective,
         restored_objective=np.nan if restored is None else restored.objective,
+        bound=np.nan if result.bound is None else result.bound.objective,
         squared_norm=entry.problem.squared_norm,
         evaluations=result.n_evaluations,
         gradients=result.n_gradients,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -125,7 +125,10 @@ class Run:
             self.best, self.best_key = np.array(unit_kernel), key
 
     def record(self, unit_kernel: Array, gain: float, *, cost: float, gradient_norm: float) -> None:
-        """Add an iterate, in units of the spectral norm, to the history; ``gain`` is its largest squared one."""
+        """Add an iterate to the history.
+
+        In units of the spectral norm of ``a``; ``gain`` is the square of the iterate's own spectral norm.
+        """
         problem = self.problem
         distance = float(np.linalg.norm(unit_kernel - problem.unit_kernel.reshape(unit_kernel.shape)))
         norm = float(np.linalg.norm(unit_kernel))
@@ -144,6 +147,10 @@ class Run:
         if unit_kernel.size <= MAX_RECORDED_SIZE and norm > 0:
             self.history.points.append(np.array(unit_kernel).ravel() / norm)
         self.notify(row)
+
+    def time_is_left(self) -> bool:
+        """Whether the budget leaves time for another step."""
+        return self.budget.max_time is None or self.runtime < self.budget.max_time
 
     def notify(self, row: dict[str, float]) -> None:
         """Show a row to the callback, which may end the run."""
@@ -290,21 +297,24 @@ def random_point(problem: SRNProblem, rng: np.random.Generator) -> Array:
     return z / np.linalg.norm(z)
 
 
-def stationarity(problem: SRNProblem, x: Array) -> float:
+def stationarity(problem: SRNProblem, x: Array, blocks: Sequence[int] | None = None) -> float:
     """Norm of the objective's gradient after projection onto the tangent space of the active constraints, relative.
 
-    Active are the norm and the singular values within 1e-6 of the largest. Zero at a Karush-Kuhn-Tucker point; NaN
-    where the active constraints' gradients are parallel, as at the least feasible stable rank, and tell nothing.
+    Active are the norm and the singular values within 1e-6 of the largest, in the given blocks if some are given. Zero
+    at a Karush-Kuhn-Tucker point; NaN where the active constraints' gradients are parallel, as at the least feasible
+    stable rank, and tell nothing.
     """
     geometry = problem.geometry
-    x = np.asarray(x) / problem.spectral_norm
+    x = np.asarray(x, float) / problem.spectral_norm
     gradient = (x - problem.unit_kernel).ravel()
     size = np.linalg.norm(gradient)
     if size <= 1e-12 * np.linalg.norm(problem.unit_kernel):
         return 0.0
-    u, s, vh = spectrum.singular_vectors(spectrum.symbol(x, geometry))
+    matrices = spectrum.symbol(x, geometry)
+    index = np.arange(len(matrices)) if blocks is None else np.array(blocks)
+    u, s, vh = spectrum.singular_vectors(matrices[index])
     active = np.argwhere(s >= (1 - FEASIBILITY_TOLERANCE) * np.max(s))
-    normals = [atoms.atom(geometry, int(k), u[k, :, i], vh[k, i].conj()).tensor.ravel() for k, i in active]
+    normals = [atoms.atom(geometry, int(index[k]), u[k, :, i], vh[k, i].conj()).tensor.ravel() for k, i in active]
     basis = np.stack([x.ravel(), *normals], axis=1)
     basis /= np.linalg.norm(basis, axis=0)
     if np.linalg.matrix_rank(basis, tol=FEASIBILITY_TOLERANCE) < 2:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from srnc_manifold.problem import SRNProblem
-from srnc_manifold.result import Result
+from srnc_manifold.problem import SAME_STABLE_RANK, Restoration, SRNProblem
+from srnc_manifold.result import Evaluation, Result
 from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver
 from srnc_manifold.solvers.exact import Exact
 from srnc_manifold.validation import as_generator
@@ -68,19 +67,34 @@ def solve(
         raise ValueError(f"solver: {solver.name} does not support this problem: {reason}")
     if start is not None:
         start = problem.to_sphere(start)
-    # One thread for whatever is iterated: sums of other orders would lead to other points.
-    with threadpool_limits(1) if solver.stochastic else nullcontext():
+    # One thread for whatever is iterated: sums of other orders would lead to other points, and threads do not pay for
+    # many small matrices.
+    with threadpool_limits(1):
         result = solver.run(problem, start, budget=budget, rng=rng, callback=callback)
-    return score(problem, result)
+        return score(problem, result)
 
 
 def score(problem: SRNProblem, result: Result) -> Result:
     """The result with the scores that the problem gives to its kernel, as found and restored."""
-    restoration = problem.restore(result.kernel)
+    result = replace(
+        result,
+        kernel=result.kernel.astype(problem.dtype),
+        alternatives=tuple(kernel.astype(problem.dtype) for kernel in result.alternatives),
+    )
+    evaluation = problem.evaluate(result.kernel)
+    if evaluation.violation <= SAME_STABLE_RANK:
+        restoration = Restoration(result.kernel, True, 0.0, "not moved: feasible as found")
+        restored: Evaluation | None = evaluation
+    else:
+        restoration = problem.restore(result.kernel)
+        restored = problem.evaluate(restoration.kernel) if restoration.success else None
+    excess = None if result.bound is None else evaluation.objective - result.bound.objective
     return replace(
         result,
-        evaluation=problem.evaluate(result.kernel),
-        restored=problem.evaluate(restoration.kernel) if restoration.success else None,
+        evaluation=evaluation,
+        restored=restored,
         restored_kernel=restoration.kernel if restoration.success else None,
         restore_message=restoration.message,
+        gap=None if excess is None else excess / problem.squared_norm,
+        gap_to_objective=None if excess is None or evaluation.objective == 0 else excess / evaluation.objective,
     )

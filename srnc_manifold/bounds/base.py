@@ -1,0 +1,146 @@
+"""The way into every bound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold import atoms, spectrum
+from srnc_manifold.certificates import ball, caps
+from srnc_manifold.geometry import Geometry
+from srnc_manifold.numerics import Array
+from srnc_manifold.problem import SRNProblem
+from srnc_manifold.result import Bound
+from srnc_manifold.validation import require_choice
+
+METHODS = ("caps", "sdp")
+
+# Entries of a kernel up to which Shor's semidefinite program takes seconds, not minutes.
+_SHOR_SIZE = 100
+
+# Cone programs for one block, each with the angle that the one before proves.
+_ROUNDS = 5
+
+
+def bound(problem: SRNProblem, method: str | None = None, **options: Any) -> Bound:
+    """A proved lower bound on the objective of a problem, without solving it.
+
+    Parameters
+    ----------
+    problem : SRNProblem
+    method : str, optional
+        ``"caps"``: the Lemma of theory, section 3, for every block, in closed form; for reducing the stable rank.
+        ``"sdp"``: cone programs; for reducing one for each block that matters, tight if blocks have one row or column;
+        for raising the relaxation to the ball and, up to 100 entries, Shor's. Default: ``"caps"`` where it applies.
+    **options
+        Of ``"sdp"``: ``solver``, a name that cvxpy knows (``"CLARABEL"`` by default), and that solver's options. Whatever
+        it returns is repaired, so that the bound holds also if it stops early.
+
+    Returns
+    -------
+    Bound
+        ``.verify(problem)`` recomputes it in plain NumPy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the problem is none, or the method is not known or does not apply.
+    """
+    if not isinstance(problem, SRNProblem):
+        raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
+    method = ("sdp" if problem.regime == "raise" else "caps") if method is None else method
+    require_choice(METHODS, method=method)
+    if options and method == "caps":
+        raise TypeError(f"options: {', '.join(options)} given, but 'caps' takes none")
+    if problem.regime == "none":
+        return Bound(problem.objective_at(0.0), "the kernel itself", "trivial")
+    if method == "caps" and problem.regime == "raise":
+        raise ValueError(
+            f"method: 'caps' given, which bounds problems that reduce the stable rank; this one raises it from "
+            f"{problem.kernel_stable_rank:.6g} to {problem.stable_rank:.6g}; expected 'sdp'"
+        )
+    if method == "caps":
+        return _caps_bound(problem, _no_multipliers(problem.geometry), "the Lemma")
+    return _raise_bound(problem, options) if problem.regime == "raise" else _reduce_bound(problem, options)
+
+
+def _no_multipliers(geometry: Geometry) -> caps.CapsCertificate:
+    shape = (2,) if geometry.block_rank == 1 else geometry.block_shape
+    return caps.CapsCertificate(np.zeros(0, np.int64), np.zeros((0, *shape)))
+
+
+def _caps_bound(problem: SRNProblem, certificate: caps.CapsCertificate, method: str) -> Bound:
+    squared = certificate.squared_distance(problem.direction, problem.geometry, problem.target_gain)
+    arrays = {"blocks": certificate.blocks, "values": certificate.values}
+    return Bound(problem.objective_at(squared), method, "caps", arrays)
+
+
+def _reduce_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
+    geometry, level = problem.geometry, problem.target_gain
+    matrices = atoms.turned_symbol(problem.direction, geometry)
+    heights = caps.safe_heights(np.sqrt(spectrum.squared_norms(matrices)), geometry)
+    lemma = caps.lemma(heights, geometry, np.array(level))
+    multipliers = _rank_one_multiplier if geometry.block_rank == 1 else _shift
+    found: dict[int, Array] = {}
+    least = np.inf
+    for block in np.argsort(lemma, kind="stable"):
+        if lemma[block] >= least:  # and so is the Lemma's bound of all that follow
+            break
+        found[int(block)], sharper = multipliers(problem, matrices, int(block), float(lemma[block]), options)
+        least = min(least, max(sharper, float(lemma[block])))
+    blocks = np.array(sorted(found), dtype=np.int64)
+    certificate = caps.CapsCertificate(blocks, np.stack([found[block] for block in blocks]))
+    return _caps_bound(problem, certificate, "a cone program for each frequency that matters")
+
+
+def _rank_one_multiplier(
+    problem: SRNProblem, matrices: Any, block: int, lemma: float, options: dict[str, Any]
+) -> tuple[Array, float]:
+    from srnc_manifold.bounds import sdp
+
+    geometry, level = problem.geometry, problem.target_gain
+    eta, theta = sdp.cap_dual(problem.direction, geometry, level, block, **options)
+    # Repaired: a definite matrix needs η > θ λ₁.
+    tau = 1 - theta * atoms.frame(geometry).top[block] / eta if eta > 0 else 1.0
+    values = np.array([max(eta, 1e-12), np.clip(tau, 1e-12, 1.0)])
+    index = np.array([block])
+    bounds = caps.rank_one_bounds(matrices[index], index, values[None], geometry, np.array([level]))
+    return values, max(lemma, float(bounds[0]))
+
+
+def _shift(
+    problem: SRNProblem, matrices: Any, block: int, lemma: float, options: dict[str, Any]
+) -> tuple[Array, float]:
+    from srnc_manifold.bounds import sdp
+
+    geometry, level = problem.geometry, problem.target_gain
+    frame, index = atoms.frame(geometry), np.array([block])
+    best, bound = np.zeros(geometry.block_shape, complex), lemma
+    for _ in range(_ROUNDS):
+        # The program asks for an angle and proves another; repeated, both become one.
+        _, sine = caps.angle(np.array(max(bound, 1e-12)), spectrum.NUMPY)
+        shift = sdp.cap_multiplier(
+            matrices[block], frame.upper[block], frame.lower[block], level, float(sine), **options
+        )
+        sharper = float(caps.shifted_bounds(matrices[index], index, shift[None], geometry, np.array([level]))[0])
+        if sharper <= bound * (1 + 1e-9):
+            break
+        best, bound = shift, sharper
+    return best, bound
+
+
+def _raise_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
+    from srnc_manifold.bounds import sdp
+
+    direction, geometry, level = problem.direction, problem.geometry, problem.target_gain
+    _, multipliers = sdp.ball_maximizer(direction, geometry, level, **options)
+    candidates: list[tuple[str, str, dict[str, Any]]] = [
+        ("the relaxation to the ball", "ball", {"multipliers": multipliers})
+    ]
+    if direction.size <= _SHOR_SIZE:
+        _, theta = sdp.sphere_dual(direction, geometry, level, **options)
+        candidates.append(("Shor's relaxation", "sphere", {"multipliers": theta}))
+    bounds = [ball.certified_bound(kind, arrays, direction, geometry, level) for _, kind, arrays in candidates]
+    method, kind, arrays = candidates[int(np.argmin(bounds))]
+    return Bound(problem.objective_at(max(0.0, 2.0 - 2.0 * min(bounds))), method, kind, arrays)

@@ -1,0 +1,216 @@
+"""Upper bounds on ``⟨a, z⟩`` over unit kernels whose gain does not exceed a level (theory, sections 5 and 6).
+
+Every function takes a dual point of any origin, repairs it and evaluates weak duality in NumPy: whatever it is given,
+the bound holds. ``a`` is ``direction``, ``c`` is ``level``, and the set is ``{‖z‖ = 1, ‖Z_b‖₂² <= c for all b}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold import spectrum
+from srnc_manifold.geometry import Geometry
+from srnc_manifold.numerics import Array, bracketed_root
+
+# Sums of numbers of size one: hundreds of ulps, more than blocked summation loses over millions of terms.
+_ROUNDING = 1e-13
+
+# Multipliers beyond are replaced by zeros: they could overflow, and bounds from them would be useless.
+_HUGE = 1e100
+
+# Least eigenvalue of a matrix that is inverted, relative to the largest; an eigenvalue routine is off by far less.
+_MARGIN = 1e-12
+
+
+def certified_bound(
+    kind: str, arrays: Mapping[str, NDArray], direction: Array, geometry: Geometry, level: float
+) -> float:
+    """Upper bound on ``⟨a, z⟩`` from a stored certificate: ``"ball"``, ``"sphere"`` or ``"branched"``."""
+    functions = {"ball": ball_bound, "sphere": sphere_bound, "branched": branched_bound}
+    if kind not in functions:
+        raise ValueError(f"kind: {kind!r} given, expected one of {sorted(functions)}")
+    return float(functions[kind](direction, geometry, level, **arrays))  # type: ignore[operator]
+
+
+def ball_bound(direction: Array, geometry: Geometry, level: float, multipliers: NDArray) -> float:
+    """``‖a − adjoint(Y)‖ + √c Σ_b ‖Y_b‖_*``: also a bound over the whole ball ``‖z‖ <= 1`` (theory, section 5).
+
+    ``⟨a, z⟩ = ⟨a − adjoint(Y), z⟩ + Re Σ_b ⟨Y_b, Z_b⟩`` for any ``Y``; the nuclear norm is dual to the spectral one.
+
+    Parameters
+    ----------
+    direction : array, shape ``geometry.kernel_shape``
+    geometry : Geometry
+    level : float
+    multipliers : complex array, shape ``(n_blocks, *block_shape)``
+        Anything; zeros give the trivial bound ``‖a‖``, above which the result never is.
+    """
+    trivial = float(np.linalg.norm(direction))
+    matrices = np.reshape(multipliers, (geometry.n_blocks, *geometry.block_shape))
+    matrices = np.where(_usable(matrices), matrices, 0.0)
+    rest = np.linalg.norm(direction - spectrum.adjoint(matrices, geometry))
+    nuclear = np.sum(np.linalg.svd(matrices, compute_uv=False))
+    return min(trivial, float(rest + np.sqrt(level) * nuclear)) * (1 + _ROUNDING)
+
+
+def sphere_bound(direction: Array, geometry: Geometry, level: float, multipliers: NDArray) -> float:
+    """Shor's bound ``½ aᵀ H⁻¹ a + ½ (η + c Σ_b tr Θ_b)``, ``H = ηI + Σ_b Θ_b ∘`` positive definite (theory, section 5).
+
+    ``Θ_b ∘`` stands for the form ``z -> tr(Θ_b Z_b Z_b*)``, or ``tr(Θ_b Z_b* Z_b)`` if a block has fewer columns than
+    rows. ``η``, of either sign, is no argument: the best one for given ``Θ`` is the root of a scalar equation.
+
+    Parameters
+    ----------
+    direction : array, shape ``geometry.kernel_shape``
+    geometry : Geometry
+        Of a small kernel: dense matrices of its size are factorized.
+    level : float
+    multipliers : array, shape ``(n_blocks, block_rank, block_rank)``
+        ``Θ``, anything: the negative part of its Hermitian part is removed.
+    """
+    matrix, trace = _constraint_form(geometry, multipliers)
+    bound = _least_over_eta(matrix, direction.ravel(), 0.5 * level * trace, level * trace)
+    return min(bound, float(np.linalg.norm(direction)) * (1 + _ROUNDING))
+
+
+def branched_bound(
+    direction: Array,
+    geometry: Geometry,
+    level: float,
+    normals: NDArray,
+    thresholds: NDArray,
+    children: NDArray,
+    multipliers: NDArray,
+    pairs: NDArray,
+    weights: NDArray,
+) -> float:
+    """The largest of Shor's bounds over the leaves of a binary tree of half-spaces.
+
+    Split ``k`` cuts its region into ``⟨d_k, z⟩ <= t_k`` and ``⟨d_k, z⟩ >= t_k``, so that the leaves cover the sphere
+    whatever the numbers are. At a leaf every split on the way to it gives two functions that are not negative on its
+    part of the sphere: ``h_{2i} = ±(t − ⟨d, z⟩)`` and ``h_{2i+1} = 1 ± ⟨d, z⟩``. Products of two of them join the
+    Lagrangian.
+
+    Parameters
+    ----------
+    direction : array, shape ``geometry.kernel_shape``
+    geometry : Geometry
+    level : float
+    normals : array, shape ``(n_splits, Q)``
+        ``d``; scaled to norm one.
+    thresholds : array, shape ``(n_splits,)``
+        ``t``.
+    children : int array, shape ``(n_splits, 2)``
+        For either side the number of a later split, or ``−1 − leaf``. Split 0 is the root; without any, leaf 0 is.
+    multipliers : array, shape ``(n_leaves, n_blocks, block_rank, block_rank)``
+        ``Θ`` of each leaf, as in :func:`sphere_bound`.
+    pairs : int array, shape ``(n_leaves, n_products, 2)``
+        Which ``h`` are multiplied, counted along the leaf's path; ``−1`` where a slot is not used.
+    weights : array, shape ``(n_leaves, n_products)``
+        Multipliers of the products; negative ones count as zero.
+    """
+    a = direction.ravel()
+    bound, open_nodes = -np.inf, [(0 if len(thresholds) else -1, np.zeros((0, a.size)), np.zeros(0))]
+    while open_nodes:
+        node, slopes, offsets = open_nodes.pop()
+        if node >= 0:
+            for side, child in zip((1.0, -1.0), children[node], strict=True):
+                if 0 <= child <= node:
+                    raise ValueError(f"children: split {node} leads to split {child}, expected a later one")
+                slope, offset = half_spaces(normals[node], float(thresholds[node]), side)
+                path = np.concatenate([slopes, slope]), np.concatenate([offsets, offset])
+                open_nodes.append((int(child), *path))
+            continue
+        leaf = -1 - node
+        region = slopes, offsets, multipliers[leaf], pairs[leaf], weights[leaf]
+        bound = max(bound, region_bound(direction, geometry, level, *region))
+    return min(bound, float(np.linalg.norm(a)) * (1 + _ROUNDING))
+
+
+def region_bound(
+    direction: Array,
+    geometry: Geometry,
+    level: float,
+    slopes: Array,
+    offsets: Array,
+    multipliers: NDArray,
+    pairs: NDArray,
+    weights: NDArray,
+) -> float:
+    """Shor's bound where ``h_i = offset_i + ⟨slope_i, z⟩ >= 0`` for all ``i``; see :func:`branched_bound`."""
+    used = (np.min(pairs, axis=1) >= 0) & (weights > 0) & (weights < _HUGE)
+    form, linear, constant = products(slopes, offsets, pairs[used])
+    matrix, trace = _constraint_form(geometry, multipliers)
+    w = weights[used]
+    matrix, linear = matrix - np.tensordot(w, form, axes=1), direction.ravel() + w @ linear
+    value, magnitude = 0.5 * (level * trace + float(w @ constant)), level * trace + float(np.sum(w))
+    return _least_over_eta(matrix, linear, value, magnitude)
+
+
+def half_spaces(normal: Array, threshold: float, side: float) -> tuple[Array, Array]:
+    """``h = offset + ⟨slope, z⟩``: one side of a split, and what every unit ``z`` satisfies at the other end."""
+    if not (np.all(np.isfinite(normal)) and np.isfinite(threshold)):
+        raise ValueError(f"split: normal {normal} and threshold {threshold} given, expected finite numbers")
+    normal = normal / max(float(np.linalg.norm(normal)) * (1 + _ROUNDING), 1e-300)
+    return np.stack([-side * normal, side * normal]), np.array([side * threshold, 1.0])
+
+
+def products(slopes: Array, offsets: Array, pairs: NDArray) -> tuple[Array, Array, Array]:
+    """Products ``h_i h_j = zᵀ F z + 2 ⟨g, z⟩ + e`` of affine functions: all ``F``, ``g`` and ``e``."""
+    first, second = pairs[:, 0], pairs[:, 1]
+    outer = np.einsum("ka,kb->kab", slopes[first], slopes[second])
+    linear = offsets[first, None] * slopes[second] + offsets[second, None] * slopes[first]
+    return 0.5 * (outer + outer.swapaxes(1, 2)), 0.5 * linear, offsets[first] * offsets[second]
+
+
+def _constraint_form(geometry: Geometry, multipliers: NDArray) -> tuple[Array, float]:
+    """Matrix of ``z -> Σ_b tr(Θ_b Z_b Z_b*)`` and ``Σ_b tr Θ_b``, of the positive part of ``Θ``."""
+    k, size = geometry.block_rank, int(np.prod(geometry.kernel_shape))
+    theta = np.reshape(multipliers, (geometry.n_blocks, k, k))
+    theta = np.where(_usable(theta), theta, 0.0)
+    values, vectors = np.linalg.eigh(0.5 * (theta + theta.conj().swapaxes(1, 2)))
+    values = np.maximum(values, 0.0)
+    # A Gram matrix: positive semidefinite by construction.
+    roots = np.sqrt(values)[:, :, None] * vectors.conj().swapaxes(1, 2)
+    rows = (roots @ unit_symbols(geometry)).reshape(size, -1)
+    return rows.real @ rows.real.T + rows.imag @ rows.imag.T, float(np.sum(values))
+
+
+def _usable(matrices: NDArray) -> NDArray[np.bool_]:
+    """Which matrices of a stack have entries that arithmetic can bear; shape ``(n, 1, 1)``."""
+    with np.errstate(over="ignore"):
+        return np.all(np.abs(matrices) < _HUGE, axis=(1, 2), keepdims=True)
+
+
+def unit_symbols(geometry: Geometry) -> NDArray[np.complex128]:
+    """Symbols of the unit kernels, with the smaller side of a block first; shape ``(Q, n_blocks, small, large)``.
+
+    The smaller side being that of the columns, the blocks are conjugate transposes: ``Θ`` acts from the left.
+    """
+    size = int(np.prod(geometry.kernel_shape))
+    symbols = spectrum.symbol(np.eye(size).reshape(size, *geometry.kernel_shape), geometry)
+    m, n = geometry.block_shape
+    return symbols if m <= n else symbols.conj().swapaxes(-1, -2)
+
+
+def _least_over_eta(matrix: Array, linear: Array, constant: float, magnitude: float) -> float:
+    """Least ``½ gᵀ (ηI + M)⁻¹ g + ½ η`` over the ``η`` with a positive definite matrix, plus a constant; rounded up.
+
+    Convex in ``η``; its derivative vanishes where ``‖(ηI + M)⁻¹ g‖ = 1``. ``magnitude`` is that of the numbers of which
+    the arguments are sums.
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    parts, scale = vectors.T @ linear, max(1.0, magnitude, float(np.max(np.abs(values))))
+    above, low = values - values[0], _MARGIN * scale
+
+    def excess(s: float) -> float:  # almost linear, unlike the derivative itself
+        return 1.0 / (float(np.linalg.norm(parts / (s + above))) + 1e-300) - 1.0
+
+    s = bracketed_root(excess, low, max(2 * low, float(np.linalg.norm(linear))), 1e-10)
+    quadratic = float(np.sum(parts**2 / (s + above)))
+    # An error E in the matrix changes the form by xᵀEx, x of norm one; E is a few ulps of the matrix times its order.
+    lost = 1e-15 * (len(values) + 10) * scale + _ROUNDING * (quadratic + abs(s - values[0]) + magnitude)
+    return 0.5 * (quadratic + (s - values[0]) + lost) + constant

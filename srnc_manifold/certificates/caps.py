@@ -1,0 +1,141 @@
+"""Reduce regime: how near to ``a`` a point of the caps can be, block by block (theory, section 3; docs/theory.md).
+
+Three bounds on ``‖z − a‖²``, of unit vectors ``z`` with ``‖Z_b‖₂² >= c`` in some block: the Lemma's closed form for
+every block; for a block of rank one the dual of the S-lemma; for any other the Lemma after a shift of the symbol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold import atoms, spectrum
+from srnc_manifold.backends import Namespace
+from srnc_manifold.geometry import Geometry
+from srnc_manifold.numerics import Array
+
+# A cap whose largest atom is shorter than the level by more than rounding is empty.
+EMPTY = 1e-12
+
+# Errors of squared distances of size one, of the symbol and of a spectral norm, in ulps.
+_ROUNDING = 2.0**-52
+
+
+@dataclass(frozen=True)
+class CapsCertificate:
+    """Multipliers of the blocks that the Lemma alone does not exclude.
+
+    Attributes
+    ----------
+    blocks : integer array, shape ``(R,)``
+    values : array
+        For blocks of rank one ``(η, τ)``, shape ``(R, 2)``; otherwise shifts ``T``, complex, ``(R, *block_shape)``.
+    """
+
+    blocks: NDArray[np.int64]
+    values: NDArray
+
+    def squared_distance(self, direction: Array, geometry: Geometry, level: float) -> float:
+        """Lower bound on ``‖z − a‖²`` over all blocks, from dense decompositions of every one of them."""
+        matrices = atoms.turned_symbol(direction, geometry)
+        if geometry.block_rank == 1:
+            heights = np.linalg.norm(matrices, axis=(-2, -1))
+        else:
+            heights = np.linalg.norm(matrices, 2, axis=(-2, -1))
+        bounds = lemma(safe_heights(heights, geometry), geometry, np.array(level))
+        if len(self.blocks):
+            sharpen = rank_one_bounds if geometry.block_rank == 1 else shifted_bounds
+            levels = np.full(len(self.blocks), level)
+            sharper = sharpen(matrices[self.blocks], self.blocks, self.values, geometry, levels)
+            bounds[self.blocks] = np.maximum(bounds[self.blocks], sharper)
+        return float(np.min(bounds))
+
+
+def safe_heights(heights: Any, geometry: Geometry) -> Any:
+    """Computed spectral norms of the symbol of a unit vector, raised above their rounding errors."""
+    return heights * (1 + 4 * _ROUNDING * sum(geometry.block_shape)) + 4 * _ROUNDING * geometry.n_taps**0.5
+
+
+def lemma(heights: Any, geometry: Geometry, levels: Any, xp: Namespace = spectrum.NUMPY) -> Any:
+    """The Lemma's lower bounds on ``‖z − a‖²``; infinite where the caps of a block are empty.
+
+    Parameters
+    ----------
+    heights : array, shape ``(*batch, n_blocks)``
+        Upper bounds on ``σ₁(A_b)``.
+    levels : array, shape ``(*batch,)``
+        ``c``.
+    """
+    return lemma_of(heights, xp.constant(atoms.frame(geometry).safe_top, heights), levels[..., None], xp)
+
+
+def lemma_of(heights: Any, top: Any, levels: Any, xp: Namespace) -> Any:
+    """The Lemma for blocks whose largest ``γ²``, raised above rounding errors, are given."""
+    distances = atoms.squared_distance(heights, top, xp.minimum(levels, top), xp=xp)
+    return xp.where(top >= levels * (1 - EMPTY), lowered(distances, xp), np.inf)
+
+
+def needed_heights(squared_distances: Any, levels: Any, top: Any, xp: Namespace) -> Any:
+    """The Lemma turned round: what ``σ₁(A_b)`` must be for points within a distance; zero where it may be anything."""
+    cosine, sine = angle(squared_distances, xp)
+    deep = xp.sqrt(xp.maximum(top - levels, 0.0 * top))
+    return xp.maximum(cosine * xp.sqrt(levels) - sine * deep, 0.0 * deep)
+
+
+def angle(squared_distances: Any, xp: Namespace) -> tuple[Any, Any]:
+    """Cosine and sine of the angle between unit vectors at a distance."""
+    sine = xp.sqrt(squared_distances * xp.maximum(1 - 0.25 * squared_distances, 0.0 * squared_distances))
+    return 1 - 0.5 * squared_distances, sine
+
+
+def rank_one_bounds(
+    matrices: Any, blocks: Any, multipliers: Any, geometry: Geometry, levels: Any, xp: Namespace = spectrum.NUMPY
+) -> Any:
+    """Weak duality of ``max ⟨a, z⟩`` subject to ``‖z‖ = 1``, ``zᵀBz >= c``, with ``θ = η(1 − τ)/λ₁``.
+
+    ``⟨a, z⟩ <= ½ aᵀ(ηI − θB)⁻¹a + ½(η − θc)`` for every ``θ >= 0`` and ``η > θλ₁``, that is, every ``η > 0`` and
+    ``0 < τ <= 1``; of ``R`` pairs of a kernel and a block.
+    """
+    eta, tau = multipliers[:, 0], multipliers[:, 1]
+    frame = atoms.frame(geometry)
+    upper, lower, largest = (xp.constant(values, levels)[blocks] for values in (frame.upper, frame.lower, frame.top))
+    ceiling = xp.constant(frame.safe_top, levels)[blocks]
+    seen = 0.0 * levels
+    used = 0.0 * levels
+    for values, part in ((upper, xp.real(matrices)), (lower, xp.imag(matrices))):
+        squares = xp.where(values > 0, xp.sum(part**2, axis=1) / xp.where(values > 0, values, 1.0), 0.0)
+        used = used + xp.sum(squares, axis=1)
+        span = (largest[:, None] - values) + tau[:, None] * values  # without losing a tiny τ
+        seen = seen + xp.sum(squares / span, axis=1) * largest
+    rest = xp.maximum(1.0 - used, 0.0 * used) + 8 * _ROUNDING
+    room = xp.maximum(ceiling - levels, 0.0 * levels)
+    half = (seen + rest) / eta + eta * (room + tau * levels) / largest
+    valid = (eta > 0) & (eta < np.inf) & (tau > 0) & (tau <= 1)
+    return xp.where(valid, lowered(2.0 - half, xp), 0.0)
+
+
+def shifted_bounds(matrices: NDArray, blocks: NDArray, shifts: NDArray, geometry: Geometry, levels: Array) -> Array:
+    """The Lemma for the symbol ``A + T`` and a slack that pays for ``T`` (docs/theory.md, proposition 6).
+
+    Of ``R`` pairs of a kernel and a block; zero for a shift that is not finite or not zero where it must be.
+    """
+    frame = atoms.frame(geometry)
+    top = frame.safe_top[blocks]
+    slack = np.zeros(len(blocks))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for part, weights in ((shifts.real, frame.upper[blocks]), (shifts.imag, frame.lower[blocks])):
+            squares = np.sum(part**2, axis=1)
+            slack += np.sum(np.where(squares == 0, 0.0, squares / (frame.top[blocks][:, None] - weights)), axis=1)
+    valid = np.isfinite(slack)
+    safe = np.where(valid[:, None, None], matrices + shifts, 0.0)
+    heights = safe_heights(np.linalg.norm(safe, 2, axis=(-2, -1)), geometry)
+    bounds = atoms.squared_distance(heights, top, np.minimum(levels, top), np.where(valid, slack, 0.0))
+    return np.where(valid, lowered(bounds, spectrum.NUMPY), 0.0)
+
+
+def lowered(squared_distances: Any, xp: Namespace) -> Any:
+    """A computed lower bound, lowered by its rounding errors."""
+    return xp.maximum(squared_distances * (1 - 1e-12) - 8 * _ROUNDING, squared_distances * 0.0)

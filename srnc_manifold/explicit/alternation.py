@@ -1,0 +1,233 @@
+"""Blocks of more than one row and column: atoms improved by alternation, and the bound that tells when to stop.
+
+An atom of a block is ``w = conj(u) vᵀ`` in its frame (theory, section 3). Everything is computed for ``R`` pairs of a
+kernel and a block at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold import atoms, spectrum
+from srnc_manifold.certificates import caps
+from srnc_manifold.numerics import Array, bracketed_root
+
+# Alternation ends where a step gains less than this part of the squared distance.
+_NO_GAIN = 1e-15
+_MAX_STEPS = 2000
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """``R`` blocks: their symbols of the unit vector ``a``, the weights of their atoms' norms, and the level.
+
+    Attributes
+    ----------
+    matrices : complex array, shape ``(R, *block_shape)``
+    upper, lower : arrays, shape ``(R, columns)``
+    level : float
+    """
+
+    matrices: NDArray[np.complex128]
+    upper: Array
+    lower: Array
+    level: float
+
+    def __getitem__(self, index: NDArray) -> Blocks:
+        return Blocks(self.matrices[index], self.upper[index], self.lower[index], self.level)
+
+    def __len__(self) -> int:
+        return len(self.matrices)
+
+    @property
+    def top(self) -> Array:
+        """Largest ``γ²``, shape ``(R,)``."""
+        return np.max(self.upper, axis=1)
+
+    def heights(self, w: NDArray) -> Array:
+        """``⟨a, G⟩`` of an atom of each block."""
+        return np.sum(self.matrices.real * w.real - self.matrices.imag * w.imag, axis=(1, 2))
+
+    def squared_norms(self, w: NDArray) -> Array:
+        """``γ²`` of an atom of each block."""
+        norms = np.sum(self.upper[:, None] * w.real**2 + self.lower[:, None] * w.imag**2, axis=(1, 2))
+        return np.minimum(norms, self.top)  # rounding of w would otherwise raise it
+
+    def squared_distances(self, w: NDArray) -> Array:
+        """``‖x(G) − a‖²`` on the unit sphere; infinite where the cap is empty."""
+        norms = self.squared_norms(w)
+        inside = norms >= self.level * (1 - caps.EMPTY)
+        distances = atoms.squared_distance(self.heights(w), np.maximum(norms, self.level), np.array(self.level))
+        return np.where(inside, distances, np.inf)
+
+
+def top_atoms(matrices: NDArray) -> NDArray:
+    """``conj(u) vᵀ`` of the top singular pair of each matrix."""
+    u, _, vh = np.linalg.svd(matrices, full_matrices=False)
+    return u[:, :, 0].conj()[:, :, None] * vh[:, 0].conj()[:, None, :]
+
+
+def coordinates(blocks: Blocks, w: NDArray) -> tuple[Array, Array]:
+    """``(push, pull)`` with ``x(G) = push · G + pull · a`` on the unit sphere (theory, section 3)."""
+    height, norm = blocks.heights(w), np.maximum(blocks.squared_norms(w), blocks.level)
+    pull = np.sqrt((norm - blocks.level) / np.maximum(norm - height**2, 1e-300))
+    return (np.sqrt(blocks.level) - pull * height) / norm, pull
+
+
+def step(blocks: Blocks, w: NDArray) -> NDArray:
+    """One step of the alternation: the top singular pair of the symbol at ``x(G)``; no distance increases."""
+    push, pull = coordinates(blocks, w)
+    of_atom = blocks.upper[:, None] * w.real - 1j * blocks.lower[:, None] * w.imag
+    return top_atoms(pull[:, None, None] * blocks.matrices + push[:, None, None] * of_atom)
+
+
+def alternate(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
+    """Steps until none improves: the atoms and their squared distances; empty caps stay as they are."""
+    w, distances = np.array(w), blocks.squared_distances(w)
+    active = np.flatnonzero(np.isfinite(distances))
+    for _ in range(_MAX_STEPS):
+        if not len(active):
+            break
+        moved = step(blocks[active], w[active])
+        reached = blocks[active].squared_distances(moved)
+        better = reached < distances[active]
+        improved = distances[active] - reached > _NO_GAIN * distances[active]
+        w[active[better]], distances[active[better]] = moved[better], reached[better]
+        active = active[improved]
+    return w, distances
+
+
+def start(blocks: Blocks) -> NDArray:
+    """The atom of the top singular pair of each symbol, changed where its cap is empty.
+
+    Then it is one of ``Re A + iτ Im A`` with a smaller ``τ``, whose ``γ`` is larger; the last resort is one of the largest
+    ``γ`` there is.
+    """
+    w = top_atoms(blocks.matrices)
+    for tau in (0.5, 0.25, 0.1, 0.03, 0.01):
+        empty = np.flatnonzero(~np.isfinite(blocks.squared_distances(w)))
+        if not len(empty):
+            return w
+        w[empty] = top_atoms(blocks.matrices[empty].real + 1j * tau * blocks.matrices[empty].imag)
+    return _with_room(blocks, w)
+
+
+def other_starts(blocks: Blocks) -> list[NDArray]:
+    """The atoms of the real and of the imaginary part of each symbol, both real."""
+    return [_with_room(blocks, top_atoms(part + 0j)) for part in (blocks.matrices.real, blocks.matrices.imag)]
+
+
+def _with_room(blocks: Blocks, w: NDArray) -> NDArray:
+    """Atoms with empty caps replaced by the best real one of the columns with the largest weight."""
+    empty = ~np.isfinite(blocks.squared_distances(w))
+    if not np.any(empty):
+        return w
+    full = (blocks.upper >= blocks.top[:, None] * (1 - 1e-12))[empty, None]
+    # Not quite zero, so that zero symbols have an atom of such columns, too.
+    return _replaced(w, empty, top_atoms(np.where(full, blocks.matrices.real[empty] + 1e-200, 0.0) + 0j))
+
+
+def _replaced(values: NDArray, where: NDArray, by: NDArray) -> NDArray:
+    values = np.array(values)
+    values[where] = by
+    return values
+
+
+def shifts(blocks: Blocks, w: NDArray, squared_distance: float) -> NDArray:
+    """Shifts ``T`` of the symbol that bound each block best if ``w`` is its best atom (docs/theory.md, proposition 6).
+
+    For a ``w`` in the hull of the atoms, too; ``squared_distance`` is that of the best kernel known.
+    """
+    _, sine = caps.angle(np.array(squared_distance), spectrum.NUMPY)
+    top = blocks.top[:, None, None]
+    for_real, for_imag = top - blocks.upper[:, None], top - blocks.lower[:, None]
+    room = blocks.top - blocks.level - np.sum(for_real * w.real**2 + for_imag * w.imag**2, axis=(1, 2))
+    rate = sine / np.sqrt(np.maximum(room, 1e-300))[:, None, None]
+    return np.where(room[:, None, None] > 0, rate * (-for_real * w.real + 1j * for_imag * w.imag), 0.0)
+
+
+@dataclass
+class Relaxation:
+    """Outcome of :func:`tighten`: the best shift, its bound on ``‖z − a‖²``, and atoms worth starting from."""
+
+    shift: NDArray
+    bound: float
+    atoms: list[NDArray] = field(default_factory=list)
+
+
+def tighten(
+    block: Blocks,
+    w: NDArray,
+    squared_distance: float,
+    bound_of: Callable[[NDArray], float],
+    keep_going: Callable[[], bool],
+    max_steps: int = 300,
+) -> Relaxation:
+    """The best bound that a shift can give for one block, from the hull of the atoms.
+
+    Pairwise Frank-Wolfe (Lacoste-Julien and Jaggi, NeurIPS 2015) for the concave maximization over the nuclear-norm ball
+    which the atoms' relaxation is (docs/theory.md, proposition 6). The linear subproblem is a singular value
+    decomposition, whose value is a bound.
+
+    Parameters
+    ----------
+    block : Blocks of length 1
+    w : array, shape ``(1, *block_shape)``
+        Atom to start from.
+    squared_distance : float
+        Of the best kernel known; the bound is sharp there.
+    bound_of : callable
+        Bound of a shift, computed safely.
+    keep_going : callable
+        Asked before every step.
+    """
+    pool, weights = [w[0]], [1.0]
+    best = Relaxation(shifts(block, w, squared_distance)[0], 0.0, pool)
+    best.bound = bound_of(best.shift)
+    for _ in range(max_steps):
+        if best.bound >= squared_distance * (1 - 1e-12) or not keep_going():
+            break
+        point = np.tensordot(weights, pool, axes=1)[None]
+        shift = shifts(block, point, squared_distance)
+        bound = bound_of(shift[0])
+        if bound > best.bound:
+            best.shift, best.bound = shift[0], bound
+        slope = block.matrices[0] + shift[0]
+        new = top_atoms(slope[None])[0]
+        values = [np.sum(slope * atom).real for atom in pool]
+        worst = int(np.argmin(values))
+        rise = np.sum(slope * new).real
+        if rise - float(np.dot(weights, values)) <= 1e-15 * max(rise, 1e-300):
+            break
+        length = _line_search(block, point[0], new - pool[worst], weights[worst], squared_distance)
+        if length <= 0:
+            break
+        weights[worst] -= length
+        pool.append(new)
+        weights.append(length)
+        if weights[worst] <= 1e-14:
+            del pool[worst], weights[worst]
+    return best
+
+
+def _line_search(block: Blocks, point: NDArray, along: NDArray, limit: float, squared_distance: float) -> float:
+    """Where on the segment the concave function ``Re Σ A w + sin φ √(γ² − c)`` is largest."""
+    _, sine = caps.angle(np.array(squared_distance), spectrum.NUMPY)
+    top = float(block.top[0])
+    weights = np.stack([np.broadcast_to(top - part[0], point.shape) for part in (block.upper, block.lower)])
+    p, d = np.stack([point.real, point.imag]), np.stack([along.real, along.imag])
+    constant, linear, square = (float(np.sum(weights * x * y)) for x, y in ((p, p), (p, d), (d, d)))
+    gain = float(np.sum(block.matrices[0] * along).real)
+
+    def falling(t: Array) -> Array:
+        room = top - block.level - constant - 2 * linear * t - square * t**2
+        slope = gain - sine * (linear + square * t) / np.sqrt(np.maximum(room, 1e-300))
+        return np.where(room > 0, -slope, 1.0)
+
+    if falling(np.array(limit)) < 0:
+        return limit
+    return float(bracketed_root(falling, np.array(0.0), np.array(limit)))

@@ -1,0 +1,403 @@
+"""The global minimizer over all blocks: bounds discard most of them, the rest are solved (theory, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold import atoms, spectrum
+from srnc_manifold.backends import Namespace
+from srnc_manifold.certificates import caps
+from srnc_manifold.explicit import alternation, rank_one
+from srnc_manifold.geometry import Geometry
+from srnc_manifold.numerics import Array
+
+# Minimizers are tied if their distances differ by less than this part of the least one.
+TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Nearest points of the caps to ``K`` unit vectors.
+
+    Attributes
+    ----------
+    points : array, shape ``(K, *kernel_shape)``
+        Unit vectors.
+    squared_distances, bounds : arrays, shape ``(K,)``
+        ``‖z − a‖²``, and a lower bound on it over all points of the caps.
+    """
+
+    points: Any
+    squared_distances: Any
+    bounds: Any
+
+
+@dataclass
+class Single:
+    """Nearest points to one unit vector.
+
+    Attributes
+    ----------
+    points : list of arrays
+        The nearest first, then those tied with it; of a continuum of ties a few.
+    squared_distance, bound : float
+    certificate : CapsCertificate
+        What proves the bound.
+    closed_by : str
+        ``"lemma"``, ``"multipliers"`` or ``"nothing"``: the strongest tool that was needed, or why there is a gap.
+    runner_up : float
+        Lower bound on the squared distance in every block but those of ``points``.
+    blocks : list of int
+        Block of each point.
+    """
+
+    points: list[Array]
+    squared_distance: float
+    bound: float
+    certificate: caps.CapsCertificate
+    closed_by: str
+    runner_up: float
+    blocks: list[int]
+
+
+def always() -> bool:
+    """A budget without end."""
+    return True
+
+
+def nearest(
+    directions: Any, symbols: Any, norms: Any, levels: Any, geometry: Geometry, xp: Namespace, tol: float = 1e-9
+) -> Nearest:
+    """Nearest points of the caps to many unit vectors, none of which has a gain above its level.
+
+    Parameters
+    ----------
+    directions : array, shape ``(K, *geometry.kernel_shape)``
+    symbols : complex array, shape ``(K, n_blocks, *block_shape)``
+        Their symbols, :func:`spectrum.symbol`.
+    norms : array, shape ``(K, n_blocks)``
+        Squared spectral norms of these.
+    levels : array, shape ``(K,)``
+    xp : Namespace
+        Library of the arrays.
+    tol : float, optional
+        Difference of squared distance and bound that ends the search; blocks of rank one need no search.
+    """
+    if geometry.block_rank == 1:
+        return _rank_one_batch(directions, symbols, norms, levels, geometry, xp)
+    found = [
+        _Search(xp.to_numpy(directions[k]), xp.to_numpy(symbols[k]), float(levels[k]), geometry, tol).run(
+            xp.to_numpy(norms[k])
+        )
+        for k in range(len(levels))
+    ]
+    return Nearest(
+        xp.constant(np.stack([single.points[0] for single in found]), levels),
+        xp.constant(np.array([single.squared_distance for single in found]), levels),
+        xp.constant(np.array([single.bound for single in found]), levels),
+    )
+
+
+def nearest_to_one(
+    direction: Array,
+    level: float,
+    geometry: Geometry,
+    tol: float = 1e-9,
+    keep_going: Callable[[], bool] = always,
+    notify: Callable[[Array, float], None] | None = None,
+) -> Single:
+    """Nearest points of the caps to one unit vector, with everything known about them.
+
+    Parameters
+    ----------
+    keep_going : callable, optional
+        Asked between steps; when it says no, the best point and bound so far are returned.
+    notify : callable, optional
+        Given every improvement: the point and its squared distance.
+    """
+    symbols = spectrum.symbol(direction, geometry)
+    if geometry.block_rank == 1:
+        return _rank_one(direction, symbols, level, geometry)
+    return _Search(direction, symbols, level, geometry, tol, keep_going, notify).run()
+
+
+# -- blocks of rank one ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """Blocks of rank one that the Lemma leaves, with their nearest points; owners ascend."""
+
+    owners: Any
+    blocks: Any
+    points: rank_one.RimPoints
+    bounds: Any  # on the squared distance in every block, shape (K, n_blocks)
+
+
+def _solve_rank_one(
+    directions: Any, symbols: Any, energies: Any, levels: Any, geometry: Geometry, xp: Namespace
+) -> _Solved:
+    turns = xp.constant(atoms.frame(geometry).turns, symbols)
+    top = xp.constant(atoms.frame(geometry).safe_top, levels)
+
+    def turned(owners: Any, blocks: Any) -> Any:
+        return symbols[owners, blocks] * turns[blocks][:, None, :]
+
+    def solve(owners: Any, blocks: Any) -> rank_one.RimPoints:
+        return rank_one.rim_points(turned(owners, blocks), blocks, directions[owners], levels[owners], geometry, xp)
+
+    # A first point from the largest singular value whose caps are not empty. To be as near to ``a`` as that point, a
+    # block needs a height that the rest are compared with: for most kernels few blocks reach it.
+    everyone = xp.constant(np.arange(len(levels)), levels)
+    filled = top[None, :] >= levels[:, None] * (1 - caps.EMPTY)
+    incumbents = solve(everyone, xp.argmax(xp.where(filled, energies, -1.0), axis=1)).squared_distances
+    needed = caps.needed_heights((incumbents * (1 + 4 * TIE))[:, None], levels[:, None], top, xp)
+    owners, blocks = xp.nonzero(filled & (energies >= needed**2 * (1 - 1e-13) - 1e-14))
+    heights = caps.safe_heights(xp.sqrt(energies[owners, blocks]), geometry)
+    lemma = caps.lemma_of(heights, top[blocks], levels[owners], xp)
+
+    bounds = xp.full_like(energies, np.inf)
+    bounds[owners, blocks] = lemma
+    second = xp.argmin(bounds, axis=1)
+    incumbents = xp.minimum(incumbents, solve(everyone, second).squared_distances)
+    # At least one block of each kernel: distances and bounds are told apart by more than their rounding errors.
+    keep = xp.nonzero(lemma <= incumbents[owners] * (1 + TIE) + 1e-300)[0]
+    owners, blocks = owners[keep], blocks[keep]
+    points = solve(owners, blocks)
+    bounds[owners, blocks] = caps.rank_one_bounds(
+        turned(owners, blocks), blocks, points.multipliers, geometry, levels[owners], xp
+    )
+    return _Solved(owners, blocks, points, bounds)
+
+
+def _rank_one_batch(
+    directions: Any, symbols: Any, energies: Any, levels: Any, geometry: Geometry, xp: Namespace
+) -> Nearest:
+    solved = _solve_rank_one(directions, symbols, energies, levels, geometry, xp)
+    distances = xp.full_like(solved.bounds, np.inf)
+    distances[solved.owners, solved.blocks] = solved.points.squared_distances
+    winners = xp.argmin(distances, axis=1)
+    first = xp.constant(np.arange(len(levels)), levels) * geometry.n_blocks
+    index = xp.searchsorted(solved.owners * geometry.n_blocks + solved.blocks, first + winners)
+    points = rank_one.assemble(solved.points, index, winners, directions, geometry, xp)
+    return Nearest(points, solved.points.squared_distances[index], xp.min(solved.bounds, axis=1))
+
+
+def _rank_one(direction: Array, symbols: NDArray, level: float, geometry: Geometry) -> Single:
+    energies = spectrum.energies(symbols)
+    levels = np.array([level])
+    solved = _solve_rank_one(direction[None], symbols[None], energies[None], levels, geometry, spectrum.NUMPY)
+    points, distances = solved.points, solved.points.squared_distances
+    least = float(np.min(distances))
+    tied = np.flatnonzero(distances <= least * (1 + TIE))
+    tied = tied[np.argsort(distances[tied], kind="stable")]
+    found: list[Array] = []
+    for k in tied:
+        index, block = np.array([k]), solved.blocks[[k]]
+        for version in (points, points.mirrored(solved.blocks, geometry))[: 2 if points.free[k] else 1]:
+            z = rank_one.assemble(version, index, block, direction[None], geometry, spectrum.NUMPY)
+            found.append(z[0])
+    blocks = [int(b) for b in solved.blocks[tied]]
+    bound = float(np.min(solved.bounds))
+    heights = caps.safe_heights(np.sqrt(energies), geometry)
+    others = np.maximum(
+        caps.lemma(heights, geometry, np.array(level)), np.where(np.isinf(solved.bounds[0]), 0, solved.bounds[0])
+    )
+    others[blocks] = np.inf
+    certificate = caps.CapsCertificate(solved.blocks, points.multipliers)
+    return Single(
+        points=_distinct(found, np.sqrt(least)),
+        squared_distance=least,
+        bound=bound,
+        certificate=certificate,
+        closed_by="multipliers",
+        runner_up=float(np.min(others)),
+        blocks=blocks,
+    )
+
+
+def _distinct(points: list[Array], distance: float) -> list[Array]:
+    distinct: list[Array] = []
+    for z in points:
+        if all(np.linalg.norm(z - other) > 1e-6 * distance for other in distinct):
+            distinct.append(z)
+    return distinct
+
+
+# -- all other blocks -----------------------------------------------------------------------------------------
+
+
+class _Search:
+    """Bounds from cheap to sharp on every block, alternation in those that stay open, until the best point is proved.
+
+    ``bounds`` holds for each block the best lower bound known on the squared distance of its points.
+    """
+
+    def __init__(
+        self,
+        direction: Array,
+        symbols: NDArray,
+        level: float,
+        geometry: Geometry,
+        tol: float,
+        keep_going: Callable[[], bool] = always,
+        notify: Callable[[Array, float], None] | None = None,
+    ) -> None:
+        self.matrices = symbols * atoms.frame(geometry).turns[:, None, :]
+        self.direction, self.level, self.geometry, self.tol = direction, level, geometry, tol
+        self.keep_going, self.notify = keep_going, notify
+        self.frame = atoms.frame(geometry)
+        # Largest squared distance at which a block is known to hold no better point, infinite if its caps are empty.
+        self.bounds = np.where(self.frame.safe_top >= level * (1 - caps.EMPTY), 0.0, np.inf)
+        self.decomposed = ~np.isfinite(self.bounds)
+        self.atoms: dict[int, tuple[NDArray, float]] = {}  # best atom of a block, and its squared distance
+        self.shifts: dict[int, NDArray] = {}
+        self.squared_distance = np.inf
+
+    def run(self, norms: Array | None = None) -> Single:
+        """Search; the squared norms of the symbols are computed as far as they are needed, unless they are given."""
+        index = np.flatnonzero(~self.decomposed)
+        if norms is not None or self.geometry.block_rank <= spectrum.NormTests.SMALL:
+            self._bound_by_norms(index, None if norms is None else norms[index])
+            self._decompose(self._open()[:1])
+        else:
+            tests = spectrum.NormTests(self.matrices[index])
+            promising = index[np.argmin(self._lemma(index, np.sqrt(tests.estimates())))]
+            self._bound_by_norms(np.array([promising]))
+            self._decompose(np.array([promising]))
+            self._bound_by_tests(index, tests)
+        self._survey()
+        self._tighten()
+        return self._outcome()
+
+    def _blocks(self, index: NDArray) -> alternation.Blocks:
+        return alternation.Blocks(self.matrices[index], self.frame.upper[index], self.frame.lower[index], self.level)
+
+    def _lemma(self, index: NDArray, heights: Array) -> Array:
+        heights = caps.safe_heights(heights, self.geometry)
+        return caps.lemma_of(heights, self.frame.safe_top[index], np.array(self.level), spectrum.NUMPY)
+
+    def _bound_by_norms(self, index: NDArray, norms: Array | None = None) -> None:
+        """The Lemma with squared norms, computed unless they are given."""
+        heights = np.sqrt(spectrum.squared_norms(self.matrices[index]) if norms is None else norms)
+        self.bounds[index] = np.maximum(self.bounds[index], self._lemma(index, heights))
+
+    def _bound_by_tests(self, index: NDArray, tests: spectrum.NormTests) -> None:
+        """The Lemma where a norm is below what the best point known asks for, without computing it."""
+        top = np.maximum(self.frame.top[index], self.level)
+        needed = caps.needed_heights(np.array(self.squared_distance), np.array(self.level), top, spectrum.NUMPY)
+        candidates = np.flatnonzero((needed > 0) & (self.bounds[index] < self.squared_distance))
+        passed = candidates[tests.below(candidates, needed[candidates] ** 2 / tests.margin)]
+        self.bounds[index[passed]] = self._lemma(index[passed], needed[passed])
+
+    def _open(self) -> NDArray:
+        """Blocks that may hold a better point than the best known, the most promising first."""
+        index = np.flatnonzero(self.bounds < self.squared_distance * (1 - 1e-11) - 1e-14)
+        return index[np.argsort(self.bounds[index], kind="stable")]
+
+    def _survey(self) -> None:
+        """Look for points in every block that the bounds do not exclude."""
+        at_once = max(1, 4096 // self.geometry.block_rank**2)
+        while self.keep_going():
+            index = self._open()
+            index = index[~self.decomposed[index]][:at_once]
+            if not len(index):
+                break
+            self._bound_by_norms(index)
+            self._decompose(np.intersect1d(index, self._open()))
+            self.decomposed[index] = True
+
+    def _decompose(self, index: NDArray) -> None:
+        """The best atoms of some blocks, and the bounds that go with them."""
+        self.decomposed[index] = True
+        rounds = [alternation.start, *(lambda blocks, k=k: alternation.other_starts(blocks)[k] for k in (0, 1))]
+        for starts in rounds:
+            if not len(index):
+                break
+            blocks = self._blocks(index)
+            for block, w, distance in zip(index, *alternation.alternate(blocks, starts(blocks)), strict=True):
+                self._offer(int(block), w, float(distance))
+            for block in index:
+                self._sharpen(int(block), self._shift_of(int(block)))
+            index = np.intersect1d(index, self._open())
+
+    def _offer(self, block: int, w: NDArray, squared_distance: float) -> None:
+        if block not in self.atoms or squared_distance < self.atoms[block][1]:
+            self.atoms[block] = w, squared_distance
+        if squared_distance < self.squared_distance:
+            self.squared_distance = squared_distance
+            if self.notify is not None:
+                self.notify(self._point(block), squared_distance)
+
+    def _shift_of(self, block: int) -> NDArray:
+        return alternation.shifts(self._blocks(np.array([block])), self.atoms[block][0][None], self.squared_distance)[0]
+
+    def _bound_of(self, block: int, shift: NDArray) -> float:
+        index = np.array([block])
+        levels = np.array([self.level])
+        return float(caps.shifted_bounds(self.matrices[index], index, shift[None], self.geometry, levels)[0])
+
+    def _sharpen(self, block: int, shift: NDArray) -> None:
+        bound = self._bound_of(block, shift)
+        if bound > self.bounds[block]:
+            self.bounds[block], self.shifts[block] = bound, shift
+
+    def _tighten(self) -> None:
+        """The best shifts of the blocks that are still open; what they come across is improved by alternation."""
+        tried: set[tuple[int, float]] = set()
+        while self.keep_going():
+            index = [
+                int(block)
+                for block in self._open()
+                if self.bounds[block] < self.squared_distance - self.tol
+                and (int(block), self.squared_distance) not in tried
+            ]
+            if not index:
+                break
+            block = index[0]
+            tried.add((block, self.squared_distance))
+            blocks = self._blocks(np.array([block]))
+            relaxed = alternation.tighten(
+                blocks,
+                self.atoms[block][0][None],
+                self.squared_distance,
+                lambda shift, block=block: self._bound_of(block, shift),  # type: ignore[misc]
+                self.keep_going,
+            )
+            if relaxed.bound > self.bounds[block]:
+                self.bounds[block], self.shifts[block] = relaxed.bound, relaxed.shift
+            for w in relaxed.atoms:
+                moved, distance = alternation.alternate(blocks, w[None])
+                self._offer(block, moved[0], float(distance[0]))
+
+    def _point(self, block: int) -> Array:
+        index, w = np.array([block]), self.atoms[block][0][None]
+        push, pull = alternation.coordinates(self._blocks(index), w)
+        z = push[0] * atoms.synthesis(w, index, self.geometry)[0] + pull[0] * self.direction
+        return z / np.linalg.norm(z)
+
+    def _outcome(self) -> Single:
+        least = self.squared_distance
+        tied = sorted(
+            (block for block, (_, distance) in self.atoms.items() if distance <= least * (1 + TIE)),
+            key=lambda block: self.atoms[block][1],
+        )
+        bound = float(np.min(self.bounds))
+        used = np.array(sorted(b for b in self.shifts if np.isfinite(self.bounds[b])), dtype=np.int64)
+        closed = bound >= least - self.tol
+        return Single(
+            points=_distinct([self._point(block) for block in tied], np.sqrt(least)),
+            squared_distance=least,
+            bound=bound,
+            certificate=caps.CapsCertificate(
+                used, np.array([self.shifts[b] for b in used]).reshape(-1, *self.geometry.block_shape)
+            ),
+            closed_by=("multipliers" if len(used) else "lemma") if closed else "nothing",
+            runner_up=float(np.min(np.delete(self.bounds, tied), initial=np.inf)),
+            blocks=tied,
+        )

@@ -1,0 +1,194 @@
+"""Many kernels of one shape at once, on the device they are on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import numpy as np
+
+from srnc_manifold import explicit, spectrum
+from srnc_manifold.backends import Namespace, namespace_of
+from srnc_manifold.geometry import Geometry, InputSize, Layout
+from srnc_manifold.problem import SAME_STABLE_RANK
+
+# Entries of the symbols that are held at once.
+_CHUNK = 1 << 21
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """Solutions of many problems; arrays of the library and on the device of the given kernels.
+
+    Attributes
+    ----------
+    kernels : array, shape ``(K, *kernel_shape)``
+        The minimizers, in the precision of the given kernels.
+    stable_ranks : array, shape ``(K,)``
+        The targets.
+    objectives : array, shape ``(K,)``
+        ``‖C(x) − C(a)‖_F²`` (paper, (7)).
+    bounds : array, shape ``(K,)``
+        Proved lower bounds on the objectives of all feasible kernels.
+    gaps : array, shape ``(K,)``
+        ``(objective − bound) / ‖C(a)‖_F²``.
+    """
+
+    kernels: Any
+    stable_ranks: Any
+    objectives: Any
+    bounds: Any
+    gaps: Any
+
+    def __len__(self) -> int:
+        return len(self.kernels)
+
+
+def solve_batch(
+    kernels: Any,
+    input_size: InputSize,
+    *,
+    stable_rank: Any = None,
+    relative_stable_rank: Any = None,
+    stable_rank_fraction: Any = None,
+    **layout: Unpack[Layout],
+) -> BatchResult:
+    """Reduce the stable ranks of many kernels of one shape: what :func:`solve` does, all at once.
+
+    Runs in NumPy or, for tensors, in torch on their device. With one row or column to a block (single-channel and
+    depthwise kernels, one input or output channel) everything is computed for all kernels together; otherwise the
+    symbols are, and each kernel is then searched by itself on the host. Computed in double precision.
+
+    Parameters
+    ----------
+    kernels : array or tensor, shape ``(K, *kernel_shape)``
+        With the batch axis first.
+    input_size : int or sequence of int
+        As in :meth:`Geometry.of`, for one kernel.
+    stable_rank, relative_stable_rank, stable_rank_fraction : float or sequence of ``K`` floats
+        Exactly one of them, as in :class:`SRNProblem`; none above the kernels' own stable ranks.
+    groups, stride, dilation : int or sequence of int, optional
+        With PyTorch's meaning.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not valid; the first kernel that is not is named.
+    """
+    xp = namespace_of(kernels)
+    kernels, single = _checked(kernels, xp)
+    geometry = Geometry.of(tuple(kernels.shape)[1:], input_size, **layout)
+    target = _Target.of(len(kernels), stable_rank, relative_stable_rank, stable_rank_fraction)
+    at_once = max(1, _CHUNK // (geometry.n_blocks * int(np.prod(geometry.block_shape))))
+    parts = [
+        _solve_chunk(kernels[first : first + at_once], target.part(first, at_once), geometry, xp)
+        for first in range(0, len(kernels), at_once)
+    ]
+    solved, *scores = (xp.concatenate([part[k] for part in parts], axis=0) for k in range(5))
+    return BatchResult(xp.asarray(solved, dtype=xp.float32) if single else solved, *scores)
+
+
+@dataclass(frozen=True)
+class _Target:
+    name: str
+    values: np.ndarray
+    first: int = 0
+
+    @classmethod
+    def of(cls, count: int, absolute: Any, relative: Any, fraction: Any) -> _Target:
+        given = {"stable_rank": absolute, "relative_stable_rank": relative, "stable_rank_fraction": fraction}
+        given = {name: value for name, value in given.items() if value is not None}
+        if len(given) != 1:
+            raise ValueError(
+                "target: expected exactly one of stable_rank, relative_stable_rank and stable_rank_fraction, "
+                f"{', '.join(given) or 'none'} given"
+            )
+        ((name, value),) = given.items()
+        try:
+            values = np.array(value.detach().cpu() if hasattr(value, "detach") else value, float)
+            values = np.broadcast_to(values, (count,)) if values.ndim == 0 else values
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: {value!r} given, expected a real number or a sequence of them") from None
+        if values.shape != (count,):
+            raise ValueError(
+                f"{name}: shape {values.shape} given, expected one number or one for each of {count} kernels"
+            )
+        return cls(name, values)
+
+    def part(self, first: int, count: int) -> _Target:
+        return _Target(self.name, self.values[first : first + count], first)
+
+    def stable_ranks(self, own: np.ndarray, geometry: Geometry) -> np.ndarray:
+        """The target stable ranks, if they are feasible and not above the kernels' own."""
+        low, high = geometry.stable_rank_range
+        ones = np.ones_like(own)
+        unit = {"stable_rank": ones, "relative_stable_rank": high * ones, "stable_rank_fraction": own}[self.name]
+        targets = self.values * unit
+        ceiling = np.minimum(own, high) * (1 + SAME_STABLE_RANK)
+        bad = np.flatnonzero(~((targets >= low * (1 - SAME_STABLE_RANK)) & (targets <= ceiling)))
+        if len(bad):
+            k = bad[0]
+            raise ValueError(
+                f"{self.name}: {float(self.values[k])!r} given for kernels[{self.first + k}], whose own stable rank is "
+                f"{own[k]:.6g}; expected {low / unit[k]:.6g} <= {self.name} <= {own[k] / unit[k]:.6g} "
+                "(solve() also raises stable ranks)"
+            )
+        return np.clip(targets, low, np.minimum(own, high))
+
+
+def _checked(kernels: Any, xp: Namespace) -> tuple[Any, bool]:
+    """The kernels in double precision, and whether they were given in less."""
+    if xp.name == "numpy":
+        kernels = np.asarray(kernels)
+        kind = kernels.dtype.kind
+        if kind not in "fiu":
+            raise TypeError(f"kernels: dtype {kernels.dtype} given, expected real numbers (floating point or integers)")
+        single = kind == "f" and kernels.dtype.itemsize < 8
+    elif xp.name == "torch":
+        if kernels.is_complex() or str(kernels.dtype) == "torch.bool":
+            raise TypeError(f"kernels: dtype {kernels.dtype} given, expected real numbers")
+        single = kernels.is_floating_point() and kernels.element_size() < 8
+    else:
+        raise TypeError("kernels: an array of autograd given, expected NumPy's or torch's")
+    if kernels.ndim < 1 or 0 in kernels.shape:
+        raise ValueError(f"kernels: shape {tuple(kernels.shape)} given, expected at least one kernel with entries")
+    doubles = xp.to_double(kernels)
+    flat = xp.abs(xp.reshape(doubles, (len(kernels), -1)))
+    largest = xp.to_numpy(xp.max(flat, axis=1))
+    for name, bad in (("NaN or infinite entries", ~np.isfinite(largest)), ("only zeros", largest == 0)):
+        if np.any(bad):
+            raise ValueError(f"kernels: kernels[{int(np.argmax(bad))}] has {name}, expected finite, non-zero kernels")
+    return doubles, bool(single)
+
+
+def _solve_chunk(kernels: Any, target: _Target, geometry: Geometry, xp: Namespace) -> tuple[Any, ...]:
+    count, n = len(kernels), geometry.n_points
+    flat = xp.reshape(kernels, (count, -1))
+    scales = xp.max(xp.abs(flat), axis=1)
+    units = flat / scales[:, None]
+    sizes = xp.sqrt(xp.sum(units**2, axis=1))
+    directions = xp.reshape(units / sizes[:, None], (count, *geometry.kernel_shape))
+    symbols = spectrum.symbol(directions, geometry, xp)
+    if geometry.block_rank == 1:
+        norms = spectrum.energies(symbols, xp)
+    else:
+        norms = xp.max(xp.singular_values(symbols), axis=-1) ** 2
+    gains = xp.max(norms, axis=1)
+    ranks = xp.constant(target.stable_ranks(n / xp.to_numpy(gains), geometry), gains)
+    found = explicit.nearest(directions, symbols, norms, n / ranks, geometry, xp)
+    # In units of ‖a‖ = 1: the norm of a feasible kernel, and the objective over n.
+    radius = xp.sqrt(gains * ranks / n)
+
+    def objective(squared_distances: Any) -> Any:
+        return (radius - 1) ** 2 + radius * squared_distances
+
+    unit_objectives, unit_bounds = objective(found.squared_distances), objective(found.bounds)
+    squared_norms = n * (sizes * scales) * (sizes * scales)
+    solved = xp.reshape(found.points, (count, -1)) * (radius * sizes * scales)[:, None]
+    return (
+        xp.reshape(solved, (count, *geometry.kernel_shape)),
+        ranks,
+        unit_objectives * squared_norms,
+        unit_bounds * squared_norms,
+        unit_objectives - unit_bounds,
+    )
