@@ -8,6 +8,7 @@ from srnc_manifold.files import read_arrays
 from srnc_manifold.geometry import Geometry
 from srnc_manifold.problem import Restoration, SRNProblem
 from srnc_manifold.result import Bound, Evaluation, History, Result, Status
+from srnc_manifold.sensitivity import Sensitivity, sensitivity
 from srnc_manifold.solvers import BatchResult, Budget, solve, solve_batch
 from srnc_manifold.spectrum import frobenius_norm, singular_values, spectral_norm, stable_rank
 
@@ -25,6 +26,7 @@ __all__ = [
     "Restoration",
     "Result",
     "SRNProblem",
+    "Sensitivity",
     "Status",
     "UnavailableProblem",
     "bound",
@@ -38,6 +40,7 @@ __all__ = [
     "partway",
     "plots",
     "read_arrays",
+    "sensitivity",
     "singular_values",
     "solve",
     "solve_batch",

@@ -19,7 +19,7 @@ from srnc_manifold.numerics import Array
 class Frame:
     """Frequencies turned so that ``S_l`` is real and positive in every phase (theory, section 3, tightening).
 
-    In this frame the norm of an atom is ``γ² = Σ upper Re(w)² + lower Im(w)²`` with ``w = conj(u) vᵀ``, column by column.
+    In this frame the norm of an atom is ``γ² = Σ upper Re(w)² + lower Im(w)²``, with ``w = conj(u) vᵀ``.
 
     Attributes
     ----------
@@ -118,18 +118,17 @@ def squared_distance(height: Any, top: Any, level: Any, slack: Any = 0.0, xp: Na
     array
         Computed without differences of nearly equal numbers but for ``level − height²``.
     """
+    zero = 0.0 * height
     long = top * (1.0 + slack)
-    missing = level * (1.0 + slack) - height**2
-    across = xp.sqrt(xp.maximum(long - height**2, height * 0.0))
-    deep = xp.sqrt(xp.maximum(top - level, height * 0.0))
-    along = xp.sqrt(level + height * 0.0)
-    # Sine and cosine of the angle between a and the rim, times top √(1 + slack).
-    scale = top * xp.sqrt(1.0 + slack + height * 0.0)
-    sine = xp.where(missing > 0, top * missing / (along * across + height * deep), 0.0 * height) / scale
-    cosine = (height * along + across * deep) / scale
+    missing = xp.maximum(level * (1.0 + slack) - height**2, zero)
+    across, deep = xp.sqrt(xp.maximum(long - height**2, zero)), xp.sqrt(xp.maximum(top - level, zero))
+    along, root = xp.sqrt(level + zero), xp.sqrt(1.0 + slack + zero)
+    # Sine and cosine of the angle between a and the rim; the sine is zero where both terms are.
+    depth = along * across + height * deep
+    sine = missing / xp.where(depth > 0, depth, 1.0) / root
+    cosine = (height * along + across * deep) / (top * root)
     versine = xp.where(cosine > 0, sine**2 / (1.0 + xp.abs(cosine)), 1.0 - cosine)
-    root = xp.sqrt(1.0 + slack + height * 0.0)
-    return xp.maximum(2.0 * (root * versine - slack / (1.0 + root)), height * 0.0)
+    return xp.maximum(2.0 * (root * versine - slack / (1.0 + root)), zero)
 
 
 @dataclass(frozen=True)

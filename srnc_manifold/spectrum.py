@@ -246,17 +246,16 @@ def spectral_norm(kernel: Any, input_size: InputSize, *, all_sizes: bool = False
 def size_factor(geometry: Geometry) -> float:
     """Bound on how much the spectral norm of a kernel can grow when the grid does (theory, section 6).
 
-    Along an axis with ``N`` frequencies and taps at ``0 … k - 1`` the smaller of ``(1 - 2n/N)^(-1/2)``,
-    ``n = ⌊k/2⌋``, and ``1 / cos(π (k - 1) / 2N)``.
+    Along an axis with ``N`` frequencies and taps at ``0 … k - 1`` the smaller of ``(1 - (k - 1)/N)^(-1/2)`` and
+    ``1 / cos(π (k - 1) / 2N)`` (docs/theory.md, proposition 16).
     """
     factor = 1.0
     for offsets, n in zip(geometry.axis_offsets, geometry.grid, strict=True):
         step = math.gcd(*(int(o) for o in offsets)) or 1  # a dilated kernel is a smaller one on fewer frequencies
-        k, n = int(max(offsets)) // step + 1, n // math.gcd(n, step)
-        candidates = [1 / math.cos(math.pi * (k - 1) / (2 * n))] if k <= n else []
-        if n > 2 * (k // 2):
-            candidates.append((1 - 2 * (k // 2) / n) ** -0.5)
-        factor *= min(candidates, default=math.inf)
+        degree, n = int(max(offsets)) // step, n // math.gcd(n, step)
+        if degree >= n:  # taps that wrap around at this size and not at others
+            return math.inf
+        factor *= min((1 - degree / n) ** -0.5, 1 / math.cos(math.pi * degree / (2 * n)))
     return factor
 
 

@@ -13,21 +13,28 @@ settings.register_profile("default", deadline=None, derandomize=True, max_exampl
 settings.load_profile("default")
 
 
-def dense_operator(kernel: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def dense_operator(
+    kernel: np.ndarray, size: tuple[int, ...], groups: int = 1, stride: object = 1, dilation: object = 1
+) -> np.ndarray:
     """The matrix of the circular convolution by a kernel, column by column from the identity."""
     d = len(size)
+    steps, spacing = (np.broadcast_to(np.array(value, int), (d,)) for value in (stride, dilation))
     channels = kernel.shape[:2] if kernel.ndim == d + 2 else (1, 1)
     taps = kernel.shape[kernel.ndim - d :]
     blocks = kernel.reshape(*channels, *taps)
-    n_points = int(np.prod(size))
-    matrix = np.zeros((channels[0] * n_points, channels[1] * n_points))
-    for column, unit in enumerate(np.eye(channels[1] * n_points)):
-        image = unit.reshape(channels[1], *size)
-        out = np.zeros((channels[0], *size))
+    c_out, c_in = channels[0], channels[1] * groups
+    keep = (slice(None), *(slice(None, None, s) for s in steps))
+    n_out = int(np.prod([n // s for n, s in zip(size, steps, strict=True)]))
+    matrix = np.zeros((c_out * n_out, c_in * int(np.prod(size))))
+    for column, unit in enumerate(np.eye(matrix.shape[1])):
+        image = unit.reshape(groups, channels[1], *size)
+        out = np.zeros((groups, c_out // groups, *size))
         for tap in np.ndindex(*taps):
-            shifted = np.roll(image, tap, axis=tuple(range(1, d + 1)))
-            out += np.tensordot(blocks[(slice(None), slice(None), *tap)], shifted, axes=1)
-        matrix[:, column] = out.ravel()
+            shifted = np.roll(image, tuple(np.array(tap, int) * spacing), axis=tuple(range(2, d + 2)))
+            for group in range(groups):
+                rows = blocks[(slice(group * c_out // groups, (group + 1) * c_out // groups), slice(None), *tap)]
+                out[group] += np.tensordot(rows, shifted[group], axes=1)
+        matrix[:, column] = out.reshape(c_out, *size)[keep].ravel()
     return matrix
 
 

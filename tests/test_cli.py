@@ -75,9 +75,39 @@ def test_solve_a_dense_matrix_of_a_file_of_several(folder):
     assert "asked 1.5" in run("solve", "matrices.npz", *arguments, cwd=folder)
 
 
+def test_bound(folder):
+    arguments = ("kernel.npy", *SIZE, "--stable-rank-fraction", "0.7")
+    objective = srnc.solve(
+        srnc.SRNProblem(np.load(folder / "kernel.npy"), 8, stable_rank_fraction=0.7)
+    ).evaluation.objective
+    found = []
+    for method in ("caps", "sdp"):
+        out = run("bound", *arguments, "--method", method, cwd=folder)
+        values = dict(line.split(maxsplit=1) for line in out.splitlines() if not line.startswith("stable"))
+        found.append(float(values["bound"].split(",")[0]))
+        assert float(values["verified"].split(",")[0]) == pytest.approx(found[-1], rel=1e-9)
+    caps, sdp = found
+    assert caps <= sdp * (1 + 1e-9)
+    assert sdp == pytest.approx(objective, rel=1e-5)  # tight for a single channel, to the solver's accuracy
+    raised = run("bound", "kernel.npy", *SIZE, "--stable-rank", "60", cwd=folder)
+    assert "raise" in raised
+
+
+def test_layout_options(folder):
+    rng = np.random.default_rng(0)
+    np.save(folder / "depthwise.npy", rng.standard_normal((4, 1, 3, 3)))
+    options = ("--input-size", "8", "--groups", "4", "--stride", "2x1", "--dilation", "1x2")
+    out = run("solve", "depthwise.npy", *options, "--stable-rank-fraction", "0.8", "--output", "out.npy", cwd=folder)
+    layout = {"groups": 4, "stride": (2, 1), "dilation": (1, 2)}
+    problem = srnc.SRNProblem(np.load(folder / "depthwise.npy"), (8, 8), stable_rank_fraction=0.8, **layout)
+    assert problem.evaluate(np.load(folder / "out.npy")).feasible
+    assert "the gap is" in out
+    assert f"{problem.kernel_stable_rank:.6g}" in run("inspect", "depthwise.npy", *options, cwd=folder)
+
+
 def test_help_and_names(folder):
     assert "compare" in run("--help", cwd=folder)
-    for verb in ("compare", "solve", "inspect", "solvers"):
+    for verb in ("compare", "solve", "bound", "inspect", "solvers"):
         assert "Usage" in run(verb, "--help", cwd=folder)
     assert "trust-regions" in run("solvers", cwd=folder)
 
@@ -107,7 +137,12 @@ SIZE = ("--input-size", "8")
         (("solve", "kernel.npy", *SIZE, *TARGET, "--stable-rank", "30"), "exactly one of"),
         (("solve", "kernel.npy", *SIZE, "--stable-rank", "3"), "expected 7.111111111111111 <= stable_rank <= 64.0"),
         (("solve", "kernel.npy", *SIZE, *TARGET, "--solver", "newton"), "solver: 'newton' given"),
-        (("solve", "kernel.npy", *SIZE, "--stable-rank", "60"), "does not support this problem"),
+        (("solve", "layer.npy", *SIZE, *TARGET, "--solver", "slsqp"), "does not support this problem"),
+        (("solve", "kernel.npy", *SIZE, *TARGET, "--stride", "3"), "expected divisors of input_size"),
+        (("solve", "kernel.npy", *SIZE, *TARGET, "--dilation", "x"), "dilation: 'x' given, expected 2 or 2x1"),
+        (("solve", "kernel.npy", *SIZE, *TARGET, "--groups", "2"), "groups: 2 given"),
+        (("bound", "kernel.npy", *SIZE, *TARGET, "--method", "magic"), "method: 'magic' given"),
+        (("bound", "kernel.npy", *SIZE, "--stable-rank", "60", "--method", "caps"), "expected 'sdp'"),
         (("solve", "kernel.npy", *SIZE, *TARGET, "--output", "out.txt"), "expected a name ending in .npy or .json"),
         (("inspect", "several.npz", "--input-size", "8x8x8"), "no kernel in"),
         (("inspect", "bad.npy", *SIZE), "cannot be read"),
@@ -115,6 +150,7 @@ SIZE = ("--input-size", "8")
 )
 def test_bad_input_is_one_line_and_exit_code_2(folder, arguments, message):
     (folder / "bad.npy").write_text("nothing")
+    np.save(folder / "layer.npy", np.random.default_rng(0).standard_normal((20, 20, 3)))
     np.save(folder / "nan.npy", np.array([1.0, np.nan]))
     np.save(folder / "complex.npy", np.array([1.0, 1j]))
     errors = run(*arguments, cwd=folder, code=2)

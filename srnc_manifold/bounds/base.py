@@ -32,7 +32,7 @@ def bound(problem: SRNProblem, method: str | None = None, **options: Any) -> Bou
     method : str, optional
         ``"caps"``: the Lemma of theory, section 3, for every block, in closed form; for reducing the stable rank.
         ``"sdp"``: cone programs; for reducing one for each block that matters, tight if blocks have one row or column;
-        for raising the relaxation to the ball and, up to 100 entries, Shor's. Default: ``"caps"`` where it applies.
+        for raising the relaxation to the ball and, up to 100 entries, Shor's. By default ``"caps"`` where it applies.
     **options
         Of ``"sdp"``: ``solver``, a name that cvxpy knows (``"CLARABEL"`` by default), and that solver's options. Whatever
         it returns is repaired, so that the bound holds also if it stops early.

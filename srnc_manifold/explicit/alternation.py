@@ -101,11 +101,21 @@ def alternate(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
     return w, distances
 
 
+def settle(blocks: Blocks, w: NDArray, max_steps: int = 500) -> NDArray:
+    """Further steps until the atoms themselves stand still, to whose errors the distances are blind to first order."""
+    for _ in range(max_steps):
+        moved = step(blocks, w)
+        change, w = float(np.max(np.abs(moved - w))), moved
+        if change <= 1e-14:
+            break
+    return w
+
+
 def start(blocks: Blocks) -> NDArray:
     """The atom of the top singular pair of each symbol, changed where its cap is empty.
 
-    Then it is one of ``Re A + iτ Im A`` with a smaller ``τ``, whose ``γ`` is larger; the last resort is one of the largest
-    ``γ`` there is.
+    Then it is one of ``Re A + iτ Im A`` with a smaller ``τ``, whose ``γ`` is larger; the last resort is one of the
+    largest ``γ`` there is.
     """
     w = top_atoms(blocks.matrices)
     for tau in (0.5, 0.25, 0.1, 0.03, 0.01):
@@ -169,8 +179,8 @@ def tighten(
 ) -> Relaxation:
     """The best bound that a shift can give for one block, from the hull of the atoms.
 
-    Pairwise Frank-Wolfe (Lacoste-Julien and Jaggi, NeurIPS 2015) for the concave maximization over the nuclear-norm ball
-    which the atoms' relaxation is (docs/theory.md, proposition 6). The linear subproblem is a singular value
+    Pairwise Frank-Wolfe (Lacoste-Julien and Jaggi, NeurIPS 2015) for the concave maximization over the nuclear-norm
+    ball which the atoms' relaxation is (docs/theory.md, proposition 6). The linear subproblem is a singular value
     decomposition, whose value is a bound.
 
     Parameters

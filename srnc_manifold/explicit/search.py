@@ -155,9 +155,12 @@ def _solve_rank_one(
     # block needs a height that the rest are compared with: for most kernels few blocks reach it.
     everyone = xp.constant(np.arange(len(levels)), levels)
     filled = top[None, :] >= levels[:, None] * (1 - caps.EMPTY)
-    incumbents = solve(everyone, xp.argmax(xp.where(filled, energies, -1.0), axis=1)).squared_distances
+    first = xp.argmax(xp.where(filled, energies, -1.0), axis=1)
+    incumbents = solve(everyone, first).squared_distances
     needed = caps.needed_heights((incumbents * (1 + 4 * TIE))[:, None], levels[:, None], top, xp)
-    owners, blocks = xp.nonzero(filled & (energies >= needed**2 * (1 - 1e-13) - 1e-14))
+    candidates = filled & (energies >= needed**2 * (1 - 1e-13) - 1e-14)
+    candidates[everyone, first] = True  # whatever the roundings, one block stays
+    owners, blocks = xp.nonzero(candidates)
     heights = caps.safe_heights(xp.sqrt(energies[owners, blocks]), geometry)
     lemma = caps.lemma_of(heights, top[blocks], levels[owners], xp)
 
@@ -165,8 +168,7 @@ def _solve_rank_one(
     bounds[owners, blocks] = lemma
     second = xp.argmin(bounds, axis=1)
     incumbents = xp.minimum(incumbents, solve(everyone, second).squared_distances)
-    # At least one block of each kernel: distances and bounds are told apart by more than their rounding errors.
-    keep = xp.nonzero(lemma <= incumbents[owners] * (1 + TIE) + 1e-300)[0]
+    keep = xp.nonzero((lemma <= incumbents[owners] * (1 + TIE)) | (blocks == first[owners]))[0]
     owners, blocks = owners[keep], blocks[keep]
     points = solve(owners, blocks)
     bounds[owners, blocks] = caps.rank_one_bounds(
@@ -387,6 +389,11 @@ class _Search:
             (block for block, (_, distance) in self.atoms.items() if distance <= least * (1 + TIE)),
             key=lambda block: self.atoms[block][1],
         )
+        for block in tied:
+            w, distance = self.atoms[block]
+            settled = alternation.settle(self._blocks(np.array([block])), w[None])
+            if self._blocks(np.array([block])).squared_distances(settled)[0] <= distance * (1 + 1e-12):
+                self.atoms[block] = settled[0], distance
         bound = float(np.min(self.bounds))
         used = np.array(sorted(b for b in self.shifts if np.isfinite(self.bounds[b])), dtype=np.int64)
         closed = bound >= least - self.tol

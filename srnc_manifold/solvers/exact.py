@@ -26,8 +26,9 @@ class Exact(Solver):
     the problem if its solution lies on the sphere; otherwise a local search from several starts, Shor's bound and, for
     up to nine weights, branch and bound.
 
-    ``result.bound`` is proved in any case, ``result.gap`` the distance to it. ``result.alternatives`` has the minimizers
-    tied with the one returned, as far as they lie at other frequencies or are mirror images.
+    ``result.bound`` is proved in any case, ``result.gap`` the distance to it. ``result.alternatives`` has the
+    minimizers tied with the one returned, as far as they lie at other frequencies or are mirror images;
+    ``result.details["distance_to_tie"]`` tells how far the next one is (see :func:`srnc_manifold.sensitivity`).
 
     Parameters
     ----------
@@ -96,6 +97,7 @@ class Exact(Solver):
             notify=lambda z, _: _show(run, z, 1.0),
         )
         z = single.points[0]
+        run.best = None  # what was shown on the way may be as near, but not as exact
         _show(run, z, 1.0)
         found.ties = single.points[1:]
         found.gradient_norm = stationarity(problem, problem.to_kernel(z), single.blocks)
@@ -109,7 +111,9 @@ class Exact(Solver):
         found.details = {
             "closed_by": single.closed_by,
             "blocks": single.blocks,
-            "distance_to_tie": np.sqrt(max(0.0, single.runner_up)) - np.sqrt(single.squared_distance),
+            "distance_to_tie": 0.0
+            if found.ties
+            else max(0.0, np.sqrt(single.runner_up) - np.sqrt(single.squared_distance)),
         }
         ties = f"; {len(found.ties)} other minimizers are tied with it" if found.ties else ""
         return self._status(run, found, f"global minimizer{ties}")

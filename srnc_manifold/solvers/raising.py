@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from srnc_manifold import spectrum
+from srnc_manifold import atoms, spectrum
 from srnc_manifold.bounds import sdp
 from srnc_manifold.certificates import ball
 from srnc_manifold.geometry import Geometry
@@ -226,7 +226,7 @@ def polish(z: Array, direction: Array, geometry: Geometry, level: float) -> Arra
         if abs(spectrum.gain(corrected, geometry) / level - 1) <= _GAIN_TOLERANCE:
             return corrected
     excess = float(spectrum.gain(z, geometry)) / level - 1
-    end = direction if excess < 0 else delta_kernel(z, geometry)
+    end = direction if excess < 0 else atoms.nearest_delta(z, geometry)
     sign = 1.0 if excess < 0 else -1.0
     across = end - np.sum(end * z) * z
     length = float(np.linalg.norm(across))
@@ -274,20 +274,6 @@ def _hermitian_entries(k: int) -> list[tuple[int, int, complex]]:
     """Entries that make up a Hermitian ``k × k`` matrix: all must stay where they are if its eigenvalues shall."""
     entries: list[tuple[int, int, complex]] = [(i, i, 1.0) for i in range(k)]
     return entries + [(i, j, factor) for i in range(k) for j in range(i) for factor in (1.0, 1j)]
-
-
-def delta_kernel(z: Array, geometry: Geometry) -> Array:
-    """A unit kernel of least gain: in each phase of the stride one tap, with orthonormal channels, near ``z``."""
-    m, _ = geometry.block_shape
-    taps = z.reshape(geometry.groups, m, geometry.channels[1], geometry.n_taps)
-    delta = np.zeros_like(taps)
-    for group, of_group in enumerate(taps):
-        sizes = np.sum(of_group**2, axis=(0, 1))
-        chosen = [max(of_phase, key=lambda j: sizes[j]) for of_phase in geometry.taps_by_phase]
-        u, _, vh = np.linalg.svd(np.concatenate([of_group[..., j] for j in chosen], axis=1), full_matrices=False)
-        for j, columns in zip(chosen, np.split(u @ vh, geometry.n_phases, axis=1), strict=True):
-            delta[group, ..., j] = columns
-    return (delta / np.linalg.norm(delta)).reshape(z.shape)
 
 
 # -- branch and bound -------------------------------------------------------------------------------------------
@@ -358,8 +344,8 @@ def branch_and_bound(search: _Search, allowed: float, max_regions: int) -> _Tree
             tree.leaves.append(parent)
             break
         if len(tree.thresholds) < 10 or len(tree.thresholds) % 10 == 0:
-            # The region that is least understood may hide a better point: near, hence the large weight.
-            search.offer(convex_concave(parent.start, search, weight=3.0))
+            # The region that is least understood may hide a better point, near its relaxed one.
+            search.offer(convex_concave(parent.start, search, weight=1.0, max_steps=40))
         split, side = parent.place
         number = len(tree.thresholds)
         if split >= 0:

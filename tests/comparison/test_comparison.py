@@ -19,6 +19,15 @@ class Broken(LogSumExp):
         raise RuntimeError("broken cost")
 
 
+class Picky(srnc.solvers.Exact):
+    """A solver that takes nothing."""
+
+    name = "picky"
+
+    def supports(self, problem):
+        return False, "not for this kernel"
+
+
 @pytest.fixture(scope="module")
 def problems():
     rng = np.random.default_rng(0)
@@ -31,7 +40,7 @@ def problems():
 
 @pytest.fixture(scope="module")
 def comparison(problems):
-    solvers = {name: solver_from_name(name) for name in FAST} | {"broken": Riemannian(Broken())}
+    solvers = {name: solver_from_name(name) for name in FAST} | {"broken": Riemannian(Broken()), "picky": Picky()}
     return srnc.compare(problems, solvers, seeds=[0, 1, 2])
 
 
@@ -55,8 +64,8 @@ def test_rows_hold_what_the_problem_says(comparison):
 
 def test_what_does_not_work_is_a_row_that_says_why(comparison):
     rows = comparison.rows.set_index(["problem", "solver"]).sort_index()
-    assert rows.loc[("channels [2]", "exact")].status == "unsupported"
-    assert "not for 2×2 channels" in rows.loc[("channels [2]", "exact")].message
+    assert rows.loc[("channels [2]", "picky")].status == "unsupported"
+    assert rows.loc[("channels [2]", "picky")].message == "not for this kernel"
     assert set(rows.loc[("paper", "broken"), "status"]) == {"failed"}
     assert "RuntimeError: broken cost" in rows.loc[("paper", "broken"), "message"].iloc[0]
     assert rows.loc[("missing", "")].message == "pip install something"
@@ -82,10 +91,11 @@ def test_the_table_ranks_by_violation_then_gap(comparison):
     assert paper.set_index("solver").gap["exact"] == 0
     assert (paper.reference_kind == "optimum").all()
     channels = table[(table.problem == "channels [2]") & (table.runs > 0)]
-    assert (channels.reference_kind == "best known").all()
+    assert (channels.reference_kind == "optimum").all()  # proved by a bound
     assert channels.restored_gap.min() >= 0
+    assert channels.set_index("solver").bound_gap["exact"] == 0
     assert channels.set_index("solver").runs["slsqp"] == 3
-    assert table[table.solver == "exact"].runs.tolist() == [1, 0]  # nothing random in it: run once
+    assert table[table.solver == "exact"].runs.tolist() == [1, 1]  # nothing random in it: run once
 
 
 def test_medians_and_spread(comparison):
@@ -99,10 +109,10 @@ def test_medians_and_spread(comparison):
 
 def test_the_report_says_everything_in_words(comparison):
     report = comparison.report()
-    for text in ("paper", "note of the paper", "channels [2]", "optimum 10.6667", "best known", "exact: unsupported",
+    for text in ("paper", "note of the paper", "channels [2]", "optimum 10.6667", "to bound", "picky: unsupported",
                  "missing: skipped, pip install something", "feas."):  # fmt: skip
         assert text in report
-    assert max(map(len, report.splitlines())) <= 118
+    assert max(map(len, report.splitlines())) <= 126
 
 
 def test_files_and_figures(comparison, tmp_path):

@@ -187,7 +187,7 @@ def test_solve_checks_its_arguments(paper, random_problem):
     with pytest.raises(ValueError, match="expected the kernel's shape"):
         srnc.solve(problem, GradientDescent(), start=[1.0, 2.0])
     with pytest.raises(ValueError, match="does not support this problem"):
-        srnc.solve(random_problem((2, 2, 3), (8,)))
+        srnc.solve(random_problem((20, 20, 3), (8,)), MultiStart())
 
 
 def test_settings_are_checked():

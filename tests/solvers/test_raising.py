@@ -122,7 +122,7 @@ def test_the_upper_end_of_the_range(shape):
     """There nothing but kernels of constant singular values is feasible, delta kernels among them."""
     problem = raise_problem(shape, 7, 1.0, 0)
     found = solved(problem, n_starts=4, max_regions=20)
-    delta = raising.delta_kernel(problem.direction, problem.geometry)
+    delta = atoms.nearest_delta(problem.direction, problem.geometry)
     assert problem.gain(delta) == pytest.approx(problem.target_gain, rel=1e-12)
     assert found.value >= np.sum(problem.direction * delta) - 1e-9
 
