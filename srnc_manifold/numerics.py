@@ -20,9 +20,7 @@ def binary_scale(array: NDArray) -> float:
     return float(2.0 ** np.clip(np.frexp(largest)[1], -1021, 1023)) if largest > 0 else 1.0
 
 
-def bracketed_root(
-    function: Callable[[Any], Any], low: Any, high: Any, tolerance: float = 0.0, xp: Any = np
-) -> Any:
+def bracketed_root(function: Callable[[Any], Any], low: Any, high: Any, tolerance: float = 0.0, xp: Any = np) -> Any:
     """Elementwise root between ``low``, where ``function < 0``, and ``high``, where ``function >= 0``.
 
     The Illinois variant of the false position method (Dowell and Jarratt, BIT 11, 1971), with a bisection at every

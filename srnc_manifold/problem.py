@@ -130,10 +130,12 @@ class SRNProblem:
                 f"{_LARGEST:.0e}, where squares neither overflow nor vanish; scale it"
             )
         scaled = self.kernel / self._scale
-        gain = float(spectrum.gain(scaled, self.geometry))
+        self._tests: spectrum.NormTests | None = None
+        gain = self._gain_of(scaled)
         self.spectral_norm = math.sqrt(gain) * self._scale
         self.kernel_stable_rank = self.geometry.n_points * float(np.sum(scaled**2)) / gain
-        self.direction: Array = scaled / np.linalg.norm(scaled)
+        self._size = float(np.linalg.norm(scaled))
+        self.direction: Array = scaled / self._size
         self.direction.setflags(write=False)
         # The kernel in units of its own spectral norm: nothing below depends on its scale.
         self.unit_kernel: Array = scaled / math.sqrt(gain)
@@ -285,7 +287,22 @@ class SRNProblem:
         except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"path: {str(path)!r} is not a saved SRNProblem ({error})") from None
 
+    @property
+    def norm_tests(self) -> tuple[spectrum.NormTests, float] | None:
+        """Norm tests of the symbol of ``direction`` times a number, and that number; for large blocks only."""
+        return None if self._tests is None else (self._tests, self._size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tests": None}  # large, and soon made again
+
     # -- helpers --------------------------------------------------------------------------------------------
+
+    def _gain_of(self, scaled: Array) -> float:
+        """Gain of the kernel; what it takes for large blocks is kept for the solvers."""
+        if self.geometry.block_rank <= spectrum.NormTests.SMALL:
+            return float(spectrum.gain(scaled, self.geometry))
+        self._tests = spectrum.NormTests(spectrum.symbol(scaled, self.geometry))
+        return self._tests.dominant()[1]
 
     def _target(self, absolute: float | None, relative: float | None, fraction: float | None) -> float:
         given = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from functools import cached_property
 from typing import Any, Unpack
 
 import numpy as np
@@ -146,22 +147,34 @@ class NormTests:
     SMALL = 12
 
     def __init__(self, matrices: NDArray) -> None:
-        self.size = min(matrices.shape[-2:])
+        self.matrices, self.size = matrices, min(matrices.shape[-2:])
         adjoints = matrices.conj().swapaxes(-1, -2)
         self._grams = matrices @ adjoints if matrices.shape[-2] <= matrices.shape[-1] else adjoints @ matrices
         # A factorization is exact for a matrix that differs by this part of the level (Higham 2002, theorem 10.3).
         self.margin = 1 + 2.0**-50 * (self.size + 4) ** 1.5
 
-    def estimates(self, steps: int = 4) -> NDArray:
-        """Lower bounds on the squared norms by power iteration, each from the same vector."""
+    @cached_property
+    def estimates(self) -> NDArray:
+        """Lower bounds on the squared norms by a few steps of power iteration, each from the same vector."""
         phase = np.arange(self.size) * (0.5 * np.sqrt(5.0) - 0.5)
         vectors = np.tile(np.exp(2j * np.pi * phase)[:, None], (len(self._grams), 1, 1))
         norms = np.zeros((len(vectors), 1, 1))
-        for _ in range(steps):
+        for _ in range(4):
             sizes = np.linalg.norm(vectors, axis=1, keepdims=True)
             vectors = self._grams @ (vectors / np.where(sizes > 0, sizes, 1.0))
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return norms[:, 0, 0]
+
+    def dominant(self) -> tuple[int, float]:
+        """Index of the matrix with the largest norm, and that norm squared."""
+        best, largest, left = 0, 0.0, np.argsort(-self.estimates, kind="stable")
+        while len(left):
+            first, left = left[0], left[1:]
+            value = float(squared_norms(self.matrices[[first]])[0])
+            if value > largest:
+                best, largest = int(first), value
+                left = left[~self.below(left, np.full(len(left), largest / self.margin))]
+        return best, largest
 
     def below(self, index: NDArray, levels: NDArray) -> NDArray:
         """Which of the matrices at ``index`` surely have a squared norm below ``levels · margin``."""
@@ -181,26 +194,17 @@ def gain(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
 
     In NumPy most frequencies are discarded by a bound; where it is to be differentiated all are decomposed.
     """
-    if xp.name != "numpy" or geometry.block_rank == 1:
+    if xp.name != "numpy" or geometry.block_rank <= NormTests.SMALL:
         return xp.max(squared_singular_values(kernel, geometry, xp))
-    return dominant_block(symbol(kernel, geometry))[1]
+    return NormTests(symbol(kernel, geometry)).dominant()[1]
 
 
 def dominant_block(matrices: NDArray) -> tuple[int, float]:
     """Index of the matrix with the largest spectral norm in a stack, and that norm squared."""
-    if min(matrices.shape[-2:]) <= NormTests.SMALL:
-        values = squared_norms(matrices)
-        return int(np.argmax(values)), float(np.max(values))
-    tests = NormTests(matrices)
-    best, largest, left = 0, 0.0, np.argsort(-tests.estimates(), kind="stable")
-    while len(left):
-        value = float(squared_norms(matrices[left[:1]])[0])
-        if value > largest:
-            best, largest = int(left[0]), value
-            left = left[1:][~tests.below(left[1:], np.full(len(left) - 1, largest / tests.margin))]
-        else:
-            left = left[1:]
-    return best, largest
+    if min(matrices.shape[-2:]) > NormTests.SMALL:
+        return NormTests(matrices).dominant()
+    values = squared_norms(matrices)
+    return int(np.argmax(values)), float(np.max(values))
 
 
 def singular_values(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]) -> Any:

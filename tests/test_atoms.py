@@ -79,7 +79,7 @@ seeds = st.integers(0, 2**31)
 
 def phases_of_taps(geometry):
     """Phase number, and ``f_l(j)`` for each listed frequency, of every tap: straight from their definitions."""
-    taps = np.array(list(np.ndindex(*geometry.taps)), int).reshape(-1, len(geometry.taps))
+    taps = np.array(list(np.ndindex(*geometry.taps)), int).reshape(geometry.n_taps, len(geometry.taps))
     place, residue = np.divmod(taps * np.array(geometry.dilation, int), np.array(geometry.stride, int))
     met = sorted({tuple(p) for p in residue})
     number = np.array([met.index(tuple(p)) for p in residue])
@@ -195,9 +195,15 @@ def test_squared_distance_has_all_its_digits(level, above, below):
     # The one difference, c − h², has an error of an ulp or two of c; the distance is about its square.
     digits = 2e-15 * level / (level - height**2) + 2e-14
     assert atoms.squared_distance(height, top, level) == pytest.approx(expected, rel=digits)
-    assert atoms.squared_distance(-height, top, level) == pytest.approx(
-        float(exact_squared_distance(-height, top, level)), rel=1e-13
-    )  # no cancellation
+
+
+@given(st.floats(0.1, 10), st.floats(-16, 1), st.floats(-15, 0))
+def test_squared_distance_of_an_atom_that_points_away(level, above, below):
+    top = level * (1 + 10.0**above)
+    height = -np.sqrt(level) * (1 - 10.0**below)
+    # No small distance: the nearest is that of a height of zero.
+    expected = float(exact_squared_distance(height, top, level))
+    assert atoms.squared_distance(height, top, level) == pytest.approx(expected, rel=1e-13)
 
 
 def test_tiny_distances_keep_their_digits_where_an_arccosine_loses_them():
@@ -212,14 +218,12 @@ def test_tiny_distances_keep_their_digits_where_an_arccosine_loses_them():
 @given(st.floats(0.1, 10), st.floats(-10, 1), st.floats(-8, 0.3), st.floats(-8, 0.3), st.floats(-8, 1))
 def test_squared_distance_falls_with_height_and_top(level, above, below, lower, longer):
     top = level * (1 + 10.0**above)
-    height = np.sqrt(level) * (1 - 10.0**below)  # from −√c on
+    height = np.sqrt(level) * (1 - min(10.0**below, 1.0))
     one = atoms.squared_distance(height, top, level)
     # Rounding: the relative error of c − h² as above.
     tolerance = 1e-14 + one * 4e-15 * level / (level - height**2)
-    least = height - (height + np.sqrt(level)) * min(10.0**lower, 1.0)
-    assert atoms.squared_distance(least, top, level) >= one - tolerance
-    if height >= 0:  # a longer atom is nearer for the heights that matter
-        assert atoms.squared_distance(height, top * (1 + 10.0**longer), level) <= one + tolerance
+    assert atoms.squared_distance(height * (1 - min(10.0**lower, 1.0)), top, level) >= one - tolerance
+    assert atoms.squared_distance(height, top * (1 + 10.0**longer), level) <= one + tolerance
 
 
 @given(st.floats(0.1, 10), st.floats(-8, 1), st.floats(0, 1), st.floats(-8, 2))

@@ -148,7 +148,7 @@ def test_the_norm_without_all_decompositions(shape):
         assert values[block] == pytest.approx(largest, rel=1e-14)
         tests = spectrum.NormTests(matrices)
         index = np.arange(40)
-        assert np.all(tests.estimates() <= values * (1 + 1e-12))
+        assert np.all(tests.estimates <= values * (1 + 1e-12))
         assert np.all(tests.below(index, np.maximum(values, 1e-3) * (1 + 1e-9)))
         assert not np.any(tests.below(index[values > 0], values[values > 0] * (1 - 1e-9)))
 

@@ -78,33 +78,63 @@ def coordinates(blocks: Blocks, w: NDArray) -> tuple[Array, Array]:
     return (np.sqrt(blocks.level) - pull * height) / norm, pull
 
 
-def step(blocks: Blocks, w: NDArray) -> NDArray:
-    """One step of the alternation: the top singular pair of the symbol at ``x(G)``; no distance increases."""
+def improved_atoms(matrices: NDArray, w: NDArray, rounds: int = 4) -> NDArray:
+    """Atoms with a larger ``Re Σ X w`` than the given ones, by power iteration from these: a product, no decomposition."""
+    count = np.arange(len(w))
+    v = w[count, np.argmax(np.sum(np.abs(w) ** 2, axis=2), axis=1)][:, :, None]
+    adjoints = matrices.conj().swapaxes(1, 2)
+    for _ in range(rounds):
+        u = _normalized(matrices @ v)
+        v = _normalized(adjoints @ u)
+    return u.conj() * v.swapaxes(1, 2)
+
+
+def _normalized(vectors: NDArray) -> NDArray:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(norms > 0, norms, 1.0)
+
+
+def symbols_at(blocks: Blocks, w: NDArray) -> NDArray:
+    """The symbol of ``x(G)`` in the block of its atom."""
     push, pull = coordinates(blocks, w)
     of_atom = blocks.upper[:, None] * w.real - 1j * blocks.lower[:, None] * w.imag
-    return top_atoms(pull[:, None, None] * blocks.matrices + push[:, None, None] * of_atom)
+    return pull[:, None, None] * blocks.matrices + push[:, None, None] * of_atom
+
+
+def step(blocks: Blocks, w: NDArray) -> NDArray:
+    """One step of the alternation: the top singular pair of the symbol at ``x(G)``; no distance increases."""
+    return top_atoms(symbols_at(blocks, w))
 
 
 def alternate(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
     """Steps until none improves: the atoms and their squared distances; empty caps stay as they are."""
     w, distances = np.array(w), blocks.squared_distances(w)
     active = np.flatnonzero(np.isfinite(distances))
+    cheap = min(blocks.matrices.shape[1:]) > spectrum.NormTests.SMALL
     for _ in range(_MAX_STEPS):
         if not len(active):
             break
-        moved = step(blocks[active], w[active])
-        reached = blocks[active].squared_distances(moved)
+        chosen = blocks[active]
+        symbols = symbols_at(chosen, w[active])
+        # Products as long as they help; it is a decomposition that finds nothing better which ends the search.
+        moved = improved_atoms(symbols, w[active]) if cheap else top_atoms(symbols)
+        reached = chosen.squared_distances(moved)
         better = reached < distances[active]
         improved = distances[active] - reached > _NO_GAIN * distances[active]
         w[active[better]], distances[active[better]] = moved[better], reached[better]
-        active = active[improved]
+        if cheap and not np.any(improved):
+            cheap = False
+            continue
+        active = active[improved] if not cheap else active
     return w, distances
 
 
 def settle(blocks: Blocks, w: NDArray, max_steps: int = 500) -> NDArray:
     """Further steps until the atoms themselves stand still, to whose errors the distances are blind to first order."""
+    cheap = min(blocks.matrices.shape[1:]) > spectrum.NormTests.SMALL
     for _ in range(max_steps):
-        moved = step(blocks, w)
+        symbols = symbols_at(blocks, w)
+        moved = improved_atoms(symbols, w) if cheap else top_atoms(symbols)
         change, w = float(np.max(np.abs(moved - w))), moved
         if change <= 1e-14:
             break

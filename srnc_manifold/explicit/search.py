@@ -110,6 +110,7 @@ def nearest_to_one(
     tol: float = 1e-9,
     keep_going: Callable[[], bool] = always,
     notify: Callable[[Array, float], None] | None = None,
+    tests: tuple[spectrum.NormTests, float] | None = None,
 ) -> Single:
     """Nearest points of the caps to one unit vector, with everything known about them.
 
@@ -119,11 +120,13 @@ def nearest_to_one(
         Asked between steps; when it says no, the best point and bound so far are returned.
     notify : callable, optional
         Given every improvement: the point and its squared distance.
+    tests : (NormTests, float), optional
+        Of the symbol of the direction times that number, if they are known.
     """
-    symbols = spectrum.symbol(direction, geometry)
+    symbols = spectrum.symbol(direction, geometry) if tests is None else tests[0].matrices / tests[1]
     if geometry.block_rank == 1:
         return _rank_one(direction, symbols, level, geometry)
-    return _Search(direction, symbols, level, geometry, tol, keep_going, notify).run()
+    return _Search(direction, symbols, level, geometry, tol, keep_going, notify, tests).run()
 
 
 # -- blocks of rank one ---------------------------------------------------------------------------------------
@@ -249,8 +252,9 @@ class _Search:
         tol: float,
         keep_going: Callable[[], bool] = always,
         notify: Callable[[Array, float], None] | None = None,
+        tests: tuple[spectrum.NormTests, float] | None = None,
     ) -> None:
-        self.matrices = symbols * atoms.frame(geometry).turns[:, None, :]
+        self.symbols, self.known_tests = symbols, tests
         self.direction, self.level, self.geometry, self.tol = direction, level, geometry, tol
         self.keep_going, self.notify = keep_going, notify
         self.frame = atoms.frame(geometry)
@@ -268,17 +272,22 @@ class _Search:
             self._bound_by_norms(index, None if norms is None else norms[index])
             self._decompose(self._open()[:1])
         else:
-            tests = spectrum.NormTests(self.matrices[index])
-            promising = index[np.argmin(self._lemma(index, np.sqrt(tests.estimates())))]
-            self._bound_by_norms(np.array([promising]))
-            self._decompose(np.array([promising]))
-            self._bound_by_tests(index, tests)
+            tests, scale = self.known_tests or (spectrum.NormTests(self.symbols), 1.0)
+            estimates = np.sqrt(tests.estimates[index]) / scale
+            promising = index[np.argsort(self._lemma(index, estimates), kind="stable")[:8]]
+            self._bound_by_norms(promising)
+            self._decompose(promising[[np.argmin(self.bounds[promising])]])
+            self._bound_by_tests(index, tests, scale)
         self._survey()
         self._tighten()
         return self._outcome()
 
+    def _matrices(self, index: NDArray) -> NDArray:
+        """Turned symbols."""
+        return self.symbols[index] * self.frame.turns[index][:, None, :]
+
     def _blocks(self, index: NDArray) -> alternation.Blocks:
-        return alternation.Blocks(self.matrices[index], self.frame.upper[index], self.frame.lower[index], self.level)
+        return alternation.Blocks(self._matrices(index), self.frame.upper[index], self.frame.lower[index], self.level)
 
     def _lemma(self, index: NDArray, heights: Array) -> Array:
         heights = caps.safe_heights(heights, self.geometry)
@@ -286,15 +295,16 @@ class _Search:
 
     def _bound_by_norms(self, index: NDArray, norms: Array | None = None) -> None:
         """The Lemma with squared norms, computed unless they are given."""
-        heights = np.sqrt(spectrum.squared_norms(self.matrices[index]) if norms is None else norms)
+        heights = np.sqrt(spectrum.squared_norms(self.symbols[index]) if norms is None else norms)
         self.bounds[index] = np.maximum(self.bounds[index], self._lemma(index, heights))
 
-    def _bound_by_tests(self, index: NDArray, tests: spectrum.NormTests) -> None:
+    def _bound_by_tests(self, index: NDArray, tests: spectrum.NormTests, scale: float) -> None:
         """The Lemma where a norm is below what the best point known asks for, without computing it."""
         top = np.maximum(self.frame.top[index], self.level)
         needed = caps.needed_heights(np.array(self.squared_distance), np.array(self.level), top, spectrum.NUMPY)
         candidates = np.flatnonzero((needed > 0) & (self.bounds[index] < self.squared_distance))
-        passed = candidates[tests.below(candidates, needed[candidates] ** 2 / tests.margin)]
+        levels = (needed[candidates] * scale) ** 2 / tests.margin
+        passed = candidates[tests.below(index[candidates], levels)]
         self.bounds[index[passed]] = self._lemma(index[passed], needed[passed])
 
     def _open(self) -> NDArray:
@@ -305,20 +315,31 @@ class _Search:
     def _survey(self) -> None:
         """Look for points in every block that the bounds do not exclude."""
         at_once = max(1, 4096 // self.geometry.block_rank**2)
+        index = self._open()
+        self._bound_by_norms(index[self.bounds[index] == 0])  # so that the most promising is known
         while self.keep_going():
             index = self._open()
             index = index[~self.decomposed[index]][:at_once]
             if not len(index):
                 break
-            self._bound_by_norms(index)
-            self._decompose(np.intersect1d(index, self._open()))
-            self.decomposed[index] = True
+            self._decompose(index)
 
     def _decompose(self, index: NDArray) -> None:
         """The best atoms of some blocks, and the bounds that go with them."""
         self.decomposed[index] = True
-        rounds = [alternation.start, *(lambda blocks, k=k: alternation.other_starts(blocks)[k] for k in (0, 1))]
+        if not len(index):
+            return
+        blocks = self._blocks(index)
+        first = alternation.start(blocks)
+        if np.isfinite(self.squared_distance):
+            # Where the shift that goes with the first atom proves that nothing better is there, nothing is sought.
+            guesses = alternation.shifts(blocks, first, self.squared_distance)
+            for block, shift in zip(index, guesses, strict=True):
+                self._sharpen(int(block), shift)
+        rounds = [lambda _: first, *(lambda blocks, k=k: alternation.other_starts(blocks)[k] for k in (0, 1))]
         for starts in rounds:
+            still = np.isin(index, self._open()) if np.isfinite(self.squared_distance) else np.ones(len(index), bool)
+            index, first = index[still], first[still]
             if not len(index):
                 break
             blocks = self._blocks(index)
@@ -326,7 +347,6 @@ class _Search:
                 self._offer(int(block), w, float(distance))
             for block in index:
                 self._sharpen(int(block), self._shift_of(int(block)))
-            index = np.intersect1d(index, self._open())
 
     def _offer(self, block: int, w: NDArray, squared_distance: float) -> None:
         if block not in self.atoms or squared_distance < self.atoms[block][1]:
@@ -342,7 +362,7 @@ class _Search:
     def _bound_of(self, block: int, shift: NDArray) -> float:
         index = np.array([block])
         levels = np.array([self.level])
-        return float(caps.shifted_bounds(self.matrices[index], index, shift[None], self.geometry, levels)[0])
+        return float(caps.shifted_bounds(self._matrices(index), index, shift[None], self.geometry, levels)[0])
 
     def _sharpen(self, block: int, shift: NDArray) -> None:
         bound = self._bound_of(block, shift)

@@ -95,6 +95,7 @@ class Exact(Solver):
             tol=self.tol * _squared_distance_of_gap(problem),
             keep_going=run.time_is_left,
             notify=lambda z, _: _show(run, z, 1.0),
+            tests=problem.norm_tests,
         )
         z = single.points[0]
         run.best = None  # what was shown on the way may be as near, but not as exact

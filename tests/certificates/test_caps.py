@@ -1,0 +1,372 @@
+"""Bounds on the distance to the caps hold for any multipliers and are sharp for those of the nearest points."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import srnc_manifold as srnc
+from srnc_manifold import atoms, certificates, spectrum
+from srnc_manifold.certificates import caps
+from srnc_manifold.explicit import alternation, rank_one
+from srnc_manifold.geometry import Geometry
+
+RANK_ONE = [
+    Geometry.of((3,), 8),
+    Geometry.of((4,), 9, dilation=2),
+    Geometry.of((3, 2), (5, 6)),
+    Geometry.of((1, 2, 3), (8,)),
+    Geometry.of((3, 1, 3), (7,)),
+    Geometry.of((3, 1, 3), (8,), groups=3, stride=2),
+    Geometry.of((2, 2, 4), (6,), groups=2, stride=3),
+]
+WIDER = [
+    Geometry.of((2, 2, 3), (7,)),
+    Geometry.of((3, 2, 2, 2), (4, 5)),
+    Geometry.of((4, 2, 3), (6,), groups=2),
+    Geometry.of((2, 1, 3), (8,), stride=2),
+    Geometry.of((3, 2, 3), (6,), stride=2, dilation=5),
+    Geometry.of((4, 2, 3, 3), (6, 4), groups=2, stride=(3, 2)),
+    Geometry.of((3, 4), ()),
+]
+layouts, seeds, fractions = st.sampled_from(RANK_ONE + WIDER), st.integers(0, 2**31), st.floats(0.01, 0.99)
+
+# Distances of points are rounded sums of squares, of points that are in a cap up to an ulp.
+ROUNDING = 1e-12
+
+
+def unit_kernel(rng, geometry):
+    x = rng.standard_normal((*geometry.channels, *geometry.taps))
+    y = x + rng.choice([0, 1, -1]) * np.flip(x, axis=tuple(range(2, x.ndim)))
+    if not np.linalg.norm(y) > 1e-8:  # nothing is antisymmetric over one tap
+        y = x
+    return (y / np.linalg.norm(y)).reshape(geometry.kernel_shape)
+
+
+def instance(geometry, seed, fraction):
+    """A unit kernel, a level between its gain and the largest there is, and its symbol in the frame."""
+    rng = np.random.default_rng(seed)
+    a, largest = unit_kernel(rng, geometry), max(geometry.taps_per_phase)
+    while (gain := float(spectrum.gain(a, geometry))) > 0.999 * largest:  # (−1, 0, 1) with a stride of 2, for one
+        a = unit_kernel(rng, geometry)
+    level = gain + fraction * (largest - gain)
+    return rng, a, level, atoms.turned_symbol(a, geometry)
+
+
+def random_atoms(rng, geometry, block, level, count):
+    """Atoms of a block with caps that are not empty, most of them not far from the longest ones."""
+    frame, (m, n) = atoms.frame(geometry), geometry.block_shape
+    found = []
+    for k in range(count):
+        u, v = [1, 1j] @ rng.standard_normal((2, m)), [1, 1j] @ rng.standard_normal((2, n))
+        flat = rng.choice([1.0, 0.5, 0.1, 0.0])
+        u, v = u.real + 1j * flat * u.imag, v.real + 1j * flat * v.imag
+        if k % 2 == 0:
+            v = v * (frame.upper[block] >= frame.top[block] * rng.uniform(0.5, 1 - 1e-12))
+        atom = atoms.atom(geometry, block, u / np.linalg.norm(u), v / np.linalg.norm(v) * frame.turns[block])
+        if atom.norm**2 >= level:
+            found.append(atom.tensor)
+    return found
+
+
+def feasible_distances(rng, a, geometry, block, level, count=200):
+    """Squared distances of random points of the caps of a block, and of good ones."""
+    squared, best = [], None
+    for tensor in random_atoms(rng, geometry, block, level, count):
+        z = rng.standard_normal(a.shape) if len(squared) % 2 else a
+        z = z / np.linalg.norm(z)
+        if np.sum(z * tensor) < np.sqrt(level):
+            z = atoms.nearest_in_cap(z, tensor, np.sqrt(level))
+        squared.append(np.sum((z - a) ** 2))
+        best = z if squared[-1] == min(squared) else best
+    for _ in range(10 if best is not None else 0):  # towards a: the atom of the best point's top pair cuts a better cap
+        u, _, vh = np.linalg.svd(spectrum.symbol(best, geometry)[block])
+        tensor = atoms.atom(geometry, block, u[:, 0], vh[0].conj()).tensor
+        best = atoms.nearest_in_cap(a, tensor, np.sqrt(level))
+        squared.append(np.sum((best - a) ** 2))
+    return np.array(squared)
+
+
+def nonempty(geometry, level):
+    return np.flatnonzero(atoms.frame(geometry).top >= level)
+
+
+@given(layouts, seeds, fractions)
+def test_the_lemma_never_exceeds_the_distance_of_a_feasible_point(geometry, seed, fraction):
+    rng, a, level, matrices = instance(geometry, seed, fraction)
+    heights = caps.safe_heights(np.sqrt(spectrum.squared_norms(matrices)), geometry)
+    bounds = caps.lemma(heights, geometry, np.array(level))
+    assert np.all(np.isinf(bounds) == (atoms.frame(geometry).top < level))  # empty caps
+    found = 0
+    for block in rng.permutation(nonempty(geometry, level))[:2]:
+        distances = feasible_distances(rng, a, geometry, block, level)
+        found += len(distances)
+        assert bounds[block] <= np.min(distances, initial=np.inf) + ROUNDING
+    assert found >= 20
+
+
+NONSENSE = [0.0, -0.0, -1.0, 1.0, 2.0, 1e-300, -1e300, 1e300, np.nan, np.inf, -np.inf]
+
+
+@given(st.sampled_from(RANK_ONE), seeds, fractions)
+def test_no_multipliers_of_rank_one_exceed_the_distance_of_a_feasible_point(geometry, seed, fraction):
+    rng, a, level, matrices = instance(geometry, seed, fraction)
+    block = int(rng.choice(nonempty(geometry, level)))
+    least = np.min(feasible_distances(rng, a, geometry, block, level, 300))
+    values = 10.0 ** np.stack([rng.uniform(-3, 3, 500), rng.uniform(-8, 0.1, 500)], axis=1)
+    blocks = np.full(len(values), block)
+    levels = np.full(len(blocks), level)
+    bounds = caps.rank_one_bounds(matrices[blocks], blocks, values, geometry, levels)
+    assert np.all(bounds <= least + ROUNDING)
+    values = np.array([(eta, tau) for eta in NONSENSE for tau in NONSENSE])
+    blocks = np.full(len(values), block)
+    with np.errstate(all="ignore"):  # what they are is asked here, whether they are quiet below
+        bounds = caps.rank_one_bounds(matrices[blocks], blocks, values, geometry, np.full(len(blocks), level))
+    # Not NaN either, and nothing at all where weak duality says nothing.
+    assert np.all((bounds >= 0) & (bounds <= least + ROUNDING))
+    eta, tau = values.T
+    assert np.all(bounds[~((eta > 0) & np.isfinite(eta) & (tau > 0) & (tau <= 1))] == 0)
+
+
+def random_shifts(rng, geometry, block, count):
+    """Shifts of sizes from 1e-6 to 1e3, zero where they must be."""
+    frame, shape = atoms.frame(geometry), (count, *geometry.block_shape)
+    size = 10.0 ** rng.uniform(-6, 3, (count, 1, 1))
+    real = rng.standard_normal(shape) * size * (frame.upper[block] < frame.top[block])
+    imag = rng.standard_normal(shape) * size * rng.choice([0, 1, 10], (count, 1, 1))
+    return real + 1j * imag * (frame.lower[block] < frame.top[block])
+
+
+@given(st.sampled_from(RANK_ONE + WIDER), seeds, fractions)
+def test_no_shift_exceeds_the_distance_of_a_feasible_point(geometry, seed, fraction):
+    rng, a, level, matrices = instance(geometry, seed, fraction)
+    block = int(rng.choice(nonempty(geometry, level)))
+    least = np.min(feasible_distances(rng, a, geometry, block, level, 300))
+    shifts = random_shifts(rng, geometry, block, 300)
+    # Along the symbol, where the norm falls fastest.
+    shifts[:100] *= 0
+    forbidden = atoms.frame(geometry).upper[block] >= atoms.frame(geometry).top[block]
+    along = np.where(forbidden, 0.0, matrices[block].real) + 1j * matrices[block].imag * (
+        atoms.frame(geometry).lower[block] < atoms.frame(geometry).top[block]
+    )
+    shifts[:100] -= along * rng.uniform(0, 1.5, (100, 1, 1))
+    blocks = np.full(len(shifts), block)
+    bounds = caps.shifted_bounds(matrices[blocks], blocks, shifts, geometry, np.full(len(blocks), level))
+    assert np.all((bounds >= 0) & (bounds <= least + ROUNDING))
+
+
+SHIFT_NONSENSE = [value * unit for value in (np.nan, np.inf, -np.inf, 1e155, 1e300) for unit in (1, 1j)]
+
+
+@pytest.mark.parametrize("geometry", WIDER, ids=str)
+def test_shifts_that_are_no_numbers_or_beyond_all_bounds_say_nothing(geometry):
+    _, _, level, matrices = instance(geometry, 0, 0.5)
+    blocks = nonempty(geometry, level)
+    for number in SHIFT_NONSENSE:
+        shifts = np.full((len(blocks), *geometry.block_shape), number, complex)
+        with np.errstate(all="ignore"):
+            bounds = caps.shifted_bounds(matrices[blocks], blocks, shifts, geometry, np.full(len(blocks), level))
+        assert np.all(bounds == 0)
+
+
+@pytest.mark.parametrize("value", NONSENSE)
+def test_a_certificate_of_nonsense_is_verified_in_silence(value):
+    """Warnings are errors here: neither they nor NaN come out of numbers that a solver made up."""
+    for geometry in (RANK_ONE[0], WIDER[0]):
+        _, a, level, _ = instance(geometry, 0, 0.5)
+        blocks = nonempty(geometry, level)
+        shape = (2,) if geometry.block_rank == 1 else geometry.block_shape
+        lemma = caps.CapsCertificate(blocks[:0], np.zeros((0, *shape))).squared_distance(a, geometry, level)
+        found = caps.CapsCertificate(blocks, np.full((len(blocks), *shape), value)).squared_distance(a, geometry, level)
+        assert found >= lemma
+
+
+@pytest.mark.parametrize("geometry", WIDER, ids=str)
+def test_shifts_that_must_be_zero_are_refused(geometry):
+    frame = atoms.frame(geometry)
+    _, _, level, matrices = instance(geometry, 1, 0.3)
+    for block in nonempty(geometry, level):
+        for size in (1e-150, 1e-3, 1.0, -1e3):
+            shift = np.zeros((1, *geometry.block_shape), complex)
+            shift[0, 0, np.argmax(frame.upper[block])] = size  # in a column of the longest atoms
+            index = np.array([block])
+            assert caps.shifted_bounds(matrices[index], index, shift, geometry, np.array([level])) == 0
+
+
+@given(layouts, seeds, fractions)
+def test_a_shift_of_zero_is_the_lemma(geometry, seed, fraction):
+    _, _, level, matrices = instance(geometry, seed, fraction)
+    blocks = nonempty(geometry, level)
+    zero = np.zeros((len(blocks), *geometry.block_shape))
+    shifted = caps.shifted_bounds(matrices[blocks], blocks, zero, geometry, np.full(len(blocks), level))
+    heights = caps.safe_heights(np.linalg.norm(matrices, 2, axis=(-2, -1)), geometry)
+    lemma = caps.lemma(heights, geometry, np.array(level))[blocks]
+    np.testing.assert_allclose(shifted, lemma, rtol=1e-13)  # the same numbers in the same order
+
+
+@given(st.sampled_from(RANK_ONE), seeds, fractions)
+def test_the_multipliers_of_the_nearest_points_are_sharp(geometry, seed, fraction):
+    _, a, level, matrices = instance(geometry, seed, fraction)
+    blocks = nonempty(geometry, level)
+    levels, directions = np.full(len(blocks), level), np.stack([a] * len(blocks))
+    points = rank_one.rim_points(matrices[blocks], blocks, directions, levels, geometry, spectrum.NUMPY)
+    z = rank_one.assemble(points, np.arange(len(blocks)), blocks, directions, geometry, spectrum.NUMPY)
+    distances = np.sum((z - directions).reshape(len(blocks), -1) ** 2, axis=1)
+    bounds = caps.rank_one_bounds(matrices[blocks], blocks, points.multipliers, geometry, levels)
+    # In the hard case τ is 1e-13 instead of zero; all else is rounding, amplified near it.
+    np.testing.assert_allclose(bounds, distances, atol=1e-11)
+    assert np.all(bounds <= distances + ROUNDING)
+
+
+def test_the_shift_of_a_fixed_point_of_the_alternation_is_sharp():
+    """Proposition 7(e): where ``σ₁(Z) − push·top ≥ σ₂(Z)`` the atom is the best of its block, and proved to be."""
+    certified = 0
+    for seed in range(84):
+        geometry = WIDER[seed % len(WIDER)]
+        rng, a, level, matrices = instance(geometry, seed, 0.1 + 0.8 * (seed % 9) / 9)
+        index = np.array([rng.choice(nonempty(geometry, level))])
+        frame = atoms.frame(geometry)
+        blocks = alternation.Blocks(matrices[index], frame.upper[index], frame.lower[index], level)
+        w, _ = alternation.alternate(blocks, alternation.start(blocks))
+        tensor = atoms.synthesis(w, index, geometry)[0]
+        z = atoms.nearest_in_cap(a, tensor, np.sqrt(level))
+        distance = float(np.sum((z - a) ** 2))
+        norm, height = np.sum(tensor**2), np.sum(a * tensor)
+        sine = math.sqrt(distance * (1 - distance / 4))
+        pushed = frame.top[index[0]] * sine / math.sqrt(norm - height**2)
+        values = np.linalg.svd(spectrum.symbol(z, geometry)[index[0]], compute_uv=False)
+        shift = alternation.shifts(blocks, w, distance)
+        bound = caps.shifted_bounds(matrices[index], index, shift, geometry, np.array([level]))[0]
+        assert bound <= distance + ROUNDING
+        if values[0] - pushed >= values[1] + 1e-9 and norm > level * (1 + 1e-6):
+            certified += 1
+            # The alternation ends where a step gains 1e-15: its atom is right to about the square root of that.
+            assert bound == pytest.approx(distance, abs=1e-7)
+    assert certified >= 40
+
+
+@given(st.floats(0.1, 9), st.floats(-10, 1), st.floats(-16, 0.3))
+def test_needed_heights_are_the_lemma_turned_round(level, above, size):
+    top, squared = level * (1 + 10.0**above), 10.0**size  # up to a right angle
+    needed = float(caps.needed_heights(np.array(squared), np.array(level), np.array(top), spectrum.NUMPY))
+    angle = 2 * math.asin(0.5 * math.sqrt(squared))
+    expected = math.sqrt(top) * math.cos(angle + math.atan2(math.sqrt(top - level), math.sqrt(level)))
+    # Rounding of cosines of size one.
+    assert needed == pytest.approx(max(0.0, expected), abs=1e-13 * math.sqrt(top))
+    if needed > 1e-6:
+        # Back again; the height is an ulp of √c, which is √c over the difference c − h² in relative terms.
+        tolerance = 1e-15 * level / abs(level - needed**2) * 10 + 1e-12
+        assert atoms.squared_distance(needed, top, level) == pytest.approx(squared, rel=tolerance)
+        assert atoms.squared_distance(needed * 0.99, top, level) > squared
+    if needed == 0:
+        assert atoms.squared_distance(0.0, top, level) <= squared + 1e-14
+
+
+def lemma_of_the_definition(a, geometry, level):
+    """Over all frequencies of the grid, from decompositions of the blocks and the taps' phases themselves."""
+    taps = np.array(list(np.ndindex(*geometry.taps)), int).reshape(geometry.n_taps, len(geometry.taps))
+    place, residue = np.divmod(taps * np.array(geometry.dilation, int), np.array(geometry.stride, int))
+    met = sorted({tuple(p) for p in residue})
+    number = np.array([met.index(tuple(p)) for p in residue])
+    bounds = {}
+    for frequency in np.ndindex(*geometry.grid):
+        f = np.exp(-2j * np.pi * place @ (np.array(frequency) / np.array(geometry.grid, float)))
+        top = max(0.5 * (np.sum(number == p) + abs(np.sum(f[number == p] ** 2))) for p in range(len(met)))
+        x = a.reshape(geometry.groups, -1, geometry.channels[1], geometry.n_taps)
+        for group in range(geometry.groups):
+            block = np.concatenate([x[group][..., number == p] @ f[number == p] for p in range(len(met))], axis=1)
+            height = np.linalg.norm(block, 2)
+            bounds[frequency, group] = np.inf
+            if top >= level * (1 - 1e-13):
+                angle = math.acos(height / math.sqrt(top)) - math.acos(math.sqrt(min(1.0, level / top)))
+                bounds[frequency, group] = 4 * math.sin(0.5 * angle) ** 2
+    return bounds
+
+
+@given(layouts, seeds, fractions)
+def test_an_empty_certificate_is_the_lemma_over_all_blocks(geometry, seed, fraction):
+    _, a, level, _ = instance(geometry, seed, fraction)
+    shape = (2,) if geometry.block_rank == 1 else geometry.block_shape
+    empty = caps.CapsCertificate(np.zeros(0, np.int64), np.zeros((0, *shape)))
+    expected = min(lemma_of_the_definition(a, geometry, level).values())
+    found = empty.squared_distance(a, geometry, level)
+    # Lowered by 1e-12 of itself and a few ulps; arccosines lose more.
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-13)
+
+
+@given(layouts, seeds, fractions)
+def test_a_certificate_is_the_least_bound_over_all_blocks(geometry, seed, fraction):
+    rng, a, level, matrices = instance(geometry, seed, fraction)
+    heights = caps.safe_heights(np.linalg.norm(matrices, 2, axis=(-2, -1)), geometry)
+    each = caps.lemma(heights, geometry, np.array(level))
+    blocks = rng.permutation(nonempty(geometry, level))[: int(rng.integers(1, 5))]
+    levels = np.full(len(blocks), level)
+    if geometry.block_rank == 1:
+        directions = np.stack([a] * len(blocks))
+        points = rank_one.rim_points(matrices[blocks], blocks, directions, levels, geometry, spectrum.NUMPY)
+        values = points.multipliers
+        sharper = caps.rank_one_bounds(matrices[blocks], blocks, values, geometry, levels)
+    else:
+        values = np.concatenate([random_shifts(rng, geometry, block, 1) for block in blocks]) * 0.1
+        sharper = caps.shifted_bounds(matrices[blocks], blocks, values, geometry, levels)
+    found = caps.CapsCertificate(blocks, values).squared_distance(a, geometry, level)
+    for block, bound in zip(blocks, sharper, strict=True):
+        each[block] = max(each[block], bound)
+    assert found == pytest.approx(np.min(each), rel=1e-11, abs=1e-14)  # norms of rank one in another way: rounding
+    # A multiplier that says nothing leaves the Lemma.
+    nothing = caps.CapsCertificate(blocks, np.full_like(values, np.nan)).squared_distance(a, geometry, level)
+    assert nothing == caps.CapsCertificate(blocks[:0], values[:0]).squared_distance(a, geometry, level)
+
+
+def solved(seed):
+    """Results of all kinds in the reduce and none regimes, and their problems."""
+    rng = np.random.default_rng(seed)
+    shape, size, layout = [
+        ((3,), 16, {}),
+        ((3, 3), (5, 8), {"dilation": 2}),
+        ((1, 2, 3), 8, {}),
+        ((3, 1, 3), 8, {"groups": 3, "stride": 2}),
+        ((2, 2, 3), 7, {}),
+        ((4, 2, 3), 6, {"groups": 2}),
+        ((3, 2, 3), 8, {"stride": 2}),
+        ((14, 14, 2), 5, {}),
+        ((3, 4), (), {}),
+    ][seed % 9]
+    kernel = rng.standard_normal(shape)
+    geometry = Geometry.of(shape, size, **layout)
+    own = float(srnc.stable_rank(kernel, size, **layout))
+    low = geometry.stable_rank_range[0]
+    problem = srnc.SRNProblem(kernel, size, stable_rank=low + rng.uniform(0.1, 0.9) * (own - low), **layout)
+    return problem, srnc.solve(problem)
+
+
+@pytest.mark.parametrize("seed", range(18))
+def test_certificates_prove_their_bounds_again_also_from_a_file(seed):
+    problem, result = solved(seed)
+    assert result.bound.kind == "caps"
+    copy = srnc.Result.from_json(result.to_json())
+    assert copy.bound.kind == "caps"
+    for name, values in result.bound.certificate.items():
+        np.testing.assert_array_equal(copy.bound.certificate[name], values)  # bit for bit
+        assert copy.bound.certificate[name].dtype == values.dtype
+    for bound in (result.bound, copy.bound):
+        assert bound.verify(problem) == pytest.approx(bound.objective, rel=1e-12)  # decomposed once more
+    again = certificates.squared_distance(
+        "caps", copy.bound.certificate, problem.direction, problem.geometry, problem.target_gain
+    )
+    assert problem.objective_at(again) == copy.bound.verify(problem)
+
+
+def test_the_kinds_of_certificates():
+    problem = srnc.SRNProblem([3.0, 1.0, 1.0], 16, stable_rank_fraction=1.0)
+    result = srnc.solve(problem)
+    assert result.bound.kind == "trivial"
+    copy = srnc.Result.from_json(result.to_json())
+    assert copy.bound == result.bound
+    assert copy.bound.verify(problem) == result.bound.objective
+    arguments = problem.direction, problem.geometry, problem.target_gain
+    assert certificates.squared_distance("trivial", {}, *arguments) == 0.0
+    with pytest.raises(ValueError, match="kind"):
+        certificates.squared_distance("cube", {}, *arguments)
