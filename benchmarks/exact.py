@@ -23,13 +23,13 @@ from typing import Any
 
 import joblib
 import numpy as np
+from srnc_manifold.problems.pretrained import SOURCES
 from threadpoolctl import threadpool_limits
 
 import srnc_manifold as srnc
 from srnc_manifold import atoms, spectrum
 from srnc_manifold.backends import namespace
 from srnc_manifold.explicit import alternation
-from srnc_manifold.problems.pretrained import SOURCES
 from srnc_manifold.registry import DEFAULT_SOLVERS, solver_from_name
 
 

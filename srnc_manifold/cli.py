@@ -141,7 +141,10 @@ def solve(
         stable_rank_fraction=stable_rank_fraction,
         **_layout(groups, stride, dilation),
     )
-    result = srnc.solve(problem, method, rng=seed, budget=srnc.Budget(max_time=max_time))
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{method.name} …"):
+        result = srnc.solve(problem, method, rng=seed, budget=srnc.Budget(max_time=max_time))
     found = result.evaluation
     assert found is not None
     lines = {

@@ -154,14 +154,14 @@ def _solve_rank_one(
     def solve(owners: Any, blocks: Any) -> rank_one.RimPoints:
         return rank_one.rim_points(turned(owners, blocks), blocks, directions[owners], levels[owners], geometry, xp)
 
-    # A first point from the largest singular value whose caps are not empty. To be as near to ``a`` as that point, a
-    # block needs a height that the rest are compared with: for most kernels few blocks reach it.
+    # A first point from the largest singular value whose caps are not empty. To come as near to ``a``, a block needs a
+    # height that is compared with first, and then the Lemma's: for most kernels few blocks are left.
     everyone = xp.constant(np.arange(len(levels)), levels)
     filled = top[None, :] >= levels[:, None] * (1 - caps.EMPTY)
     first = xp.argmax(xp.where(filled, energies, -1.0), axis=1)
     incumbents = solve(everyone, first).squared_distances
-    needed = caps.needed_heights((incumbents * (1 + 4 * TIE))[:, None], levels[:, None], top, xp)
-    candidates = filled & (energies >= needed**2 * (1 - 1e-13) - 1e-14)
+    needed = caps.needed_heights(incumbents * (1 + 4 * TIE), levels, xp.max(top), xp)
+    candidates = filled & (energies >= (needed**2 * (1 - 1e-13) - 1e-14)[:, None])
     candidates[everyone, first] = True  # whatever the roundings, one block stays
     owners, blocks = xp.nonzero(candidates)
     heights = caps.safe_heights(xp.sqrt(energies[owners, blocks]), geometry)

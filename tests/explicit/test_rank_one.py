@@ -54,18 +54,21 @@ def of_phase(psi, a, f, level):
 
 
 def brute_force(a, geometry, block, level):
-    """The best phase on a grid, and around it on finer and finer ones."""
+    """The best phases on a grid, and around each of them on finer and finer ones."""
     real, imag = rows_of(geometry, block)
     f = real + 1j * imag
-    psi = np.linspace(0, 2 * np.pi, 4001)
     if np.max(np.abs(imag)) < 1e-12:  # a real block has two atoms of interest, the others are shorter
-        psi = np.array([0.0, np.pi])
-    values = of_phase(psi, a, f, level)
-    best, center, width = np.min(values), psi[np.argmin(values)], 2 * np.pi / 4000
-    for _ in range(12 if len(psi) > 2 else 0):
-        psi = center + np.linspace(-width, width, 201)
-        values = of_phase(psi, a, f, level)
-        best, center, width = min(best, np.min(values)), psi[np.argmin(values)], width / 50
+        return np.min(of_phase(np.array([0.0, np.pi]), a, f, level))
+    grid = np.arange(2000) * (2 * np.pi / 2000)
+    values = of_phase(grid, a, f, level)
+    best = np.min(values)
+    lower = (values <= np.roll(values, 1)) & (values <= np.roll(values, -1)) & np.isfinite(values)
+    for middle in grid[lower & (values < best + 1e-3)]:
+        width = 2 * np.pi / 2000
+        for _ in range(8):
+            psi = middle + np.linspace(-width, width, 101)
+            values = of_phase(psi, a, f, level)
+            best, middle, width = min(best, np.min(values)), psi[np.argmin(values)], width / 25
     return best
 
 
@@ -94,8 +97,7 @@ def test_single_channel_blocks_against_all_phases(geometry, seed, symmetry, frac
         level = own + fraction * (top - own)
         if top - own < 1e-6 * top:
             continue
-        # Grids of 1e-4 of 1e-4 of a turn and on: squares of 1e-12 of a turn; arccosines lose eight digits near one,
-        # which squares of angles get back.
+        # The last grid has steps of 1e-12. Arccosines lose eight digits near one, which squares of angles get back.
         check(a, geometry, block, level, brute_force(a, geometry, block, level), 1e-9)
 
 
@@ -178,7 +180,7 @@ SEVERAL = [
     Geometry.of((3, 1, 3), (8,), groups=3, stride=2),
     Geometry.of((2, 1, 4), (12,), groups=2, stride=2, dilation=3),
     Geometry.of((1, 2, 3), (8,), stride=2),
-    Geometry.of((4, 1, 2, 3), (4, 6), groups=4, stride=(1, 2)),
+    Geometry.of((2, 1, 2, 3), (4, 6), groups=2, stride=(1, 2)),
     Geometry.of((3, 1, 3), (6,)),
     Geometry.of((2, 2, 4), (6,), groups=2, stride=3),
 ]
@@ -192,7 +194,7 @@ def test_several_phases_or_channels_against_a_general_solver(geometry, symmetry,
     shaped = shaped + symmetry * np.flip(shaped, axis=tuple(range(2, shaped.ndim)))
     a = (shaped / np.linalg.norm(shaped)).reshape(geometry.kernel_shape)
     flat, compared = a.ravel(), 0
-    for block in range(geometry.groups, min(geometry.n_blocks, 3 * geometry.groups)):
+    for block in range(min(geometry.n_blocks, 3 * geometry.groups)):
         rows = rows_of(geometry, block)
         own, top = energy(a, geometry, block), np.linalg.norm(rows, 2) ** 2
         level = own + fraction * (top - own)
@@ -210,11 +212,11 @@ def test_several_phases_or_channels_against_a_general_solver(geometry, symmetry,
             },
         ]
         best = np.inf
-        for _ in range(8):
+        for _ in range(5):
             found = optimize.minimize(
-                lambda z: -flat @ z,
+                lambda z: (-flat @ z, -flat),
                 rng.standard_normal(a.size),
-                jac=lambda z: -flat,
+                jac=True,
                 constraints=constraints,
                 method="SLSQP",
                 options={"ftol": 1e-14, "maxiter": 200},

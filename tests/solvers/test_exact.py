@@ -268,16 +268,140 @@ def test_it_is_stationary(random_problem):
         assert solved(random_problem((5,), (16,), 0.5, seed)).gradient_norm < 1e-7
 
 
-def test_what_is_not_supported_is_refused_with_the_reason():
+@pytest.mark.parametrize("shape", [(3, 5), (6, 4), (4, 4), (2, 9)])
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.9])
+def test_dense_matrices_have_the_closed_form_of_the_paper(shape, fraction):
+    """Formula (3): keep the largest singular value and scale the rest until the stable rank is right."""
+    a = np.random.default_rng(sum(shape)).standard_normal(shape)
+    u, s, vh = np.linalg.svd(a, full_matrices=False)
+    target = 1 + fraction * (np.sum(s**2) / s[0] ** 2 - 1)
+    rest = np.sqrt((target - 1) * s[0] ** 2 / np.sum(s[1:] ** 2))
+    expected = (u * np.concatenate([s[:1], rest * s[1:]])) @ vh
+    result = solved(srnc.SRNProblem(a, (), stable_rank=target))
+    # Rounding; at the least stable rank the rest is the square root of that.
+    tolerance = 1e-10 if fraction else 1e-6
+    np.testing.assert_allclose(result.kernel, expected, atol=tolerance * np.linalg.norm(a))
+    assert result.evaluation.objective == pytest.approx((1 - rest) ** 2 * np.sum(s[1:] ** 2), rel=1e-10)
+    assert not result.alternatives
+    assert result.gap < 1e-10
+
+
+LAYOUTS = [
+    ((3, 1, 3), 7, {"groups": 3}),
+    ((4, 1, 3, 3), (6, 8), {"groups": 4, "stride": 2}),
+    ((4, 2, 3), 7, {"groups": 2}),
+    ((2, 2, 3), 8, {"stride": 2}),
+    ((2, 1, 4), 12, {"stride": 3, "dilation": 2}),
+    ((4,), 9, {"dilation": 2}),
+    ((2, 2, 2), 7, {"dilation": 3}),
+    ((4, 2, 2, 3), (4, 6), {"groups": 2, "stride": (1, 3), "dilation": (3, 1)}),
+    ((2, 3, 3), 6, {}),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize(("symmetry", "fraction"), [(0, 0.4), (1, 0.7), (-1, 0.2)])
+def test_groups_strides_and_dilations(layout, symmetry, fraction):
+    shape, size, options = layout
+    kernel = np.random.default_rng(5).standard_normal(shape)
+    kernel = kernel + symmetry * np.flip(kernel, axis=tuple(range(2, len(shape)) if len(shape) > 2 else range(1)))
+    own = float(srnc.stable_rank(kernel, size, **options))
+    low = srnc.Geometry.of(shape, size, **options).stable_rank_range[0]
+    problem = srnc.SRNProblem(kernel, size, stable_rank=low + fraction * (own - low), **options)
+    result = solved(problem)
+    assert result.gap <= 1e-8
+    ours, compared, rng = result.evaluation.objective, 0, np.random.default_rng(0)
+    for _ in range(20):
+        noise = rng.standard_normal(shape) * 10.0 ** rng.uniform(-4, 0) * np.linalg.norm(result.kernel)
+        restored = problem.restore(result.kernel + noise)
+        if restored.success:
+            compared += 1
+            # Feasible to 1e-13, so that no multiplier is worth more.
+            assert ours <= problem.evaluate(restored.kernel).objective + 1e-10 * problem.squared_norm
+    assert compared >= 10
+    best = srnc.solve(problem, srnc.solvers.MultiStart("SLSQP", n_starts=3), rng=0)
+    if best.restored is not None:  # a few starts with a switching constraint may all end outside
+        assert ours <= best.restored.objective + AGAINST_STARTS * problem.squared_norm
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 1e-4, 1e-3, 1e-2])
+@pytest.mark.parametrize("shape", [(3, 3), (3, 2, 3), (14, 14, 3), (4, 5)])
+def test_a_budget_of_time_leaves_a_point_and_a_bound(seconds, shape):
+    size = () if shape == (4, 5) else 8
+    problem = srnc.partway(np.random.default_rng(0).standard_normal(shape), size, 0.4)
+    whole = solved(problem)
+    result = srnc.solve(problem, budget=srnc.Budget(max_time=seconds))
+    assert result.status in (srnc.Status.LIMIT, srnc.Status.CONVERGED)
+    assert_proved_in_part(problem, result, whole)
+
+
+def assert_proved_in_part(problem, result, whole):
+    assert np.all(np.isfinite(result.kernel))
+    assert result.bound is not None
+    unit = problem.squared_norm
+    assert result.bound.verify(problem) == pytest.approx(result.bound.objective, rel=1e-12)  # the same bound again
+    assert result.bound.objective <= whole.evaluation.objective + 1e-11 * unit  # rounding
+    assert result.restored.objective >= whole.bound.objective - 1e-11 * unit
+
+
+def test_a_budget_of_evaluations():
+    problem = srnc.partway(np.random.default_rng(0).standard_normal((2, 3, 3)), 8, 0.4)
+    result = srnc.solve(problem, budget=srnc.Budget(max_evaluations=1))
+    assert result.status is srnc.Status.CONVERGED
+    assert result.gap <= 1e-8
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (3, 2, 3), (14, 14, 3)])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_callback_ends_the_run(shape, rows):
+    problem = srnc.partway(np.random.default_rng(0).standard_normal(shape), 8, 0.4)
+    whole, seen = solved(problem), []
+
+    def callback(row):
+        seen.append(row)
+        if len(seen) == rows:
+            raise StopIteration
+
+    result = srnc.solve(problem, callback=callback)
+    assert len(seen) <= rows
+    if len(seen) == rows:
+        assert result.status is srnc.Status.LIMIT
+        assert "callback" in result.message
+    assert result.evaluation.objective == pytest.approx(seen[-1]["objective"], rel=1e-9)
+    assert result.evaluation.objective >= whole.bound.objective - 1e-7 * problem.squared_norm
+
+
+def test_the_callback_sees_every_row_of_the_history():
+    problem, rows = srnc.partway(np.random.default_rng(1).standard_normal((3, 2, 3)), 8, 0.4), []
+    result = srnc.solve(problem, callback=rows.append)
+    assert [row["objective"] for row in rows] == list(result.history["objective"])
+    assert rows[-1]["objective"] == pytest.approx(result.evaluation.objective, rel=1e-9)
+
+
+@pytest.mark.parametrize(("shape", "size", "share"), [((3,), 16, 0.3), ((2, 2, 2), 5, 0.2), ((2, 3), (), 0.4)])
+def test_raising_is_proved_where_the_relaxation_is_tight(shape, size, share):
+    """The solution of the relaxation to the ball lies on the sphere and so solves the problem (proposition 13)."""
+    kernel = np.random.default_rng(0).standard_normal(shape)
+    own = float(srnc.stable_rank(kernel, size))
+    high = srnc.Geometry.of(shape, size).stable_rank_range[1]
+    problem = srnc.SRNProblem(kernel, size, stable_rank=own + share * (high - own))
+    assert problem.regime == "raise"
+    result = srnc.solve(problem)
+    assert result.status is srnc.Status.CONVERGED
+    assert result.bound.kind == "ball"
+    assert result.evaluation.violation < 1e-6  # of a cone program
+    assert -1e-6 <= result.gap <= 1e-6
+    best = srnc.solve(problem, srnc.solvers.MultiStart("SLSQP", n_starts=8), rng=0)
+    # A feasible kernel is no better than the bound, and the best of many starts is it, up to cone accuracy.
+    assert best.restored.objective >= result.bound.objective - 1e-9 * problem.squared_norm
+    assert best.restored.objective == pytest.approx(result.evaluation.objective, abs=1e-5 * problem.squared_norm)
+
+
+def test_every_problem_is_supported():
     rng = np.random.default_rng(0)
-    channels = srnc.partway(rng.standard_normal((2, 3, 3)), 8, 0.5)
-    raised = srnc.SRNProblem(rng.standard_normal(3), 8, stable_rank=8.0)
-    exact = srnc.solvers.Exact()
-    assert exact.supports(channels) == (
-        False,
-        "the explicit solution is for one input or output channel, not for 2×3 channels",
-    )
-    assert not exact.supports(raised)[0]
-    with pytest.raises(ValueError, match="exact does not support this problem: .* reducing the stable rank"):
-        srnc.solve(raised)
-    assert srnc.solve(srnc.partway(channels.kernel, 8, 1.0)).evaluation.objective == pytest.approx(0, abs=1e-25)
+    for problem in (
+        srnc.partway(rng.standard_normal((2, 3, 3)), 8, 0.5),
+        srnc.SRNProblem([3.0, 1.0, 1.0], 8, stable_rank=7.9),
+        srnc.SRNProblem(rng.standard_normal((4, 1, 3)), 8, stable_rank_fraction=0.9, groups=4, stride=2),
+    ):
+        assert srnc.solvers.Exact().supports(problem) == (True, "")
