@@ -55,7 +55,7 @@ def partway(kernel: np.ndarray, size: tuple[int, ...], fraction: float, **layout
 # -- blocks of rank one -----------------------------------------------------------------------------------------
 
 
-def rank_one(options: argparse.Namespace) -> None:
+def rank_one() -> None:
     """Single-channel, depthwise, one input, one output: gap, and agreement with a semidefinite program."""
     kinds = {
         "single-channel, 1-D": ((5,), (24,), {}),
@@ -105,7 +105,7 @@ def pretrained_layers() -> Iterator[tuple[str, np.ndarray, tuple[int, ...]]]:
                 yield f"{source.name} {name.removesuffix('.weight')}", kernel, size
 
 
-def layers(options: argparse.Namespace) -> None:
+def layers() -> None:
     """Every convolution of three networks, three targets: the gap and what closed it."""
     print(
         f"{'layer':26} {'weights':16} {'grid':8} {'target':>6}  {'srank -> r':>18}  {'objective':>9}  {'gap':>8}  "
@@ -121,8 +121,9 @@ def layers(options: argparse.Namespace) -> None:
             gaps.append(result.gap)
             tools[tool] += 1
             ranks = f"{problem.kernel_stable_rank:.2f} -> {problem.stable_rank:.2f}"
+            shape, grid = "×".join(map(str, kernel.shape)), "×".join(map(str, size))
             print(
-                f"{name:26} {'×'.join(map(str, kernel.shape)):16} {'×'.join(map(str, size)):8} {fraction:6}  {ranks:>18}"
+                f"{name:26} {shape:16} {grid:8} {fraction:6}  {ranks:>18}"
                 f"  {result.evaluation.objective / problem.squared_norm:9.2e}  {result.gap:8.1e}  "
                 f"{result.gap_to_objective:10.1e}  {tool}",
                 flush=True,
@@ -137,7 +138,7 @@ def layers(options: argparse.Namespace) -> None:
 # -- speed ------------------------------------------------------------------------------------------------------
 
 
-def speed(options: argparse.Namespace) -> None:
+def speed() -> None:
     """A layer against the decomposition of its symbols."""
     rng = np.random.default_rng(0)
     cases = {"Gaussian 64×64×3×3 on 32×32": rng.standard_normal((64, 64, 3, 3))}
@@ -155,7 +156,7 @@ def speed(options: argparse.Namespace) -> None:
             result = srnc.solve(problem)
 
             def solve(kernel: np.ndarray = kernel, target: float = target) -> srnc.Result:
-                return srnc.solve(srnc.SRNProblem(kernel, size, stable_rank=target))
+                return srnc.solve(srnc.SRNProblem(kernel, (32, 32), stable_rank=target))
 
             decompose = best_time(lambda symbols=symbols: np.linalg.svd(symbols, compute_uv=False))
             whole, alone = best_time(solve), best_time(lambda problem=problem: srnc.solve(problem))
@@ -175,7 +176,7 @@ def speed(options: argparse.Namespace) -> None:
     print(f"Gaussian 256×256×3×3 on 16×16: {done.stdout.strip()}, peak memory of the process {peak:.2f} GiB")
 
 
-def batch(options: argparse.Namespace) -> None:
+def batch() -> None:
     """Many small kernels at once against their spectral norms."""
     count, size = 10_000, (64, 64)
     kernels = np.random.default_rng(0).standard_normal((count, 3, 3))
@@ -249,7 +250,7 @@ def small_multichannel(rng: np.random.Generator, kind: int) -> tuple[np.ndarray,
     return kernel, int(rng.integers(k, 9))
 
 
-def restarts(options: argparse.Namespace) -> None:
+def restarts() -> None:
     """Small multichannel problems against 200 random restarts over (l, u, v), and the theory's counterexamples."""
     rng = np.random.default_rng(0)
     worse, gaps, tools, seconds = [], [], Counter(), 0.0
@@ -265,10 +266,11 @@ def restarts(options: argparse.Namespace) -> None:
         worse.append((result.evaluation.objective - other) / problem.squared_norm)
         gaps.append(result.gap)
         tools[result.details["closed_by"]] += 1
+    excess, gap = np.array(worse), np.array(gaps)
     print(
         f"{len(gaps)} small multichannel problems: worse than 200 restarts by more than 1e-7 on "
-        f"{np.sum(np.array(worse) > 1e-7)}, largest excess {max(worse):.1e}, better on {np.sum(np.array(worse) < -1e-7)}; "
-        f"gap above 1e-6 on {np.sum(np.array(gaps) > 1e-6)}, largest {max(gaps):.1e}; closed by {dict(tools)}"
+        f"{np.sum(excess > 1e-7)}, largest excess {max(excess):.1e}, better on {np.sum(excess < -1e-7)}; "
+        f"gap above 1e-6 on {np.sum(gap > 1e-6)}, largest {max(gap):.1e}; closed by {dict(tools)}"
     )
     kernel = np.zeros((2, 2, 5))
     kernel[0, 0], kernel[1, 1] = (-0.4982, 0.2765, 0, -0.2765, 0.4982), (0.1833, -0.2649, 0.294, -0.2649, 0.1833)
@@ -318,26 +320,22 @@ def run_other(problem: srnc.SRNProblem, name: str, starts: int, max_time: float)
     return best, seconds
 
 
-def others(options: argparse.Namespace) -> None:
+def others(n_problems: int, starts: int, max_time: float, jobs: int) -> None:
     """Against the best of 20 starts of every other solver."""
     names = [name for name in DEFAULT_SOLVERS if name != "exact"]
-    problems = list(mixed_problems(options.problems))
+    problems = list(mixed_problems(n_problems))
     ours = []
     for _, problem in problems:
         result = srnc.solve(problem)
         ours.append((result.evaluation.objective, best_time(lambda p=problem: srnc.solve(p), 3), result.gap))
-    rows = joblib.Parallel(n_jobs=options.jobs, verbose=1)(
-        joblib.delayed(run_other)(problem, name, options.starts, options.max_time)
-        for _, problem in problems
-        for name in names
+    rows = joblib.Parallel(n_jobs=jobs, verbose=1)(
+        joblib.delayed(run_other)(problem, name, starts, max_time) for _, problem in problems for name in names
     )
     table = np.array(rows).reshape(len(problems), len(names), 2)
     scale = np.array([problem.squared_norm for _, problem in problems])
     objective, seconds, gap = np.array(ours).T
     excess = (objective[:, None] - table[..., 0]) / scale[:, None]
-    print(
-        f"{len(problems)} problems, {options.starts} starts of at most {options.max_time} s each; our gap {max(gap):.1e}"
-    )
+    print(f"{len(problems)} problems, {starts} starts of at most {max_time} s each; our largest gap {max(gap):.1e}")
     for k in np.argwhere(excess > 1e-7):
         print(f"  worse by {excess[tuple(k)]:.1e}: {problems[k[0]][0]}, {names[k[1]]}")
     print(f"worse than the best start by more than 1e-7 on {np.sum(np.max(excess, axis=1) > 1e-7)} problems")
@@ -352,11 +350,12 @@ def others(options: argparse.Namespace) -> None:
     found = np.isfinite(fastest)
     print(
         f"time of the fastest solver that comes within 1e-4 / ours: least {np.min(fastest[found]):.0f}, median "
-        f"{np.median(fastest[found]):.0f}; below 100 on {np.sum(fastest[found] < 100)}; none comes near on {np.sum(~found)}"
+        f"{np.median(fastest[found]):.0f}; below 100 on {np.sum(fastest[found] < 100)}; none comes near on "
+        f"{np.sum(~found)}"
     )
 
 
-SECTIONS = {
+SECTIONS: dict[str, Callable[..., None]] = {
     "rank-one": rank_one,
     "layers": layers,
     "speed": speed,
@@ -380,7 +379,10 @@ def main() -> None:
     with threadpool_limits(1):
         for name in options.sections or [name for name in SECTIONS if name != "others"]:
             print(f"\n## {name}: {(SECTIONS[name].__doc__ or '').strip()}")
-            SECTIONS[name](options)
+            if name == "others":
+                others(options.problems, options.starts, options.max_time, options.jobs)
+            else:
+                SECTIONS[name]()
 
 
 if __name__ == "__main__":

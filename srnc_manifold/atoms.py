@@ -123,9 +123,11 @@ def squared_distance(height: Any, top: Any, level: Any, slack: Any = 0.0, xp: Na
     missing = xp.maximum(level * (1.0 + slack) - height**2, zero)
     across, deep = xp.sqrt(xp.maximum(long - height**2, zero)), xp.sqrt(xp.maximum(top - level, zero))
     along, root = xp.sqrt(level + zero), xp.sqrt(1.0 + slack + zero)
-    # Sine and cosine of the angle between a and the rim; the sine is zero where both terms are.
+    # Sine and cosine of the angle between a and the rim. The sine is a difference, written as a quotient where it loses
+    # digits, and zero where both terms are.
     depth = along * across + height * deep
-    sine = missing / xp.where(depth > 0, depth, 1.0) / root
+    quotient = missing / xp.where(depth > 0, depth, 1.0) / root
+    sine = xp.where(height >= 0, quotient, (along * across - height * deep) / (top * root))
     cosine = (height * along + across * deep) / (top * root)
     versine = xp.where(cosine > 0, sine**2 / (1.0 + xp.abs(cosine)), 1.0 - cosine)
     return xp.maximum(2.0 * (root * versine - slack / (1.0 + root)), zero)

@@ -34,8 +34,8 @@ def bound(problem: SRNProblem, method: str | None = None, **options: Any) -> Bou
         ``"sdp"``: cone programs; for reducing one for each block that matters, tight if blocks have one row or column;
         for raising the relaxation to the ball and, up to 100 entries, Shor's. By default ``"caps"`` where it applies.
     **options
-        Of ``"sdp"``: ``solver``, a name that cvxpy knows (``"CLARABEL"`` by default), and that solver's options. Whatever
-        it returns is repaired, so that the bound holds also if it stops early.
+        Of ``"sdp"``: ``solver``, a name that cvxpy knows (``"CLARABEL"`` by default), and that solver's options.
+        Whatever it returns is repaired, so that the bound holds also if it stops early.
 
     Returns
     -------

@@ -347,7 +347,8 @@ def _solve(problem: cp.Problem, solver: str, options: dict[str, Any]) -> bool:
         # Inaccurate solutions are expected of a solver that is told to stop early; their bounds are repaired.
         warnings.simplefilter("ignore")
         try:
-            problem.solve(solver=solver, **options)
+            # Not from what was solved before: the same program shall have the same solution.
+            problem.solve(solver=solver, warm_start=False, **options)
         except cp.SolverError:
             return False
     return problem.status in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE, cp.USER_LIMIT)

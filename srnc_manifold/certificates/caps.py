@@ -20,6 +20,9 @@ from srnc_manifold.numerics import Array
 # A cap whose largest atom is shorter than the level by more than rounding is empty.
 EMPTY = 1e-12
 
+# Multipliers beyond it, and beyond its inverse, prove nothing that matters and overflow.
+_TINY = 1e-100
+
 # Errors of squared distances of size one, of the symbol and of a spectral norm, in ulps.
 _ROUNDING = 2.0**-52
 
@@ -97,9 +100,11 @@ def rank_one_bounds(
     """Weak duality of ``max ⟨a, z⟩`` subject to ``‖z‖ = 1``, ``zᵀBz >= c``, with ``θ = η(1 − τ)/λ₁``.
 
     ``⟨a, z⟩ <= ½ aᵀ(ηI − θB)⁻¹a + ½(η − θc)`` for every ``θ >= 0`` and ``η > θλ₁``, that is, every ``η > 0`` and
-    ``0 < τ <= 1``; of ``R`` pairs of a kernel and a block.
+    ``0 < τ <= 1``; of ``R`` pairs of a kernel and a block. Zero for multipliers outside that range.
     """
     eta, tau = multipliers[:, 0], multipliers[:, 1]
+    valid = (eta >= _TINY) & (eta <= 1 / _TINY) & (tau >= _TINY) & (tau <= 1)
+    eta, tau = xp.where(valid, eta, 1.0), xp.where(valid, tau, 1.0)
     frame = atoms.frame(geometry)
     upper, lower, largest = (xp.constant(values, levels)[blocks] for values in (frame.upper, frame.lower, frame.top))
     ceiling = xp.constant(frame.safe_top, levels)[blocks]
@@ -113,7 +118,6 @@ def rank_one_bounds(
     rest = xp.maximum(1.0 - used, 0.0 * used) + 8 * _ROUNDING
     room = xp.maximum(ceiling - levels, 0.0 * levels)
     half = (seen + rest) / eta + eta * (room + tau * levels) / largest
-    valid = (eta > 0) & (eta < np.inf) & (tau > 0) & (tau <= 1)
     return xp.where(valid, lowered(2.0 - half, xp), 0.0)
 
 
@@ -124,12 +128,15 @@ def shifted_bounds(matrices: NDArray, blocks: NDArray, shifts: NDArray, geometry
     """
     frame = atoms.frame(geometry)
     top = frame.safe_top[blocks]
+    size = np.max(np.abs(shifts.real) + np.abs(shifts.imag), axis=(1, 2))
+    valid = size <= 1 / _TINY  # false for NaN
+    shifts = np.where(valid[:, None, None], shifts, 0.0)
     slack = np.zeros(len(blocks))
     with np.errstate(divide="ignore", invalid="ignore"):
         for part, weights in ((shifts.real, frame.upper[blocks]), (shifts.imag, frame.lower[blocks])):
             squares = np.sum(part**2, axis=1)
             slack += np.sum(np.where(squares == 0, 0.0, squares / (frame.top[blocks][:, None] - weights)), axis=1)
-    valid = np.isfinite(slack)
+    valid &= slack <= 1 / _TINY  # infinite where a shift must be zero and is not
     safe = np.where(valid[:, None, None], matrices + shifts, 0.0)
     heights = safe_heights(np.linalg.norm(safe, 2, axis=(-2, -1)), geometry)
     bounds = atoms.squared_distance(heights, top, np.minimum(levels, top), np.where(valid, slack, 0.0))
@@ -138,4 +145,5 @@ def shifted_bounds(matrices: NDArray, blocks: NDArray, shifts: NDArray, geometry
 
 def lowered(squared_distances: Any, xp: Namespace) -> Any:
     """A computed lower bound, lowered by its rounding errors."""
-    return xp.maximum(squared_distances * (1 - 1e-12) - 8 * _ROUNDING, squared_distances * 0.0)
+    values = squared_distances * (1 - 1e-12) - 8 * _ROUNDING
+    return xp.where(values > 0, values, 0.0)

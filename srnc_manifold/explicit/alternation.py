@@ -79,7 +79,7 @@ def coordinates(blocks: Blocks, w: NDArray) -> tuple[Array, Array]:
 
 
 def improved_atoms(matrices: NDArray, w: NDArray, rounds: int = 4) -> NDArray:
-    """Atoms with a larger ``Re Σ X w`` than the given ones, by power iteration from these: a product, no decomposition."""
+    """Atoms with a larger ``Re Σ X w`` than the given ones, by power iteration from these: products only."""
     count = np.arange(len(w))
     v = w[count, np.argmax(np.sum(np.abs(w) ** 2, axis=2), axis=1)][:, :, None]
     adjoints = matrices.conj().swapaxes(1, 2)
@@ -159,6 +159,19 @@ def start(blocks: Blocks) -> NDArray:
 def other_starts(blocks: Blocks) -> list[NDArray]:
     """The atoms of the real and of the imaginary part of each symbol, both real."""
     return [_with_room(blocks, top_atoms(part + 0j)) for part in (blocks.matrices.real, blocks.matrices.imag)]
+
+
+def random_atoms(blocks: Blocks, rng: np.random.Generator) -> NDArray:
+    """A random atom of each block, one of three real, and turned towards real ones where its cap is empty."""
+    count, (rows, columns) = len(blocks), blocks.matrices.shape[1:]
+    u, v = (rng.standard_normal((count, n, 2)) for n in (rows, columns))
+    imaginary = np.where(rng.random(count) < 1 / 3, 0.0, 1.0)[:, None]
+    for _ in range(3):
+        pairs = [part[..., 0] + 1j * imaginary * part[..., 1] for part in (u, v)]
+        w = pairs[0].conj()[:, :, None] * pairs[1][:, None, :]
+        w = w / np.linalg.norm(w, axis=(1, 2), keepdims=True)
+        imaginary = np.where(np.isfinite(blocks.squared_distances(w))[:, None], imaginary, 0.3 * imaginary)
+    return _with_room(blocks, w)
 
 
 def _with_room(blocks: Blocks, w: NDArray) -> NDArray:

@@ -16,6 +16,9 @@ from srnc_manifold.explicit import alternation, rank_one
 from srnc_manifold.geometry import Geometry
 from srnc_manifold.numerics import Array
 
+# Random atoms from which a block is searched that no bound closes; a tenth of it in large blocks.
+_RESTARTS = 200
+
 # Minimizers are tied if their distances differ by less than this part of the least one.
 TIE = 1e-9
 
@@ -372,6 +375,7 @@ class _Search:
     def _tighten(self) -> None:
         """The best shifts of the blocks that are still open; what they come across is improved by alternation."""
         tried: set[tuple[int, float]] = set()
+        restarted: set[int] = set()
         while self.keep_going():
             index = [
                 int(block)
@@ -396,6 +400,18 @@ class _Search:
             for w in relaxed.atoms:
                 moved, distance = alternation.alternate(blocks, w[None])
                 self._offer(block, moved[0], float(distance[0]))
+            if self.bounds[block] < self.squared_distance - self.tol and block not in restarted:
+                restarted.add(block)
+                self._restart(block)
+
+    def _restart(self, block: int) -> None:
+        """Alternation from random atoms, always the same ones: where a gap stays, there may be better ones."""
+        count = _RESTARTS if self.geometry.block_rank <= spectrum.NormTests.SMALL else _RESTARTS // 10
+        blocks = self._blocks(np.full(count, block))
+        w = alternation.random_atoms(blocks, np.random.default_rng(block))
+        found, distances = alternation.alternate(blocks, w)
+        best = int(np.argmin(distances))
+        self._offer(block, found[best], float(distances[best]))
 
     def _point(self, block: int) -> Array:
         index, w = np.array([block]), self.atoms[block][0][None]

@@ -105,7 +105,7 @@ class _Target:
             )
         ((name, value),) = given.items()
         try:
-            values = np.array(value.detach().cpu() if hasattr(value, "detach") else value, float)
+            values = np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value, float)
             values = np.broadcast_to(values, (count,)) if values.ndim == 0 else values
         except (TypeError, ValueError):
             raise TypeError(f"{name}: {value!r} given, expected a real number or a sequence of them") from None

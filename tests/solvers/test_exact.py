@@ -319,8 +319,8 @@ def test_groups_strides_and_dilations(layout, symmetry, fraction):
             # Feasible to 1e-13, so that no multiplier is worth more.
             assert ours <= problem.evaluate(restored.kernel).objective + 1e-10 * problem.squared_norm
     assert compared >= 10
-    best = srnc.solve(problem, srnc.solvers.MultiStart("SLSQP", n_starts=3), rng=0)
-    if best.restored is not None:  # a few starts with a switching constraint may all end outside
+    best = srnc.solve(problem, srnc.solvers.MultiStart("SLSQP", n_starts=2), rng=0)
+    if best.restored is not None:  # SLSQP may end outside where several singular values meet
         assert ours <= best.restored.objective + AGAINST_STARTS * problem.squared_norm
 
 
