@@ -1,3 +1,4 @@
+import pickle
 import warnings
 
 import numpy as np
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srnc_manifold as srnc
+from srnc_manifold import atoms
 
 SHAPES = [((4,), (9,)), ((3, 3), (5, 6)), ((2, 3, 3), (8,)), ((3, 4), ()), ((2, 2, 2, 2), (4, 3)), ((3, 1, 2), (5,))]
 
@@ -41,6 +43,46 @@ def test_the_ends_of_the_feasible_range_are_attained_and_no_kernel_lies_beyond(s
     delta = np.zeros((*channels, *shape[len(shape) - len(size) :]))
     delta[(slice(None), slice(None), *(0,) * len(size))] = np.eye(*channels)
     assert srnc.stable_rank(delta.reshape(shape), size) == pytest.approx(high, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "layout"),
+    [
+        ((4, 1, 3), (8,), {"groups": 4}),
+        ((4, 2, 3), (8,), {"groups": 2, "stride": 2}),
+        ((2, 2, 5), (9,), {"stride": 3}),
+        ((5, 1, 2), (8,), {"stride": 4}),
+        ((2, 3, 3), (9,), {"dilation": 2}),
+        ((3, 3), (6, 4), {"stride": 2}),
+    ],
+)
+def test_the_feasible_range_with_groups_and_strides(shape, size, layout, dense):
+    low, high = srnc.SRNProblem(np.ones(shape), size, stable_rank_fraction=1.0, **layout).feasible_range
+    geometry = srnc.Geometry.of(shape, size, **layout)
+    largest = int(np.argmax(geometry.taps_per_phase))
+    lowest = np.zeros((*geometry.channels, geometry.n_taps))
+    lowest[0, 0] = geometry.phase_of_tap == largest  # constant over the taps of the fullest phase
+    highest = atoms.nearest_delta(np.random.default_rng(0).standard_normal(shape), geometry)
+    rng = np.random.default_rng(1)
+    for kernel, expected in [(lowest.reshape(shape), low), (highest, high), (rng.standard_normal(shape), None)]:
+        s = np.linalg.svd(dense(kernel, size, **layout), compute_uv=False)
+        stable_rank = np.sum(s**2) / s[0] ** 2
+        assert low * (1 - 1e-12) <= stable_rank <= high * (1 + 1e-12)
+        if expected is not None:
+            assert stable_rank == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_layouts_and_precision_are_saved_too(tmp_path, suffix):
+    kernel = np.random.default_rng(0).standard_normal((4, 1, 3, 3)).astype(np.float32)
+    layout = {"groups": 4, "stride": (2, 1), "dilation": 2}
+    problem = srnc.SRNProblem(kernel, (8, 7), stable_rank_fraction=0.9, **layout)
+    problem.save(tmp_path / f"problem{suffix}")
+    again = srnc.SRNProblem.load(tmp_path / f"problem{suffix}")
+    assert (again.geometry, again.dtype, again.stable_rank) == (problem.geometry, problem.dtype, problem.stable_rank)
+    assert np.array_equal(again.kernel, problem.kernel)
+    pickled = pickle.loads(pickle.dumps(problem))
+    assert srnc.solve(pickled).evaluation.objective == srnc.solve(problem).evaluation.objective
 
 
 def test_three_ways_to_name_a_target():

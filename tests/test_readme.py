@@ -61,3 +61,15 @@ def test_files_named_in_the_readme_exist():
         assert (ROOT / name).exists(), name
     for name in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / name).exists(), name
+
+
+def test_the_tests_that_the_theory_names_exist():
+    text = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
+    claims = re.findall(r"\[tests: (.*?)\]", text)
+    assert len(claims) >= 20
+    for claim in claims:
+        files = re.findall(r"`([\w/]+\.py)`", claim)
+        assert files, claim
+        sources = "".join((ROOT / "tests" / name).read_text(encoding="utf-8") for name in files)
+        for name in re.findall(r"`(test_\w+)…?`", claim):
+            assert f"def {name}" in sources, name

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import srnc_manifold as srnc
+from srnc_manifold import atoms
 from srnc_manifold.certificates import ball
 from srnc_manifold.solvers import raising
 
