@@ -1,4 +1,4 @@
-"""Atoms of the operator norm and the spherical caps they cut (theory, section 3)."""
+"""Atoms of the operator norm and the spherical caps they cut (docs/theory.md, section 4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from srnc_manifold.numerics import Array
 
 @dataclass(frozen=True)
 class Frame:
-    """Frequencies turned so that ``S_l`` is real and positive in every phase (theory, section 3, tightening).
+    """Frequencies turned so that ``S_l`` is real and positive in every phase (docs/theory.md, section 3).
 
     In this frame the norm of an atom is ``γ² = Σ upper Re(w)² + lower Im(w)²``, with ``w = conj(u) vᵀ``.
 
@@ -104,9 +104,9 @@ def squared_distance(height: Any, top: Any, level: Any, slack: Any = 0.0, xp: Na
     """Least ``‖z − a‖²`` of unit vectors ``z`` in the caps of a block, of which some numbers are known.
 
     With ``slack = 0`` it is that of a single cap with ``⟨a, G⟩ = height`` and ``γ² = top``, and therefore, since it
-    decreases in both, a lower bound for all atoms with at most that height and norm (the Lemma of theory, section 3).
-    With a multiplier ``T`` of the block, ``height = σ₁(A + T)`` and ``slack = Σ Re(T)²/(top − upper) + Im(T)²/(top −
-    lower)`` it is a sharper one (docs/theory.md, proposition 6).
+    decreases in both, a lower bound for all atoms with at most that height and norm (the Lemma: docs/theory.md,
+    proposition 5). With a multiplier ``T`` of the block, ``height = σ₁(A + T)`` and ``slack = Σ Re(T)²/(top − upper) +
+    Im(T)²/(top − lower)`` it is a sharper one (docs/theory.md, proposition 6).
 
     Parameters
     ----------

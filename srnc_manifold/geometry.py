@@ -31,7 +31,7 @@ class Layout(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Geometry:
-    """A kernel's shape on a periodic grid (theory, sections 1 and 6).
+    """A kernel's shape on a periodic grid (docs/theory.md, section 1).
 
     The operator is block-diagonal in the Fourier basis: one block for each frequency of the output grid and each group
     of channels. With a stride, the columns of a block are the input channels times the phases of the stride (the
@@ -168,7 +168,7 @@ class Geometry:
 
     @property
     def stable_rank_range(self) -> tuple[float, float]:
-        """Least and largest stable rank of any kernel of this shape (theory, section 2; paper, section 3.1)."""
+        """Least and largest stable rank of any kernel of this shape (docs/theory.md, section 2; paper, section 3.1)."""
         return self.n_points / int(max(self.taps_per_phase)), float(self.groups * self.block_rank * self.n_points)
 
     @property

@@ -1,4 +1,4 @@
-"""The stable rank normalization problem of a kernel (paper, (7); theory, section 2)."""
+"""The stable rank normalization problem of a kernel (paper, (7); docs/theory.md, section 2)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from srnc_manifold.numerics import Array, binary_scale, bracketed_root
 from srnc_manifold.result import Evaluation
 
 # Kernels may be of any size whose square, times the number of points, is a double.
-_LARGEST = 1e152
+LARGEST = 1e152
 
 # Two stable ranks this close, relatively, are the same up to rounding.
 SAME_STABLE_RANK = 1e-12
@@ -124,10 +124,10 @@ class SRNProblem:
         self.geometry = Geometry.of(self.kernel.shape, input_size, **layout)
         self.input_size = self.geometry.input_size
         self._scale = binary_scale(self.kernel)
-        if not 1.0 / _LARGEST <= self._scale <= _LARGEST:
+        if not 1.0 / LARGEST <= self._scale <= LARGEST:
             raise ValueError(
-                f"kernel: its largest entry is about {self._scale:.0e}, expected between {1 / _LARGEST:.0e} and "
-                f"{_LARGEST:.0e}, where squares neither overflow nor vanish; scale it"
+                f"kernel: its largest entry is about {self._scale:.0e}, expected between {1 / LARGEST:.0e} and "
+                f"{LARGEST:.0e}, where squares neither overflow nor vanish; scale it"
             )
         scaled = self.kernel / self._scale
         self._tests: spectrum.NormTests | None = None
@@ -152,7 +152,7 @@ class SRNProblem:
 
     @property
     def feasible_range(self) -> tuple[float, float]:
-        """Least and largest feasible target (theory, section 2); ``|N|/q`` and ``min(c_out, c_in)·|N|`` in general.
+        """Least and largest feasible target (docs/theory.md, section 2); ``|N|/q`` and ``min(c_out, c_in)·|N|`` in general.
 
         With a stride ``q`` is the largest number of taps in one of its phases, and the least side that of a block.
         """
@@ -218,7 +218,7 @@ class SRNProblem:
         )
 
     def restore(self, x: Any) -> Restoration:
-        """Move a kernel onto the feasible set, locally (theory, section 4).
+        """Move a kernel onto the feasible set, locally.
 
         A kernel whose gain is too low moves in the plane of itself and its own dominant atom; one whose gain is too
         high moves along the great circle towards ``a`` (reduce) or its nearest delta kernel (raise). In both cases it
@@ -290,10 +290,19 @@ class SRNProblem:
     @property
     def norm_tests(self) -> tuple[spectrum.NormTests, float] | None:
         """Norm tests of the symbol of ``direction`` times a number, and that number; for large blocks only."""
-        return None if self._tests is None else (self._tests, self._size)
+        if self.geometry.block_rank <= spectrum.NormTests.SMALL:
+            return None
+        if self._tests is None:
+            self._tests = spectrum.NormTests(spectrum.symbol(self.kernel / self._scale, self.geometry))
+        return self._tests, self._size
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tests": None}  # large, and soon made again
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.kernel.setflags(write=False)
+        self.direction.setflags(write=False)
 
     # -- helpers --------------------------------------------------------------------------------------------
 

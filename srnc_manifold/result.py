@@ -98,12 +98,17 @@ class Bound:
         """The bound on the objective of a problem that the certificate proves, recomputed in plain NumPy.
 
         Uses nothing of the solver that found it. For the problem of the bound it equals ``objective`` up to rounding.
+
+        Raises
+        ------
+        ValueError
+            If the certificate is not one of such a problem.
         """
-        return problem.objective_at(
-            certificates.squared_distance(
-                self.kind, self.certificate, problem.direction, problem.geometry, problem.target_gain
-            )
-        )
+        place = problem.direction, problem.geometry, problem.target_gain
+        try:
+            return problem.objective_at(certificates.squared_distance(self.kind, self.certificate, *place))
+        except (IndexError, TypeError, ValueError) as error:
+            raise ValueError(f"problem: the certificate is not of this problem ({error})") from None
 
 
 class Certified(Protocol):

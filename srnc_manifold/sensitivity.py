@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from srnc_manifold import atoms, spectrum
 from srnc_manifold.geometry import as_kernel
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
-from srnc_manifold.result import Result
+from srnc_manifold.result import Result, Status
 
 # Singular values, or caps, nearer to each other than this (relatively) are taken for equal.
 _SIMPLE = 1e-7
@@ -64,6 +65,8 @@ def sensitivity(problem: SRNProblem, result: Result) -> Sensitivity:
         Where the solution is not differentiable, with the reason: another minimizer is tied with it, several singular
         values are largest, the target is the least feasible, or the problem does not reduce the stable rank.
     """
+    if not isinstance(problem, SRNProblem) or not isinstance(result, Result):
+        raise TypeError(f"problem, result: {type(problem).__name__} and {type(result).__name__} given, expected both")
     if problem.regime != "reduce":
         raise ValueError(f"problem: its regime is {problem.regime!r}, expected one that reduces the stable rank")
     if result.kernel.shape != problem.kernel.shape or "distance_to_tie" not in result.details:
@@ -72,6 +75,8 @@ def sensitivity(problem: SRNProblem, result: Result) -> Sensitivity:
         raise ValueError(
             f"result: {len(result.alternatives)} other minimizers are tied with it; the solution jumps there"
         )
+    if result.status is not Status.CONVERGED:
+        raise ValueError(f"result: {result.status.value}, expected a proved global minimizer")
     system = _System(problem, result.kernel)
     c, r = problem.target_gain, problem.stable_rank
     dz = system.solve(np.zeros_like(system.z), -c / r)
@@ -80,7 +85,7 @@ def sensitivity(problem: SRNProblem, result: Result) -> Sensitivity:
     by_rank = problem.radius * (dz + system.z / (2 * r))
 
     def along(change: Array) -> Array:
-        change = as_kernel(change, "change") if np.any(change) else np.zeros(problem.kernel.shape)
+        change = as_kernel(change, "change") if np.any(change) else np.zeros(np.shape(change))
         if change.shape != problem.kernel.shape:
             raise ValueError(f"change: shape {change.shape} given, expected the kernel's shape {problem.kernel.shape}")
         unit = change / problem.spectral_norm
@@ -88,7 +93,9 @@ def sensitivity(problem: SRNProblem, result: Result) -> Sensitivity:
         tangent = (unit - problem.direction * np.sum(problem.direction * unit)) / size
         return problem.radius * (system.solve(tangent, 0.0) + system.z * of_norm)
 
-    return Sensitivity(by_rank, slope * problem.spectral_norm**2, float(result.details["distance_to_tie"]), along)
+    apart = result.details["distance_to_tie"]
+    tie = np.inf if apart is None else float(apart)
+    return Sensitivity(by_rank, slope * problem.spectral_norm * problem.spectral_norm, tie, along)
 
 
 def _norm_gradient(problem: SRNProblem) -> Array:
@@ -121,32 +128,54 @@ class _System:
         self.eta = np.sqrt((norm - height**2) / room)
         sine = np.linalg.norm(self.z - problem.direction * np.sum(self.z * problem.direction))
         self.theta = float(sine) / np.sqrt(self.level * room)
+        residual = self.eta * self.z - self.theta * np.sqrt(self.level) * self.atom - problem.direction
+        if np.linalg.norm(residual) > 1e-6 * self.eta:
+            raise ValueError("result: it is not stationary, or not of this problem")
         q, _ = np.linalg.qr(np.stack([self.z.ravel(), self.atom.ravel()], axis=1))
         self._normals = q
+        self._require_minimum()
+
+    def _require_minimum(self) -> None:
+        """Refuse points where the system is not positive definite on the tangent space (the second-order condition)."""
+        from scipy.sparse.linalg import eigsh
+
+        size = self.z.size
+        if size <= 100:
+            least = float(np.linalg.eigvalsh(np.stack([self._product(e) for e in np.eye(size)]))[0])
+        else:
+            start = np.random.default_rng(0).standard_normal(size)
+            least = float(eigsh(self._operator(), k=1, which="SA", v0=start, return_eigenvectors=False, tol=1e-4)[0])
+        if least <= _SIMPLE * self.eta:
+            raise ValueError("result: minimizers nearby are as good, or better, to second order; not differentiable")
+
+    def _tangent(self, w: Array) -> Array:
+        return w - self._normals @ (self._normals.T @ w)
+
+    def _product(self, w: Array) -> Array:
+        """The system on the tangent space of the constraints, a multiple of the identity beside it."""
+        w = np.ravel(w)
+        tangent = self._tangent(w)
+        return self._tangent(self._apply(tangent)) + self.eta * (w - tangent)
+
+    def _operator(self) -> Any:
+        from scipy.sparse.linalg import LinearOperator
+
+        return LinearOperator((self.z.size, self.z.size), matvec=self._product, dtype=float)
 
     def solve(self, rise: Array, gain: float) -> Array:
         """``dz`` for a change ``dâ`` of the direction and ``dc`` of the level."""
-        from scipy.sparse.linalg import LinearOperator, cg
+        from scipy.sparse.linalg import cg
 
         # What the constraints ask for in the plane of z and G, and the rest from a positive definite system.
         rows = np.stack([self.z.ravel(), np.sqrt(self.level) * self.atom.ravel()])
         fixed = np.linalg.lstsq(rows, np.array([0.0, 0.5 * gain]), rcond=None)[0]
-
-        def tangent(w: Array) -> Array:
-            return w - self._normals @ (self._normals.T @ w)
-
-        def product(w: Array) -> Array:
-            w = np.ravel(w)
-            return tangent(self._apply(tangent(w))) + self.eta * (w - tangent(w))
-
-        right = tangent(rise.ravel() - self._apply(fixed))
+        right = self._tangent(rise.ravel() - self._apply(fixed))
         if not np.any(right):
             return fixed.reshape(self.z.shape)
-        operator = LinearOperator((right.size, right.size), matvec=product, dtype=float)
-        w, info = cg(operator, right, rtol=1e-12, maxiter=20 * right.size)
-        if info != 0 or w @ product(w) <= 0:
-            raise ValueError("result: it is no strict minimizer to second order; not differentiable")
-        return (fixed + tangent(w)).reshape(self.z.shape)
+        w, info = cg(self._operator(), right, rtol=1e-12, maxiter=20 * right.size)
+        if info != 0:
+            raise ValueError("result: the linear system of its derivative cannot be solved; it is nearly singular")
+        return (fixed + self._tangent(w)).reshape(self.z.shape)
 
     def _apply(self, w: Array) -> Array:
         """``(ηI − ½θ∇²g) w``, with the derivative of ``½∇σ₁² = u₁u₁*X`` (perturbation of a simple eigenvector)."""

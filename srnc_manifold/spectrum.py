@@ -27,7 +27,7 @@ def _by_product(geometry: Geometry) -> bool:
 
 
 def symbol(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
-    """Symbol of a kernel on half of the frequencies: ``X_l = Σ_j x[:, :, j] f_l(j)`` (theory, section 1).
+    """Symbol of a kernel on half of the frequencies: ``X_l = Σ_j x[:, :, j] f_l(j)`` (docs/theory.md, section 1).
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def symbol(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
 
 
 def adjoint(matrices: NDArray, geometry: Geometry) -> NDArray:
-    """Adjoint of :func:`symbol`: the kernel ``Re Σ_l conj(f_l(j)) Y_l`` (theory, section 1).
+    """Adjoint of :func:`symbol`: the kernel ``Re Σ_l conj(f_l(j)) Y_l`` (docs/theory.md, section 1).
 
     Adjoint for ``⟨x, y⟩ = Σ x y`` on kernels and ``Re Σ_b ⟨X_b, Y_b⟩`` on symbols, each listed block counted once.
 
@@ -208,7 +208,7 @@ def dominant_block(matrices: NDArray) -> tuple[int, float]:
 
 
 def singular_values(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]) -> Any:
-    """All singular values of the convolution by a kernel, with circular padding (theory, section 1; paper, (8)).
+    """All singular values of the convolution by a kernel, with circular padding (docs/theory.md, section 1; paper, (8)).
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def spectral_norm(kernel: Any, input_size: InputSize, *, all_sizes: bool = False
     """Largest singular value of the convolution by a kernel; parameters as :func:`singular_values`.
 
     With ``all_sizes`` an upper bound on it for every input that is at least as large along each axis, and for zero
-    padding (theory, section 6): the maximum over the frequencies of this grid times :func:`size_factor`.
+    padding (docs/theory.md, section 11): the maximum over the frequencies of this grid times :func:`size_factor`.
     """
     kernel, geometry, xp, scale = _prepare(kernel, input_size, layout)
     norm = xp.sqrt(gain(kernel, geometry, xp)) * scale
@@ -248,7 +248,7 @@ def spectral_norm(kernel: Any, input_size: InputSize, *, all_sizes: bool = False
 
 
 def size_factor(geometry: Geometry) -> float:
-    """Bound on how much the spectral norm of a kernel can grow when the grid does (theory, section 6).
+    """Bound on how much the spectral norm of a kernel can grow when the grid does (docs/theory.md, section 11).
 
     Along an axis with ``N`` frequencies and taps at ``0 … k - 1`` the smaller of ``(1 - (k - 1)/N)^(-1/2)`` and
     ``1 / cos(π (k - 1) / 2N)`` (docs/theory.md, proposition 16).

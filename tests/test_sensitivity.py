@@ -83,3 +83,29 @@ def test_the_kernel_s_own_norm_must_be_differentiable():
     else:
         with pytest.raises(ValueError, match="spectral norm is not differentiable"):
             srnc.sensitivity(problem, result).along(np.ones(3))
+
+
+def test_flat_directions_and_other_problems_are_refused():
+    # At DC an antisymmetric kernel has no part: every pair of real channel vectors is as good as any other.
+    rng = np.random.default_rng(2)
+    found = 0
+    for _ in range(40):
+        k = int(rng.integers(2, 6))
+        kernel = rng.standard_normal((3, 3, k))
+        kernel = kernel - kernel[..., ::-1]
+        problem = srnc.partway(kernel, k, 0.5)
+        if problem.regime != "reduce":
+            continue
+        result = srnc.solve(problem)
+        if result.details["blocks"] == [0]:
+            found += 1
+            with pytest.raises(ValueError, match=r"tied|to second order|equal"):
+                srnc.sensitivity(problem, result)
+    assert found >= 1
+    first, second = (srnc.partway(np.random.default_rng(seed).standard_normal((3, 3)), 8, 0.5) for seed in (0, 1))
+    with pytest.raises(ValueError, match="not of this problem"):
+        srnc.sensitivity(first, srnc.solve(second))
+    with pytest.raises(TypeError, match="expected both"):
+        srnc.sensitivity(first, None)
+    with pytest.raises(ValueError, match="expected the kernel's shape"):
+        srnc.sensitivity(first, srnc.solve(first)).along(np.zeros(7))

@@ -16,9 +16,6 @@ from srnc_manifold.validation import require_choice
 
 METHODS = ("caps", "sdp")
 
-# Entries of a kernel up to which Shor's semidefinite program takes seconds, not minutes.
-_SHOR_SIZE = 100
-
 # Cone programs for one block, each with the angle that the one before proves.
 _ROUNDS = 5
 
@@ -30,9 +27,10 @@ def bound(problem: SRNProblem, method: str | None = None, **options: Any) -> Bou
     ----------
     problem : SRNProblem
     method : str, optional
-        ``"caps"``: the Lemma of theory, section 3, for every block, in closed form; for reducing the stable rank.
+        ``"caps"``: the Lemma (docs/theory.md, proposition 5) for every block, in closed form; for reducing the stable
+        rank.
         ``"sdp"``: cone programs; for reducing one for each block that matters, tight if blocks have one row or column;
-        for raising the relaxation to the ball and, up to 100 entries, Shor's. By default ``"caps"`` where it applies.
+        for raising the relaxation to the ball and, for small kernels, Shor's. By default ``"caps"`` where it applies.
     **options
         Of ``"sdp"``: ``solver``, a name that cvxpy knows (``"CLARABEL"`` by default), and that solver's options.
         Whatever it returns is repaired, so that the bound holds also if it stops early.
@@ -91,7 +89,7 @@ def _reduce_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
         least = min(least, max(sharper, float(lemma[block])))
     blocks = np.array(sorted(found), dtype=np.int64)
     certificate = caps.CapsCertificate(blocks, np.stack([found[block] for block in blocks]))
-    return _caps_bound(problem, certificate, "a cone program for each frequency that matters")
+    return _caps_bound(problem, certificate, "the Lemma and a cone program for each frequency that it leaves open")
 
 
 def _rank_one_multiplier(
@@ -134,13 +132,23 @@ def _raise_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
     from srnc_manifold.bounds import sdp
 
     direction, geometry, level = problem.direction, problem.geometry, problem.target_gain
+    if not sdp.ball_fits(geometry):
+        return Bound(problem.objective_at(0.0), "the norms alone: too large for cone programs", "trivial")
     _, multipliers = sdp.ball_maximizer(direction, geometry, level, **options)
-    candidates: list[tuple[str, str, dict[str, Any]]] = [
-        ("the relaxation to the ball", "ball", {"multipliers": multipliers})
-    ]
-    if direction.size <= _SHOR_SIZE:
+    candidates: list[tuple[str, dict[str, Any]]] = [("ball", {"multipliers": multipliers})]
+    if sdp.shor_fits(geometry):
         _, theta = sdp.sphere_dual(direction, geometry, level, **options)
-        candidates.append(("Shor's relaxation", "sphere", {"multipliers": theta}))
-    bounds = [ball.certified_bound(kind, arrays, direction, geometry, level) for _, kind, arrays in candidates]
-    method, kind, arrays = candidates[int(np.argmin(bounds))]
-    return Bound(problem.objective_at(max(0.0, 2.0 - 2.0 * min(bounds))), method, kind, arrays)
+        candidates.append(("sphere", {"multipliers": theta}))
+    bounds = [ball.certified_bound(kind, arrays, direction, geometry, level) for kind, arrays in candidates]
+    kind, arrays = candidates[int(np.argmin(bounds))]
+    return raise_bound(problem, min(bounds), kind, arrays)
+
+
+def raise_bound(problem: SRNProblem, bound: float, kind: str, arrays: dict[str, Any]) -> Bound:
+    """The bound on the objective that belongs to an upper bound on ``⟨a, z⟩`` of unit kernels."""
+    method = {
+        "ball": "the relaxation to the ball",
+        "sphere": "Shor's relaxation",
+        "branched": "branch and bound",
+    }[kind]
+    return Bound(problem.objective_at(max(0.0, 2.0 - 2.0 * bound)), method, kind, arrays)

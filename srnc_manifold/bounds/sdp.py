@@ -1,4 +1,4 @@
-"""Cone programs, the only place that knows cvxpy (theory, sections 5 and 6).
+"""Cone programs, the only place that knows cvxpy (docs/theory.md, sections 10 and 11).
 
 They deliver points and dual points, never bounds: these are evaluated from dual points by
 :mod:`srnc_manifold.certificates`. A program is compiled once for a geometry and solved again with other numbers, so
@@ -7,6 +7,7 @@ that none of this may run in two threads at once. A solver that fails leaves zer
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,10 +25,29 @@ if TYPE_CHECKING:
     import cvxpy as cp
 
 
+# Entries of a kernel times those of its symbol up to which the relaxation to the ball takes seconds.
+BALL_ENTRIES = 500_000
+
+# Entries of a kernel, and of all matrices of its constraints, up to which Shor's relaxation takes seconds.
+SHOR_SIZE, SHOR_ENTRIES = 81, 10_000_000
+
+
+def ball_fits(geometry: Geometry) -> bool:
+    """Whether the relaxation to the ball is of a size that can be solved."""
+    size = math.prod(geometry.kernel_shape)
+    return size * geometry.n_blocks * math.prod(geometry.block_shape) <= BALL_ENTRIES
+
+
+def shor_fits(geometry: Geometry) -> bool:
+    """Whether Shor's relaxation is of a size that can be solved."""
+    size = math.prod(geometry.kernel_shape)
+    return size <= SHOR_SIZE and size**2 * geometry.n_blocks * geometry.block_rank**2 <= SHOR_ENTRIES
+
+
 def ball_maximizer(
     objective: Array, geometry: Geometry, level: float, *, solver: str = "CLARABEL", **options: Any
 ) -> tuple[Array, NDArray[np.complex128]]:
-    """Maximizer of ``⟨a, z⟩`` over ``‖z‖ <= 1``, ``‖Z_b‖₂² <= c``, and multipliers ``Y`` (theory, section 5).
+    """Maximizer of ``⟨a, z⟩`` over ``‖z‖ <= 1``, ``‖Z_b‖₂² <= c``, and multipliers ``Y`` (docs/theory.md, section 10).
 
     Parameters
     ----------
@@ -57,7 +77,7 @@ def ball_maximizer(
 def sphere_dual(
     direction: Array, geometry: Geometry, level: float, *, solver: str = "CLARABEL", **options: Any
 ) -> tuple[float, NDArray[np.complex128]]:
-    """Shor's dual of ``max ⟨a, z⟩`` over ``‖z‖ = 1``, ``‖Z_b‖₂² <= c``: ``η`` and ``Θ`` (theory, section 5).
+    """Shor's dual of ``max ⟨a, z⟩`` over ``‖z‖ = 1``, ``‖Z_b‖₂² <= c``: ``η`` and ``Θ`` (docs/theory.md, section 10).
 
     Parameters as :func:`ball_maximizer`. Returns ``η`` and ``Θ``, of shape ``(n_blocks, block_rank, block_rank)``, for
     :func:`srnc_manifold.certificates.ball.sphere_bound`, which needs no ``η``.
@@ -120,13 +140,15 @@ def cap_dual(
 ) -> tuple[float, float]:
     """``η, θ >= 0`` of least ``½ aᵀ(ηI − θB_b)⁻¹a + ½(η − θc)``: max of ``⟨a, z⟩`` over ``‖z‖ = 1``, ``‖Z_b‖_F² >= c``.
 
-    Tight by the S-lemma where blocks have rank one (theory, section 3). Written with the whole matrix ``B_b``, so that
-    it shares nothing with the explicit solution. The cap must not be empty. ``(0, 0)`` if the solver fails.
+    Tight by the S-lemma where blocks have rank one (docs/theory.md, theorem 10). Written with the whole matrix
+    ``B_b``, so that it shares nothing with the explicit solution. The cap must not be empty. ``(0, 0)`` if the solver fails.
     """
     import cvxpy as cp
 
     size = direction.size
-    rows = spectrum.symbol(np.eye(size).reshape(size, *geometry.kernel_shape), geometry)[:, block].reshape(size, -1)
+    units = np.eye(size).reshape(size, *geometry.kernel_shape)
+    parts = np.array_split(units, math.ceil(size * geometry.n_blocks * math.prod(geometry.block_shape) / 1e6))
+    rows = np.concatenate([spectrum.symbol(part, geometry)[:, block] for part in parts]).reshape(size, -1)
     form = rows.real @ rows.real.T + rows.imag @ rows.imag.T
     eta, theta, top = cp.Variable(), cp.Variable(nonneg=True), cp.Variable((1, 1))
     column = direction.reshape(-1, 1)
@@ -343,6 +365,8 @@ def _solve(problem: cp.Problem, solver: str, options: dict[str, Any]) -> bool:
     """Whether the solver delivered numbers, accurate or not."""
     import cvxpy as cp
 
+    if solver not in cp.installed_solvers():
+        raise ValueError(f"solver: {solver!r} given, expected one of {', '.join(cp.installed_solvers())}")
     with warnings.catch_warnings():
         # Inaccurate solutions are expected of a solver that is told to stop early; their bounds are repaired.
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Reduce regime: how near to ``a`` a point of the caps can be, block by block (theory, section 3; docs/theory.md).
+"""Reduce regime: how near to ``a`` a point of the caps can be, block by block (docs/theory.md, sections 4 to 8).
 
 Three bounds on ``‖z − a‖²``, of unit vectors ``z`` with ``‖Z_b‖₂² >= c`` in some block: the Lemma's closed form for
 every block; for a block of rank one the dual of the S-lemma; for any other the Lemma after a shift of the symbol.

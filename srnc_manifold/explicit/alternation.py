@@ -1,6 +1,6 @@
 """Blocks of more than one row and column: atoms improved by alternation, and the bound that tells when to stop.
 
-An atom of a block is ``w = conj(u) vᵀ`` in its frame (theory, section 3). Everything is computed for ``R`` pairs of a
+An atom of a block is ``w = conj(u) vᵀ`` in its frame (docs/theory.md, section 7). Everything is computed for ``R`` pairs of a
 kernel and a block at once.
 """
 
@@ -72,7 +72,7 @@ def top_atoms(matrices: NDArray) -> NDArray:
 
 
 def coordinates(blocks: Blocks, w: NDArray) -> tuple[Array, Array]:
-    """``(push, pull)`` with ``x(G) = push · G + pull · a`` on the unit sphere (theory, section 3)."""
+    """``(push, pull)`` with ``x(G) = push · G + pull · a`` on the unit sphere (docs/theory.md, section 7)."""
     height, norm = blocks.heights(w), np.maximum(blocks.squared_norms(w), blocks.level)
     pull = np.sqrt((norm - blocks.level) / np.maximum(norm - height**2, 1e-300))
     return (np.sqrt(blocks.level) - pull * height) / norm, pull
@@ -199,8 +199,11 @@ def shifts(blocks: Blocks, w: NDArray, squared_distance: float) -> NDArray:
     top = blocks.top[:, None, None]
     for_real, for_imag = top - blocks.upper[:, None], top - blocks.lower[:, None]
     room = blocks.top - blocks.level - np.sum(for_real * w.real**2 + for_imag * w.imag**2, axis=(1, 2))
-    rate = sine / np.sqrt(np.maximum(room, 1e-300))[:, None, None]
-    return np.where(room[:, None, None] > 0, rate * (-for_real * w.real + 1j * for_imag * w.imag), 0.0)
+    inside = room[:, None, None] > 1e-14 * top
+    rate = sine / np.sqrt(np.where(inside, room[:, None, None], 1.0))
+    # Where the level is the largest γ² there is, shifts cost nothing: all that may be taken away is.
+    free = np.where(for_real > 0, -blocks.matrices.real, 0.0) + 1j * np.where(for_imag > 0, -blocks.matrices.imag, 0.0)
+    return np.where(inside, rate * (-for_real * w.real + 1j * for_imag * w.imag), free)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Blocks with one row or column: the nearest point of the caps from a scalar equation (theory, section 3).
+"""Blocks with one row or column: the nearest point of the caps from a scalar equation (docs/theory.md, section 8).
 
 There ``‖X_b‖² = Σ |entries|²`` is a quadratic form whose eigenvectors are the real and the imaginary part of the turned
 ``f_l(j)`` in each phase of the stride. Everything is computed for ``R`` pairs of a kernel and a block at once.
@@ -37,7 +37,7 @@ class RimPoints:
     free : boolean array, shape ``(R,)``
         Whether the sign of the part along the first eigenvector is free, since ``a`` has none along it.
     multipliers : array, shape ``(R, 2)``
-        ``(η, τ)`` of :func:`certificates.caps.rank_one_bound`, which is tight there.
+        ``(η, τ)`` of :func:`certificates.caps.rank_one_bounds`, which is tight there.
     """
 
     squared_distances: Any

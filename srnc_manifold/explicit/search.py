@@ -1,4 +1,4 @@
-"""The global minimizer over all blocks: bounds discard most of them, the rest are solved (theory, section 3)."""
+"""The global minimizer over all blocks: bounds discard most of them, the rest are solved (docs/theory.md, section 4)."""
 
 from __future__ import annotations
 
@@ -114,6 +114,7 @@ def nearest_to_one(
     keep_going: Callable[[], bool] = always,
     notify: Callable[[Array, float], None] | None = None,
     tests: tuple[spectrum.NormTests, float] | None = None,
+    rescue: Callable[[Single], None] | None = None,
 ) -> Single:
     """Nearest points of the caps to one unit vector, with everything known about them.
 
@@ -125,11 +126,21 @@ def nearest_to_one(
         Given every improvement: the point and its squared distance.
     tests : (NormTests, float), optional
         Of the symbol of the direction times that number, if they are known.
+    rescue : callable, optional
+        Given what is known when an exception, an interrupt for one, ends the search early.
+
+    For blocks of rank one there is nothing to iterate: ``tol`` and the callables are not used.
     """
     symbols = spectrum.symbol(direction, geometry) if tests is None else tests[0].matrices / tests[1]
     if geometry.block_rank == 1:
         return _rank_one(direction, symbols, level, geometry)
-    return _Search(direction, symbols, level, geometry, tol, keep_going, notify, tests).run()
+    search = _Search(direction, symbols, level, geometry, tol, keep_going, notify, tests)
+    try:
+        return search.run()
+    except BaseException:
+        if rescue is not None and search.atoms:
+            rescue(search.outcome())
+        raise
 
 
 # -- blocks of rank one ---------------------------------------------------------------------------------------
@@ -177,9 +188,8 @@ def _solve_rank_one(
     keep = xp.nonzero((lemma <= incumbents[owners] * (1 + TIE)) | (blocks == first[owners]))[0]
     owners, blocks = owners[keep], blocks[keep]
     points = solve(owners, blocks)
-    bounds[owners, blocks] = caps.rank_one_bounds(
-        turned(owners, blocks), blocks, points.multipliers, geometry, levels[owners], xp
-    )
+    dual = caps.rank_one_bounds(turned(owners, blocks), blocks, points.multipliers, geometry, levels[owners], xp)
+    bounds[owners, blocks] = xp.maximum(bounds[owners, blocks], dual)
     return _Solved(owners, blocks, points, bounds)
 
 
@@ -265,6 +275,7 @@ class _Search:
         self.bounds = np.where(self.frame.safe_top >= level * (1 - caps.EMPTY), 0.0, np.inf)
         self.decomposed = ~np.isfinite(self.bounds)
         self.atoms: dict[int, tuple[NDArray, float]] = {}  # best atom of a block, and its squared distance
+        self.others: dict[int, list[NDArray]] = {}  # atoms of a block that were as good when they were found
         self.shifts: dict[int, NDArray] = {}
         self.squared_distance = np.inf
 
@@ -283,7 +294,7 @@ class _Search:
             self._bound_by_tests(index, tests, scale)
         self._survey()
         self._tighten()
-        return self._outcome()
+        return self.outcome()
 
     def _matrices(self, index: NDArray) -> NDArray:
         """Turned symbols."""
@@ -352,12 +363,14 @@ class _Search:
                 self._sharpen(int(block), self._shift_of(int(block)))
 
     def _offer(self, block: int, w: NDArray, squared_distance: float) -> None:
+        if np.isfinite(squared_distance) and squared_distance <= self.squared_distance * (1 + TIE):
+            self.others.setdefault(block, []).append(w)
         if block not in self.atoms or squared_distance < self.atoms[block][1]:
             self.atoms[block] = w, squared_distance
         if squared_distance < self.squared_distance:
             self.squared_distance = squared_distance
             if self.notify is not None:
-                self.notify(self._point(block), squared_distance)
+                self.notify(self._point(block, w), squared_distance)
 
     def _shift_of(self, block: int) -> NDArray:
         return alternation.shifts(self._blocks(np.array([block])), self.atoms[block][0][None], self.squared_distance)[0]
@@ -413,28 +426,37 @@ class _Search:
         best = int(np.argmin(distances))
         self._offer(block, found[best], float(distances[best]))
 
-    def _point(self, block: int) -> Array:
-        index, w = np.array([block]), self.atoms[block][0][None]
-        push, pull = alternation.coordinates(self._blocks(index), w)
-        z = push[0] * atoms.synthesis(w, index, self.geometry)[0] + pull[0] * self.direction
+    def _point(self, block: int, w: NDArray) -> Array:
+        index = np.array([block])
+        push, pull = alternation.coordinates(self._blocks(index), w[None])
+        z = push[0] * atoms.synthesis(w[None], index, self.geometry)[0] + pull[0] * self.direction
         return z / np.linalg.norm(z)
 
-    def _outcome(self) -> Single:
+    def _equals(self, block: int) -> list[NDArray]:
+        """The best atom of a block, and those tied with it among the ones met and its mirror images."""
+        blocks = self._blocks(np.array([block]))
+        w, distance = self.atoms[block]
+        settled = alternation.settle(blocks, w[None])[0]
+        if blocks.squared_distances(settled[None])[0] <= distance * (1 + 1e-12):
+            w = settled
+        # Of symmetric kernels the conjugate is another minimizer, of antisymmetric ones its negative.
+        candidates = [w.conj(), -w.conj(), *self.others.get(block, [])[-20:]]
+        limit = self.squared_distance * (1 + TIE)
+        return [w] + [other for other in candidates if blocks.squared_distances(other[None])[0] <= limit]
+
+    def outcome(self) -> Single:
+        """What is known so far."""
         least = self.squared_distance
         tied = sorted(
             (block for block, (_, distance) in self.atoms.items() if distance <= least * (1 + TIE)),
             key=lambda block: self.atoms[block][1],
         )
-        for block in tied:
-            w, distance = self.atoms[block]
-            settled = alternation.settle(self._blocks(np.array([block])), w[None])
-            if self._blocks(np.array([block])).squared_distances(settled)[0] <= distance * (1 + 1e-12):
-                self.atoms[block] = settled[0], distance
+        points = [self._point(block, w) for block in tied for w in self._equals(block)]
         bound = float(np.min(self.bounds))
         used = np.array(sorted(b for b in self.shifts if np.isfinite(self.bounds[b])), dtype=np.int64)
         closed = bound >= least - self.tol
         return Single(
-            points=_distinct([self._point(block) for block in tied], np.sqrt(least)),
+            points=_distinct(points, np.sqrt(least)),
             squared_distance=least,
             bound=bound,
             certificate=caps.CapsCertificate(

@@ -10,7 +10,7 @@ import numpy as np
 from srnc_manifold import explicit, spectrum
 from srnc_manifold.backends import Namespace, namespace_of
 from srnc_manifold.geometry import Geometry, InputSize, Layout
-from srnc_manifold.problem import SAME_STABLE_RANK
+from srnc_manifold.problem import LARGEST, SAME_STABLE_RANK
 
 # Entries of the symbols that are held at once.
 _CHUNK = 1 << 21
@@ -23,7 +23,7 @@ class BatchResult:
     Attributes
     ----------
     kernels : array, shape ``(K, *kernel_shape)``
-        The minimizers, in the precision of the given kernels.
+        The minimizers; in single precision if the kernels were given in that or less, else in double.
     stable_ranks : array, shape ``(K,)``
         The targets.
     objectives : array, shape ``(K,)``
@@ -105,6 +105,8 @@ class _Target:
             )
         ((name, value),) = given.items()
         try:
+            if isinstance(value, bool):
+                raise TypeError
             values = np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value, float)
             values = np.broadcast_to(values, (count,)) if values.ndim == 0 else values
         except (TypeError, ValueError):
@@ -131,7 +133,7 @@ class _Target:
             raise ValueError(
                 f"{self.name}: {float(self.values[k])!r} given for kernels[{self.first + k}], whose own stable rank is "
                 f"{own[k]:.6g}; expected {low / unit[k]:.6g} <= {self.name} <= {own[k] / unit[k]:.6g} "
-                "(solve() also raises stable ranks)"
+                "(SRNProblem and solve() also raise stable ranks)"
             )
         return np.clip(targets, low, np.minimum(own, high))
 
@@ -155,7 +157,12 @@ def _checked(kernels: Any, xp: Namespace) -> tuple[Any, bool]:
     doubles = xp.to_double(kernels)
     flat = xp.abs(xp.reshape(doubles, (len(kernels), -1)))
     largest = xp.to_numpy(xp.max(flat, axis=1))
-    for name, bad in (("NaN or infinite entries", ~np.isfinite(largest)), ("only zeros", largest == 0)):
+    beyond = (largest > LARGEST) | (largest < 1 / LARGEST)
+    for name, bad in (
+        ("NaN or infinite entries", ~np.isfinite(largest)),
+        ("only zeros", largest == 0),
+        ("entries whose squares overflow or vanish", beyond),
+    ):
         if np.any(bad):
             raise ValueError(f"kernels: kernels[{int(np.argmax(bad))}] has {name}, expected finite, non-zero kernels")
     return doubles, bool(single)

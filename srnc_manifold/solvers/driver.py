@@ -88,6 +88,7 @@ def score(problem: SRNProblem, result: Result) -> Result:
     else:
         restoration = problem.restore(result.kernel)
         restored = problem.evaluate(restoration.kernel) if restoration.success else None
+    tiny = evaluation.objective <= 1e-24 * problem.squared_norm
     excess = None if result.bound is None else evaluation.objective - result.bound.objective
     return replace(
         result,
@@ -96,5 +97,6 @@ def score(problem: SRNProblem, result: Result) -> Result:
         restored_kernel=restoration.kernel if restoration.success else None,
         restore_message=restoration.message,
         gap=None if excess is None else excess / problem.squared_norm,
-        gap_to_objective=None if excess is None or evaluation.objective == 0 else excess / evaluation.objective,
+        # Without a distance there is nothing to compare with but rounding.
+        gap_to_objective=None if excess is None or tiny else excess / evaluation.objective,
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from srnc_manifold import explicit
+from srnc_manifold import bounds, explicit
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Bound, Result, Status
@@ -19,16 +19,17 @@ _CONE_TOLERANCE = 1e-6
 class Exact(Solver):
     """The global solution, with a certificate of how far from optimal it can be.
 
-    *Reducing* the stable rank (theory, section 3): where every block of the operator has one row or column
+    *Reducing* the stable rank (docs/theory.md, section 4): where every block of the operator has one row or column
     (single-channel and depthwise kernels, one input or output channel) a scalar equation for each frequency; otherwise
     atoms improved by alternation, in the frequencies that bounds do not exclude, and multipliers that close what the
-    bounds leave open. A dense matrix is a case of both. *Raising* it (theory, section 5): a cone program, which solves
+    bounds leave open. A dense matrix is a case of both. *Raising* it (docs/theory.md, section 10): a cone program, which solves
     the problem if its solution lies on the sphere; otherwise a local search from several starts, Shor's bound and, for
-    up to nine weights, branch and bound.
+    up to twelve weights, branch and bound to a relative gap of 1e-4.
 
     ``result.bound`` is proved in any case, ``result.gap`` the distance to it. ``result.alternatives`` has the
     minimizers tied with the one returned, as far as they lie at other frequencies or are mirror images;
-    ``result.details["distance_to_tie"]`` tells how far the next one is (see :func:`srnc_manifold.sensitivity`).
+    ``result.details["distance_to_tie"]`` tells how much farther the next frequency is, or None if no other one has
+    kernels of the target stable rank (see :func:`srnc_manifold.sensitivity`).
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ class Exact(Solver):
     ) -> Result:
         """Solve; ``start`` and ``rng`` are not used: the starts of the raise regime are always the same."""
         run = Run(problem, self.name, budget, callback)
-        found = _Found()
+        found = _Found(Bound(problem.objective_at(0.0), "the norms alone", "trivial"))
 
         def compute() -> tuple[Status, str]:
             run.n_evaluations += 1  # whatever the budget: a kernel and a bound are returned in any case
@@ -80,42 +81,44 @@ class Exact(Solver):
         )
 
     def _keep(self, run: Run, found: _Found) -> tuple[Status, str]:
-        problem = run.problem
-        _show(run, problem.direction, 1.0)
-        found.bound = Bound(problem.objective_at(0.0), "the kernel itself", "trivial")
         found.gradient_norm = 0.0
+        _show(run, run.problem.direction)
         return Status.CONVERGED, "the kernel has the target stable rank already"
 
     def _reduce(self, run: Run, found: _Found) -> tuple[Status, str]:
         problem = run.problem
+
+        def take(single: explicit.Single) -> None:
+            run.best = problem.unit_radius * single.points[0]
+            found.ties = single.points[1:]
+            method = {
+                "lemma": "the Lemma",
+                "multipliers": "the Lemma and multipliers",
+                "nothing": "the Lemma and multipliers, which leave a gap",
+            }[single.closed_by]
+            certificate = {"blocks": single.certificate.blocks, "values": single.certificate.values}
+            found.bound = Bound(problem.objective_at(single.bound), method, "caps", certificate)
+            apart = max(0.0, np.sqrt(single.runner_up) - np.sqrt(single.squared_distance))
+            found.details = {
+                "closed_by": single.closed_by,
+                "blocks": single.blocks,
+                # None if no other frequency has kernels of the target stable rank.
+                "distance_to_tie": 0.0 if found.ties else float(apart) if np.isfinite(apart) else None,
+            }
+
         single = explicit.nearest_to_one(
             problem.direction,
             problem.target_gain,
             problem.geometry,
             tol=self.tol * _squared_distance_of_gap(problem),
             keep_going=run.time_is_left,
-            notify=lambda z, _: _show(run, z, 1.0),
+            notify=lambda z, _: _show(run, z),
             tests=problem.norm_tests,
+            rescue=take,
         )
-        z = single.points[0]
-        run.best = None  # what was shown on the way may be as near, but not as exact
-        _show(run, z, 1.0)
-        found.ties = single.points[1:]
-        found.gradient_norm = stationarity(problem, problem.to_kernel(z), single.blocks)
-        certificate = {"blocks": single.certificate.blocks, "values": single.certificate.values}
-        method = {
-            "lemma": "the Lemma",
-            "multipliers": "the Lemma and multipliers",
-            "nothing": "the Lemma and multipliers, which leave a gap",
-        }[single.closed_by]
-        found.bound = Bound(problem.objective_at(single.bound), method, "caps", certificate)
-        found.details = {
-            "closed_by": single.closed_by,
-            "blocks": single.blocks,
-            "distance_to_tie": 0.0
-            if found.ties
-            else max(0.0, np.sqrt(single.runner_up) - np.sqrt(single.squared_distance)),
-        }
+        take(single)
+        found.gradient_norm = stationarity(problem, problem.to_kernel(single.points[0]), single.blocks)
+        _record(run, single.points[0])
         ties = f"; {len(found.ties)} other minimizers are tied with it" if found.ties else ""
         return self._status(run, found, f"global minimizer{ties}")
 
@@ -123,25 +126,24 @@ class Exact(Solver):
         from srnc_manifold.solvers import raising  # brings cvxpy, which takes a second to import
 
         problem = run.problem
-        outcome = raising.raise_gain(
-            problem.direction,
-            problem.geometry,
-            problem.target_gain,
-            n_starts=self.n_starts,
-            rng=np.random.default_rng(0),
-            tol=0.1 * _CONE_TOLERANCE,
-            keep_going=run.time_is_left,
-        )
-        _show(run, outcome.z, 1.0)
-        found.gradient_norm = stationarity(problem, problem.to_kernel(outcome.z))
-        bound = problem.objective_at(max(0.0, 2.0 - 2.0 * outcome.bound))
-        found.bound = Bound(bound, outcome.how, outcome.kind, outcome.arrays)
-        found.details = {"closed_by": outcome.how}
+        args = problem.direction, problem.geometry, problem.target_gain
+        search = raising.Search(*args, run.time_is_left, lambda z: _show(run, z))
+        try:
+            raising.raise_gain(
+                *args,
+                n_starts=self.n_starts,
+                tol=0.5 * _squared_distance_of_gap(problem) * max(self.tol, _CONE_TOLERANCE),
+                keep_going=run.time_is_left,
+                search=search,
+            )
+        finally:
+            if search.kind:
+                found.bound = bounds.raise_bound(problem, search.bound, search.kind, search.arrays)
+                found.details = {"closed_by": found.bound.method}
+        found.gradient_norm = stationarity(problem, problem.to_kernel(search.z))
         return self._status(run, found, "global minimizer")
 
     def _status(self, run: Run, found: _Found, message: str) -> tuple[Status, str]:
-        assert run.best is not None
-        assert found.bound is not None
         problem = run.problem
         objective = float(run.history["objective"][-1])
         gap = (objective - found.bound.objective) / problem.squared_norm
@@ -155,19 +157,23 @@ class Exact(Solver):
 class _Found:
     """What a run finds beside the kernel."""
 
-    def __init__(self) -> None:
+    def __init__(self, bound: Bound) -> None:
         self.ties: list[Array] = []
-        self.bound: Bound | None = None
+        self.bound = bound
         self.gradient_norm = np.nan
         self.details: dict[str, object] = {}
 
 
-def _show(run: Run, z: Array, gain: float) -> None:
-    """Offer and record a unit kernel, whose gain, in units of its target, is known."""
-    x = run.problem.unit_radius * z
+def _show(run: Run, z: Array) -> None:
+    """Offer and record a unit kernel of the target gain."""
+    run.offer(run.problem.unit_radius * z, float(np.linalg.norm(z - run.problem.direction)))
+    _record(run, z)
+
+
+def _record(run: Run, z: Array) -> None:
     distance = float(np.linalg.norm(z - run.problem.direction))
-    run.offer(x, distance)
-    run.record(x, gain, cost=run.problem.objective_at(distance**2), gradient_norm=np.nan)
+    cost = run.problem.objective_at(distance**2)
+    run.record(run.problem.unit_radius * z, 1.0, cost=cost, gradient_norm=np.nan)
 
 
 def _squared_distance_of_gap(problem: SRNProblem) -> float:

@@ -1,4 +1,4 @@
-"""Raising the stable rank: maximize ``⟨a, z⟩`` over unit kernels with ``‖Z_b‖₂² <= c`` (theory, section 5).
+"""Raising the stable rank: maximize ``⟨a, z⟩`` over unit kernels with ``‖Z_b‖₂² <= c`` (docs/theory.md, section 10).
 
 The convex relaxation to the ball is solved first; where its solution has norm one, it is the global one. Otherwise the
 convex-concave procedure climbs from several starts, and Shor's relaxation, with branch and bound for the smallest
@@ -21,12 +21,6 @@ from srnc_manifold.certificates import ball
 from srnc_manifold.geometry import Geometry
 from srnc_manifold.numerics import Array, bracketed_root
 
-# Entries of a kernel times those of its symbol up to which the relaxation to the ball takes seconds.
-BALL_ENTRIES = 500_000
-
-# Entries of a kernel, and of all matrices of its constraints, up to which Shor's relaxation takes seconds.
-SHOR_SIZE, SHOR_ENTRIES = 81, 10_000_000
-
 # Entries of a kernel up to which branch and bound closes most gaps within seconds.
 BRANCHING_SIZE = 12
 
@@ -35,6 +29,9 @@ _ON_SPHERE = 1 - 1e-6
 
 # Products of half-spaces in the relaxation of a region.
 _PRODUCTS = 40
+
+# Entries of the matrix of Newton's method for polishing.
+_NEWTON_ENTRIES = 5_000_000
 
 # Polished kernels have the right gain up to this, relatively.
 _GAIN_TOLERANCE = 1e-11
@@ -81,6 +78,7 @@ def raise_gain(
     branching_size: int = BRANCHING_SIZE,
     max_regions: int = 300,
     keep_going: Callable[[], bool] = lambda: True,
+    search: Search | None = None,
 ) -> RaiseOutcome:
     """Nearest unit kernel to ``a`` whose gain is at most ``c``, and an upper bound on ``⟨a, z⟩`` over all of them.
 
@@ -105,13 +103,14 @@ def raise_gain(
         Regions after which branch and bound gives up.
     keep_going : callable, optional
         Asked between cone programs; once it says no, the best so far is returned, with a valid bound.
+    search : Search, optional
+        Where point and certificate are kept, for callers who may be interrupted.
 
-    Kernels beyond ``BALL_ENTRIES`` are only moved onto the feasible set, with the trivial bound.
+    Kernels too large for a cone program are only moved onto the feasible set, with the trivial bound.
     """
-    search = _Search(direction, geometry, level, keep_going)
-    symbol_shape = (geometry.n_blocks, *geometry.block_shape)
-    if direction.size * np.prod(symbol_shape) > BALL_ENTRIES:
-        search.certify("ball", {"multipliers": np.zeros(symbol_shape)})
+    search = Search(direction, geometry, level, keep_going) if search is None else search
+    search.certify("ball", {"multipliers": np.zeros((geometry.n_blocks, *geometry.block_shape))})
+    if not sdp.ball_fits(geometry):
         search.offer(direction)
         return search.outcome("moved to the feasible set along a great circle: too large for cone programs")
     relaxed, multipliers = sdp.ball_maximizer(direction, geometry, level)
@@ -122,8 +121,7 @@ def raise_gain(
     starts = islice(_starts(direction, relaxed, np.random.default_rng(0) if rng is None else rng), n_starts)
     climb(search, islice(starts, 2), tol)
     how = "best of several local searches"
-    entries = direction.size**2 * geometry.n_blocks * geometry.block_rank**2
-    if direction.size <= SHOR_SIZE and entries <= SHOR_ENTRIES and keep_going():
+    if sdp.shor_fits(geometry) and keep_going():
         _, theta = sdp.sphere_dual(direction, geometry, level)
         search.certify("sphere", {"multipliers": theta})
     climb(search, starts, tol)  # until the value meets the bound
@@ -136,11 +134,19 @@ def raise_gain(
     return search.outcome(f"{how}, and branch and bound", len(tree.leaves))
 
 
-class _Search:
-    """The best point and the best certificate so far."""
+class Search:
+    """The best point and the best certificate so far; ``notify`` is given every better point."""
 
-    def __init__(self, direction: Array, geometry: Geometry, level: float, keep_going: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        direction: Array,
+        geometry: Geometry,
+        level: float,
+        keep_going: Callable[[], bool],
+        notify: Callable[[Array], None] = lambda _: None,
+    ) -> None:
         self.direction, self.geometry, self.level, self.keep_going = direction, geometry, level, keep_going
+        self.notify = notify
         self.z, self.value = direction, -np.inf
         self.kind, self.bound = "", np.inf
         self.arrays: dict[str, NDArray] = {}
@@ -155,6 +161,7 @@ class _Search:
         value = float(np.sum(self.direction * polished))
         if value > self.value:
             self.z, self.value = polished, value
+            self.notify(polished)
 
     def certify(self, kind: str, arrays: dict[str, NDArray]) -> None:
         """Keep a certificate if its bound is lower."""
@@ -169,7 +176,7 @@ class _Search:
 # -- local search -----------------------------------------------------------------------------------------------
 
 
-def climb(search: _Search, starts: Iterator[Array], tol: float) -> None:
+def climb(search: Search, starts: Iterator[Array], tol: float) -> None:
     """The convex-concave procedure from several starts."""
     for k, start in enumerate(starts):
         if search.gap <= tol or not search.keep_going():
@@ -191,7 +198,7 @@ def _starts(direction: Array, relaxed: Array, rng: np.random.Generator) -> Itera
         yield rng.standard_normal(direction.shape)
 
 
-def convex_concave(start: Array, search: _Search, weight: float, max_steps: int = 100) -> Array:
+def convex_concave(start: Array, search: Search, weight: float, max_steps: int = 100) -> Array:
     """Local maximizer of ``⟨a, z⟩ + τ ‖z‖`` over the convex set, with ``τ`` large enough for norm one.
 
     Each step maximizes ``⟨a + τ z_k / ‖z_k‖, z⟩``, so that no step decreases that function: the norm is convex and lies
@@ -248,7 +255,7 @@ def _onto_active(z: Array, geometry: Geometry, level: float, tolerance: float) -
     """Least corrections that bring the largest singular values to ``√c`` and the norm to one; a few Newton steps."""
     _, sizes, _ = spectrum.singular_vectors(spectrum.symbol(z, geometry))
     counts = np.sum(sizes**2 >= level * (1 - tolerance), axis=1)
-    if not np.any(counts):
+    if not np.any(counts) or np.sum(counts**2) * z.size > _NEWTON_ENTRIES:
         return z
     for _ in range(6):
         u, sizes, vh = spectrum.singular_vectors(spectrum.symbol(z, geometry))
@@ -320,7 +327,7 @@ class _Tree:
         }
 
 
-def branch_and_bound(search: _Search, allowed: float, max_regions: int) -> _Tree:
+def branch_and_bound(search: Search, allowed: float, max_regions: int) -> _Tree:
     """Split the sphere until no region's bound exceeds the value by more than is allowed.
 
     A region is an intersection of half-spaces; its bound is Shor's, with products of the half-spaces. The region of the
@@ -376,7 +383,7 @@ def _child(parent: _Leaf, sign: float, place: tuple[int, int]) -> _Leaf:
     )
 
 
-def _relax(leaf: _Leaf, search: _Search) -> None:
+def _relax(leaf: _Leaf, search: Search) -> None:
     """Bound a region and find where to split it; it keeps its parent's multipliers if these are better."""
     a, geometry, level = search.direction, search.geometry, search.level
     pairs = _pairs(len(leaf.offsets) // 2)

@@ -200,3 +200,16 @@ def test_results_in_the_precision_of_the_kernel(case, library):
     copy = srnc.Result.from_json(result.to_json())
     assert copy.kernel.dtype == np.float32
     np.testing.assert_array_equal(copy.kernel, result.kernel)
+
+
+def test_an_unknown_solver_is_refused():
+    for problem in (srnc.partway([1.0, 0.3, -0.2], 8, 0.5), srnc.SRNProblem([1.0, 0.3, -0.2], 8, stable_rank=7.9)):
+        with pytest.raises(ValueError, match="solver: 'NOPE' given, expected one of"):
+            srnc.bound(problem, "sdp", solver="NOPE")
+
+
+def test_a_certificate_of_another_problem_is_refused():
+    small = srnc.partway(np.random.default_rng(0).standard_normal((2, 2, 3)), 5, 0.5)
+    other = srnc.Bound(0.0, "by hand", "caps", {"blocks": np.array([99]), "values": np.zeros((1, 2, 2), complex)})
+    with pytest.raises(ValueError, match="not of this problem"):
+        other.verify(small)

@@ -277,7 +277,7 @@ def test_an_infeasible_target_names_the_kernel_and_its_range(name, value, chunk,
 
 def test_raising_is_left_to_solve():
     own = max(float(srnc.stable_rank(kernel, 8)) for kernel in GOOD)
-    with pytest.raises(ValueError, match=r"solve\(\) also raises"):
+    with pytest.raises(ValueError, match=r"solve\(\) also raise"):
         srnc.solve_batch(GOOD, 8, stable_rank=0.5 * (own + 8))
 
 

@@ -1,5 +1,7 @@
 """The explicit solution against closed forms, dual bounds and many local searches."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -405,3 +407,116 @@ def test_every_problem_is_supported():
         srnc.SRNProblem(rng.standard_normal((4, 1, 3)), 8, stable_rank_fraction=0.9, groups=4, stride=2),
     ):
         assert srnc.solvers.Exact().supports(problem) == (True, "")
+
+
+def interrupted_solve(problem, monkeypatch, module, name, after):
+    """Solve with a keyboard interrupt in the middle: when a function is called for the given time."""
+    original, calls = getattr(module, name), []
+
+    def interrupt(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == after:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, interrupt)
+        return srnc.solve(problem)
+
+
+def test_an_interrupt_loses_neither_the_kernel_nor_the_bound(monkeypatch):
+    from srnc_manifold.bounds import sdp
+    from srnc_manifold.explicit import alternation
+
+    kernel = np.zeros((2, 2, 5))
+    kernel[0, 0], kernel[1, 1] = (-0.4982, 0.2765, 0, -0.2765, 0.4982), (0.1833, -0.2649, 0.294, -0.2649, 0.1833)
+    reduce = srnc.SRNProblem(kernel, 7, stable_rank=7 / 3.0609)
+    raised = srnc.SRNProblem(np.random.default_rng(1).standard_normal((3, 3)), 9, stable_rank=64.8)
+    assert (reduce.regime, raised.regime) == ("reduce", "raise")
+    for problem, module, name, after in [
+        (reduce, alternation, "tighten", 1),
+        (reduce, alternation, "random_atoms", 1),
+        (raised, sdp, "region_dual", 3),
+    ]:
+        result = interrupted_solve(problem, monkeypatch, module, name, after)
+        assert result.status is srnc.Status.LIMIT
+        assert result.details["interrupted"]
+        assert result.evaluation.feasible
+        assert 0 < result.bound.objective <= result.evaluation.objective * (1 + 1e-9)
+        assert result.bound.verify(problem) == pytest.approx(result.bound.objective, rel=1e-9)
+        assert result.bound.objective > 1.01 * problem.objective_at(0.0)  # better than what is known beforehand
+
+
+def test_a_callback_that_stops_loses_nothing():
+    def stop(_):
+        raise StopIteration
+
+    rng = np.random.default_rng(0)
+    for problem in (
+        srnc.partway(rng.standard_normal(5), 16, 0.5),
+        srnc.partway(rng.standard_normal((3, 2, 3)), 8, 0.5),
+        srnc.SRNProblem(rng.standard_normal(3), 8, stable_rank=8.0),
+    ):
+        result = srnc.solve(problem, callback=stop)
+        assert result.status is srnc.Status.LIMIT
+        assert result.evaluation.feasible
+        assert result.bound is not None
+        assert result.bound.objective <= result.evaluation.objective * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_mirror_images_of_several_channels_are_listed_too(sign):
+    listed = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        k = int(rng.integers(2, 6))
+        kernel = rng.standard_normal((2, 3, k))
+        kernel = kernel + sign * kernel[..., ::-1]
+        problem = srnc.partway(kernel, k + int(rng.integers(0, 5)), 0.5)
+        if problem.regime != "reduce":
+            continue
+        result = srnc.solve(problem)
+        mirror = sign * result.kernel[..., ::-1]  # feasible, and as near
+        minimizers = [result.kernel, *result.alternatives]
+        # Tied points may be told apart to 1e-6 of the distance.
+        assert any(np.allclose(x, mirror, atol=1e-6 * np.linalg.norm(kernel)) for x in minimizers)
+        if not np.allclose(mirror, result.kernel, atol=1e-6):
+            listed += 1
+            assert result.details["distance_to_tie"] == 0.0
+    assert listed >= 2 or sign > 0  # symmetric kernels: the minimizers are their own mirror images
+
+
+@pytest.mark.parametrize(("shape", "size"), [((4, 4, 3, 3), (8, 8)), ((3, 2, 3), (4,)), ((2, 2, 5), (8,))])
+def test_the_least_feasible_target_with_a_stride(shape, size):
+    kernel = np.random.default_rng(0).standard_normal(shape)
+    low = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0, stride=2).feasible_range[0]
+    result = srnc.solve(srnc.SRNProblem(kernel, size, stable_rank=low, stride=2))
+    assert result.status is srnc.Status.CONVERGED
+    # At the end of the range an ulp of the target is √ulp of the objective.
+    assert -1e-7 <= result.gap <= 1e-7
+
+
+def test_the_bound_of_the_result_is_what_its_certificate_proves():
+    for kernel, r in ([1.0, 0, 0], 1 * (1 + 3e-16)), ([1.0, 0, -1.0], 1 + 1e-12), ([1.0, 0.3, -1.0], 1.2):
+        problem = srnc.SRNProblem(kernel, 3, stable_rank=r)
+        result = srnc.solve(problem)
+        assert result.bound.verify(problem) == pytest.approx(result.bound.objective, abs=1e-12 * problem.squared_norm)
+        assert result.bound.objective >= srnc.bound(problem).objective - 1e-12 * problem.squared_norm
+
+
+def test_a_pickled_problem_gives_the_same_bits():
+    problem = srnc.partway(np.random.default_rng(0).standard_normal((16, 16, 3)), 8, 0.5)
+    again = pickle.loads(pickle.dumps(problem))
+    assert np.array_equal(srnc.solve(again).kernel, srnc.solve(problem).kernel)
+    with pytest.raises(ValueError, match="read-only"):
+        again.kernel[0] = 0
+
+
+def test_raising_a_layer_too_large_for_cone_programs_takes_no_longer_than_it_is_given():
+    kernel = np.random.default_rng(0).standard_normal((12, 12, 3, 3))
+    problem = srnc.SRNProblem(kernel, (12, 12), stable_rank=12 * 144 * 0.9)
+    assert problem.regime == "raise"
+    result = srnc.solve(problem, budget=srnc.Budget(max_time=1))
+    assert result.runtime < 30  # one program or polishing step may overrun; without its limit this took minutes
+    assert result.bound is not None
+    assert srnc.bound(problem).kind == "trivial"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import srnc_manifold as srnc
 from srnc_manifold import atoms
+from srnc_manifold.bounds import sdp
 from srnc_manifold.certificates import ball
 from srnc_manifold.solvers import raising
 
@@ -130,7 +131,7 @@ def test_the_upper_end_of_the_range(shape):
 
 def test_what_is_too_large_is_moved_onto_the_feasible_set(monkeypatch):
     problem = raise_problem((2, 2, 2), 6, 0.5, 0)
-    monkeypatch.setattr(raising, "BALL_ENTRIES", 10)
+    monkeypatch.setattr(sdp, "BALL_ENTRIES", 10)
     found = solved(problem)
     assert "too large" in found.how
     assert found.bound == pytest.approx(1, abs=1e-12)  # the trivial bound, rounded upwards
