@@ -152,7 +152,7 @@ class SRNProblem:
 
     @property
     def feasible_range(self) -> tuple[float, float]:
-        """Least and largest feasible target (docs/theory.md, section 2); ``|N|/q`` and ``min(c_out, c_in)·|N|`` in general.
+        """Least and largest feasible target, ``|N|/q`` and ``min(c_out, c_in)·|N|`` in general (docs/theory.md, prop. 2).
 
         With a stride ``q`` is the largest number of taps in one of its phases, and the least side that of a block.
         """

@@ -208,7 +208,7 @@ def dominant_block(matrices: NDArray) -> tuple[int, float]:
 
 
 def singular_values(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]) -> Any:
-    """All singular values of the convolution by a kernel, with circular padding (docs/theory.md, section 1; paper, (8)).
+    """All singular values of the convolution by a kernel, with circular padding (paper, (8); docs/theory.md, prop. 1).
 
     Parameters
     ----------

@@ -141,7 +141,8 @@ def cap_dual(
     """``η, θ >= 0`` of least ``½ aᵀ(ηI − θB_b)⁻¹a + ½(η − θc)``: max of ``⟨a, z⟩`` over ``‖z‖ = 1``, ``‖Z_b‖_F² >= c``.
 
     Tight by the S-lemma where blocks have rank one (docs/theory.md, theorem 10). Written with the whole matrix
-    ``B_b``, so that it shares nothing with the explicit solution. The cap must not be empty. ``(0, 0)`` if the solver fails.
+    ``B_b``, so that it shares nothing with the explicit solution. The cap must not be empty. ``(0, 0)`` if the solver
+    fails.
     """
     import cvxpy as cp
 

@@ -36,7 +36,7 @@ def certified_bound(
 
 
 def ball_bound(direction: Array, geometry: Geometry, level: float, multipliers: NDArray) -> float:
-    """``‖a − adjoint(Y)‖ + √c Σ_b ‖Y_b‖_*``: also a bound over the whole ball ``‖z‖ <= 1`` (docs/theory.md, section 10).
+    """``‖a − adjoint(Y)‖ + √c Σ_b ‖Y_b‖_*``: a bound over the ball ``‖z‖ <= 1``, too (docs/theory.md, section 10).
 
     ``⟨a, z⟩ = ⟨a − adjoint(Y), z⟩ + Re Σ_b ⟨Y_b, Z_b⟩`` for any ``Y``; the nuclear norm is dual to the spectral one.
 
@@ -57,7 +57,9 @@ def ball_bound(direction: Array, geometry: Geometry, level: float, multipliers: 
 
 
 def sphere_bound(direction: Array, geometry: Geometry, level: float, multipliers: NDArray) -> float:
-    """Shor's bound ``½ aᵀ H⁻¹ a + ½ (η + c Σ_b tr Θ_b)``, ``H = ηI + Σ_b Θ_b ∘`` positive definite (docs/theory.md, section 10).
+    """Shor's bound ``½ aᵀ H⁻¹ a + ½ (η + c Σ_b tr Θ_b)`` with ``H = ηI + Σ_b Θ_b ∘`` positive definite.
+
+    Source: docs/theory.md, section 10.
 
     ``Θ_b ∘`` stands for the form ``z -> tr(Θ_b Z_b Z_b*)``, or ``tr(Θ_b Z_b* Z_b)`` if a block has fewer columns than
     rows. ``η``, of either sign, is no argument: the best one for given ``Θ`` is the root of a scalar equation.

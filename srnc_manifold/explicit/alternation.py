@@ -1,7 +1,7 @@
 """Blocks of more than one row and column: atoms improved by alternation, and the bound that tells when to stop.
 
-An atom of a block is ``w = conj(u) vᵀ`` in its frame (docs/theory.md, section 7). Everything is computed for ``R`` pairs of a
-kernel and a block at once.
+An atom of a block is ``w = conj(u) vᵀ`` in its frame (docs/theory.md, section 7). Everything is computed for ``R``
+pairs of a kernel and a block at once.
 """
 
 from __future__ import annotations

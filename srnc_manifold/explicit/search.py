@@ -1,4 +1,4 @@
-"""The global minimizer over all blocks: bounds discard most of them, the rest are solved (docs/theory.md, section 4)."""
+"""The global minimizer over all blocks: bounds discard most, the rest are solved (docs/theory.md, sections 4 to 8)."""
 
 from __future__ import annotations
 
