@@ -152,7 +152,9 @@ class SRNProblem:
 
     @property
     def feasible_range(self) -> tuple[float, float]:
-        """Least and largest feasible target, ``|N|/q`` and ``min(c_out, c_in)·|N|`` in general (docs/theory.md, prop. 2).
+        """Least and largest feasible target; ``|N|/q`` and ``min(c_out, c_in)·|N|`` in general.
+
+        Source: docs/theory.md, proposition 2.
 
         With a stride ``q`` is the largest number of taps in one of its phases, and the least side that of a block.
         """
