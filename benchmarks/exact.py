@@ -302,7 +302,11 @@ def mixed_problems(count: int) -> Iterator[tuple[str, srnc.SRNProblem]]:
 
 
 def run_other(problem: srnc.SRNProblem, name: str, starts: int, max_time: float) -> tuple[float, float]:
-    """Best objective of a solver's starts, as found if feasible or else restored, and the time of all of them."""
+    """Best objective of a solver's starts, and the time of all of them.
+
+    As found where the constraints hold to 1e-9, otherwise after the local restoration: objectives lower than the
+    optimum are easily had for a small violation.
+    """
     solver, best, seconds = solver_from_name(name), np.inf, 0.0
     if isinstance(solver, srnc.solvers.MultiStart):
         solver = srnc.solvers.MultiStart(solver.method, n_starts=1)
@@ -313,7 +317,7 @@ def run_other(problem: srnc.SRNProblem, name: str, starts: int, max_time: float)
         for seed in range(starts):
             result = srnc.solve(problem, solver, rng=seed, budget=srnc.Budget(max_time=max_time))
             seconds += result.runtime
-            if result.evaluation.feasible:
+            if result.evaluation.violation <= 1e-9:
                 best = min(best, result.evaluation.objective)
             if result.restored is not None:
                 best = min(best, result.restored.objective)

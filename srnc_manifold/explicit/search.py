@@ -19,6 +19,9 @@ from srnc_manifold.numerics import Array
 # Random atoms from which a block is searched that no bound closes; a tenth of it in large blocks.
 _RESTARTS = 200
 
+# Blocks that are solved together at about the cost of one.
+_MANY = 1000
+
 # Minimizers are tied if their distances differ by less than this part of the least one.
 TIE = 1e-9
 
@@ -183,8 +186,8 @@ def _solve_rank_one(
 
     bounds = xp.full_like(energies, np.inf)
     bounds[owners, blocks] = lemma
-    second = xp.argmin(bounds, axis=1)
-    incumbents = xp.minimum(incumbents, solve(everyone, second).squared_distances)
+    if len(owners) > _MANY:  # a second, better point for each kernel pays
+        incumbents = xp.minimum(incumbents, solve(everyone, xp.argmin(bounds, axis=1)).squared_distances)
     keep = xp.nonzero((lemma <= incumbents[owners] * (1 + TIE)) | (blocks == first[owners]))[0]
     owners, blocks = owners[keep], blocks[keep]
     points = solve(owners, blocks)

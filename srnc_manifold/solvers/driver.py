@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from srnc_manifold.problem import SAME_STABLE_RANK, Restoration, SRNProblem
 from srnc_manifold.result import Evaluation, Result
 from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver
 from srnc_manifold.solvers.exact import Exact
+from srnc_manifold.spectrum import NormTests
 from srnc_manifold.validation import as_generator
 
 
@@ -67,9 +69,10 @@ def solve(
         raise ValueError(f"solver: {solver.name} does not support this problem: {reason}")
     if start is not None:
         start = problem.to_sphere(start)
-    # One thread for whatever is iterated: sums of other orders would lead to other points, and threads do not pay for
-    # many small matrices.
-    with threadpool_limits(1):
+    # One thread for whatever is iterated from a random start, since sums of another order would lead to another point,
+    # and for large blocks, since threads do not pay for many matrices of their size.
+    one_thread = solver.stochastic or problem.geometry.block_rank > NormTests.SMALL
+    with threadpool_limits(1) if one_thread else nullcontext():
         result = solver.run(problem, start, budget=budget, rng=rng, callback=callback)
         return score(problem, result)
 
