@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
 from typing import Any, TypedDict
 
 import numpy as np
@@ -126,87 +126,87 @@ class Geometry:
             )
         return cls(channels, taps, size, shape, int(groups), steps, spacing)
 
-    @property
+    @cached_property
     def grid(self) -> tuple[int, ...]:
         """Points of the output along each spatial axis; its frequencies are those of the operator."""
         return tuple(n // s for n, s in zip(self.input_size, self.stride, strict=True))
 
-    @property
+    @cached_property
     def n_points(self) -> int:
         """Number of points of the output, ``|N|``; ``‖C(x)‖_F² = |N| ‖x‖²``."""
         return math.prod(self.grid)
 
-    @property
+    @cached_property
     def n_taps(self) -> int:
         """Number of taps, ``q``."""
         return math.prod(self.taps)
 
-    @property
+    @cached_property
     def n_phases(self) -> int:
         """Phases of the stride that meet a tap; 1 without a stride."""
         return len(self.taps_per_phase)
 
-    @property
+    @cached_property
     def taps_per_phase(self) -> NDArray[np.int64]:
         """Number of taps in each phase, shape ``(n_phases,)``."""
         return _layout(self.taps, self.stride, self.dilation).taps_per_phase
 
-    @property
+    @cached_property
     def phase_of_tap(self) -> NDArray[np.int64]:
         """Phase that each tap meets, shape ``(q,)``."""
         return _layout(self.taps, self.stride, self.dilation).phase_of_tap
 
-    @property
+    @cached_property
     def block_shape(self) -> tuple[int, int]:
         """Rows and columns of a block: output channels of a group, and its input channels times the phases."""
         return self.channels[0] // self.groups, self.channels[1] * self.n_phases
 
-    @property
+    @cached_property
     def block_rank(self) -> int:
         """Singular values of a block."""
         return min(self.block_shape)
 
-    @property
+    @cached_property
     def stable_rank_range(self) -> tuple[float, float]:
         """Least and largest stable rank of any kernel of this shape (docs/theory.md, section 2; paper, section 3.1)."""
         return self.n_points / int(max(self.taps_per_phase)), float(self.groups * self.block_rank * self.n_points)
 
-    @property
+    @cached_property
     def frequencies(self) -> NDArray[np.int64]:
         """One frequency of each pair ``±l`` of the output grid, shape ``(L, d)``."""
         return _half_spectrum(self.grid)[0]
 
-    @property
+    @cached_property
     def n_blocks(self) -> int:
         """Blocks on half of the frequencies: ``L · groups``, block ``l · groups + group``."""
         return len(self.frequencies) * self.groups
 
-    @property
+    @cached_property
     def multiplicities(self) -> NDArray[np.float64]:
         """Number of blocks of the operator each listed one stands for, 1 or 2, shape ``(n_blocks,)``."""
-        return np.repeat(_half_spectrum(self.grid)[1], self.groups)
+        return _frozen(np.repeat(_half_spectrum(self.grid)[1], self.groups))
 
-    @property
+    @cached_property
     def fft_index(self) -> NDArray[np.int64]:
         """Places of ``frequencies`` in the flattened output of a real FFT, shape ``(L,)``."""
         return _half_spectrum(self.grid)[2]
 
-    @property
+    @cached_property
     def fft_shape(self) -> tuple[int, ...]:
         """Shape of the output of a real FFT over the grid."""
         return _fft_shape(self.grid)
 
-    @property
+    @cached_property
     def phases(self) -> NDArray[np.complex128]:
         """``f_l(j) = exp(-2πi Σ_s l_s o_s(j) / N_s)``, with ``o(j)`` the place of tap ``j``; shape ``(L, q)``."""
         return _phases(self.taps, self.grid, self.stride, self.dilation)
 
-    @property
+    @cached_property
     def phase_sums(self) -> NDArray[np.complex128]:
         """``S_l = Σ_j f_l(j)²`` over the taps of each phase, shape ``(L, n_phases)``."""
         return np.stack([np.sum(self.phases[:, taps] ** 2, axis=1) for taps in self.taps_by_phase], axis=1)
 
-    @property
+    @cached_property
     def transform(self) -> NDArray[np.complex128]:
         """Matrix from taps to frequencies and phases, shape ``(L · n_phases, q)``; ``phases`` without a stride."""
         if self.n_phases == 1:
@@ -214,12 +214,12 @@ class Geometry:
         met = self.phase_of_tap == np.arange(self.n_phases)[:, None]
         return np.where(met, self.phases[:, None, :], 0).reshape(-1, self.n_taps)
 
-    @property
+    @cached_property
     def axis_offsets(self) -> NDArray[np.int64]:
         """Place ``o(j)`` of each tap on the output grid, not wrapped around, shape ``(d, q)``."""
         return _layout(self.taps, self.stride, self.dilation).offsets
 
-    @property
+    @cached_property
     def places(self) -> NDArray[np.int64]:
         """Place of each tap in a flattened array of shape ``(n_phases, *grid)``, shape ``(q,)``."""
         flat = np.zeros(self.n_taps, dtype=np.int64)
@@ -227,10 +227,13 @@ class Geometry:
             flat = flat * n + offsets % n
         return self.phase_of_tap * self.n_points + flat
 
-    @property
+    @cached_property
     def taps_by_phase(self) -> list[NDArray[np.int64]]:
         """Taps that meet each phase of the stride."""
         return [np.flatnonzero(self.phase_of_tap == p) for p in range(self.n_phases)]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # what is cached is soon made again
 
 
 @dataclass(frozen=True)
