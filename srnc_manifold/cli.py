@@ -133,13 +133,11 @@ def solve(
     if output is not None and not output.parent.is_dir():
         raise ValueError(f"output: the folder of {str(output)!r} does not exist")
     method = solver_from_name(solver)
-    problem = srnc.SRNProblem(
+    problem = _problem(
         _one_array(kernel_file, name),
-        _sizes("input-size", input_size),
-        stable_rank=stable_rank,
-        relative_stable_rank=relative_stable_rank,
-        stable_rank_fraction=stable_rank_fraction,
-        **_layout(groups, stride, dilation),
+        input_size,
+        (stable_rank, relative_stable_rank, stable_rank_fraction),
+        _layout(groups, stride, dilation),
     )
     from rich.console import Console
 
@@ -186,13 +184,11 @@ def bound(
     ] = None,
 ) -> None:
     """A proved lower bound on the objective of any feasible kernel, without solving the problem."""
-    problem = srnc.SRNProblem(
+    problem = _problem(
         _one_array(kernel_file, name),
-        _sizes("input-size", input_size),
-        stable_rank=stable_rank,
-        relative_stable_rank=relative_stable_rank,
-        stable_rank_fraction=stable_rank_fraction,
-        **_layout(groups, stride, dilation),
+        input_size,
+        (stable_rank, relative_stable_rank, stable_rank_fraction),
+        _layout(groups, stride, dilation),
     )
     found = srnc.bound(problem, method)
     lines = {
@@ -256,6 +252,20 @@ def _sizes(option: str, text: str) -> Any:
         example = "64, 32x32 or 'dense'" if option == "input-size" else "2 or 2x1"
         raise ValueError(f"{option}: {text!r} given, expected {example}") from None
     return sizes[0] if len(sizes) == 1 else sizes
+
+
+def _problem(
+    kernel: np.ndarray, input_size: str, target: tuple[float | None, float | None, float | None], layout: Layout
+) -> srnc.SRNProblem:
+    absolute, relative, fraction = target
+    return srnc.SRNProblem(
+        kernel,
+        _sizes("input-size", input_size),
+        stable_rank=absolute,
+        relative_stable_rank=relative,
+        stable_rank_fraction=fraction,
+        **layout,
+    )
 
 
 def _layout(groups: int, stride: str, dilation: str) -> Layout:

@@ -316,26 +316,12 @@ class SRNProblem:
         return self._tests.dominant()[1]
 
     def _target(self, absolute: float | None, relative: float | None, fraction: float | None) -> float:
-        given = {
-            name: value
-            for name, value in (
-                ("stable_rank", absolute),
-                ("relative_stable_rank", relative),
-                ("stable_rank_fraction", fraction),
-            )
-            if value is not None
-        }
-        if len(given) != 1:
-            raise ValueError(
-                "target: expected exactly one of stable_rank, relative_stable_rank and stable_rank_fraction, "
-                f"{', '.join(given) or 'none'} given"
-            )
-        ((name, value),) = given.items()
+        name, value = named_target(absolute, relative, fraction)
         low, high = self.feasible_range
         unit = {"stable_rank": 1.0, "relative_stable_rank": high, "stable_rank_fraction": self.kernel_stable_rank}[name]
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(f"{name}: {value!r} given, expected a real number")
-        if name == "stable_rank_fraction" and not 0 < value <= 1:
+        if name == "stable_rank_fraction" and not 0 < float(value) <= 1:
             raise ValueError(f"{name}: {value!r} given, expected 0 < fraction <= 1")
         target = float(value) * unit
         if not low * (1 - SAME_STABLE_RANK) <= target <= high * (1 + SAME_STABLE_RANK):
@@ -361,6 +347,24 @@ class SRNProblem:
 
     def _unmoved(self, z: Array, reason: str) -> Restoration:
         return Restoration(self.to_kernel(z), False, 0.0, f"cannot be restored: {reason}")
+
+
+def named_target(absolute: Any, relative: Any, fraction: Any) -> tuple[str, Any]:
+    """The one target of three that is given, and its name.
+
+    Raises
+    ------
+    ValueError
+        If none or several are given.
+    """
+    targets = {"stable_rank": absolute, "relative_stable_rank": relative, "stable_rank_fraction": fraction}
+    given = {name: value for name, value in targets.items() if value is not None}
+    if len(given) != 1:
+        raise ValueError(
+            "target: expected exactly one of stable_rank, relative_stable_rank and stable_rank_fraction, "
+            f"{', '.join(given) or 'none'} given"
+        )
+    return next(iter(given.items()))
 
 
 def _real_dtype(kernel: Any) -> np.dtype:

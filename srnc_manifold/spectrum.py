@@ -248,7 +248,7 @@ def spectral_norm(kernel: Any, input_size: InputSize, *, all_sizes: bool = False
 
 
 def size_factor(geometry: Geometry) -> float:
-    """Bound on how much the spectral norm of a kernel can grow when the grid does (docs/theory.md, section 11).
+    """Bound on how much the spectral norm of a kernel can grow when the grid does.
 
     Along an axis with ``N`` frequencies and taps at ``0 … k - 1`` the smaller of ``(1 - (k - 1)/N)^(-1/2)`` and
     ``1 / cos(π (k - 1) / 2N)`` (docs/theory.md, proposition 16).

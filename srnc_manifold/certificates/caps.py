@@ -44,11 +44,8 @@ class CapsCertificate:
     def squared_distance(self, direction: Array, geometry: Geometry, level: float) -> float:
         """Lower bound on ``‖z − a‖²`` over all blocks, from dense decompositions of every one of them."""
         matrices = atoms.turned_symbol(direction, geometry)
-        if geometry.block_rank == 1:
-            heights = np.linalg.norm(matrices, axis=(-2, -1))
-        else:
-            heights = np.linalg.norm(matrices, 2, axis=(-2, -1))
-        bounds = lemma(safe_heights(heights, geometry), geometry, np.array(level))
+        heights = safe_heights(np.sqrt(spectrum.squared_norms(matrices)), geometry)
+        bounds = lemma(heights, geometry, np.array(level))
         if len(self.blocks):
             sharpen = rank_one_bounds if geometry.block_rank == 1 else shifted_bounds
             levels = np.full(len(self.blocks), level)

@@ -59,7 +59,7 @@ class Single:
     runner_up : float
         Lower bound on the squared distance in every block but those of ``points``.
     blocks : list of int
-        Block of each point.
+        Those that hold the points.
     """
 
     points: list[Array]

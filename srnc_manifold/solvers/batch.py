@@ -10,7 +10,7 @@ import numpy as np
 from srnc_manifold import explicit, spectrum
 from srnc_manifold.backends import Namespace, namespace_of
 from srnc_manifold.geometry import Geometry, InputSize, Layout
-from srnc_manifold.problem import LARGEST, SAME_STABLE_RANK
+from srnc_manifold.problem import LARGEST, SAME_STABLE_RANK, named_target
 
 # Entries of the symbols that are held at once.
 _CHUNK = 1 << 21
@@ -96,14 +96,7 @@ class _Target:
 
     @classmethod
     def of(cls, count: int, absolute: Any, relative: Any, fraction: Any) -> _Target:
-        given = {"stable_rank": absolute, "relative_stable_rank": relative, "stable_rank_fraction": fraction}
-        given = {name: value for name, value in given.items() if value is not None}
-        if len(given) != 1:
-            raise ValueError(
-                "target: expected exactly one of stable_rank, relative_stable_rank and stable_rank_fraction, "
-                f"{', '.join(given) or 'none'} given"
-            )
-        ((name, value),) = given.items()
+        name, value = named_target(absolute, relative, fraction)
         try:
             if isinstance(value, bool):
                 raise TypeError
