@@ -26,7 +26,9 @@ class Namespace:
     _module: ModuleType
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
+        found = getattr(self._module, name)
+        setattr(self, name, found)  # the next time it is found at once
+        return found
 
     def __repr__(self) -> str:
         return f"<namespace {self.name}>"
@@ -42,6 +44,14 @@ class Namespace:
     def to_double(self, array: Any) -> Any:
         """An array of real numbers in double precision."""
         return self._module.asarray(array, dtype=self._module.float64)
+
+    def to_single(self, array: Any) -> Any:
+        """An array of real numbers in single precision."""
+        return self._module.asarray(array, dtype=self._module.float32)
+
+    def least_by_group(self, values: Any, groups: Any, count: int) -> Any:
+        """The least of the values of each of ``count`` groups, none of them empty; ``groups`` ascend."""
+        return np.minimum.reduceat(values, np.searchsorted(groups, np.arange(count)))
 
     def singular_values(self, matrices: Any) -> Any:
         """Singular values of stacked matrices, descending."""
@@ -112,6 +122,13 @@ class _Torch(Namespace):
 
     def singular_values(self, matrices: Any) -> Any:
         return self._torch.linalg.svdvals(matrices)
+
+    def to_single(self, array: Any) -> Any:
+        return array.float()
+
+    def least_by_group(self, values: Any, groups: Any, count: int) -> Any:
+        least = self._torch.full((count,), np.inf, dtype=values.dtype, device=values.device)
+        return least.scatter_reduce(0, groups, values, "amin")
 
     def at_least_single(self, tensor: Any) -> Any:
         """The tensor in single or double precision: in less there are no complex numbers; integers become doubles."""

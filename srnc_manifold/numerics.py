@@ -55,3 +55,44 @@ def bracketed_root(function: Callable[[Any], Any], low: Any, high: Any, toleranc
         low, high = xp.where(down, middle, low), xp.where(up, middle, high)
         last_up, last_down = up, down
     return high
+
+
+# Below this size an array's elements cost little beside the call that treats them all.
+_FEW = 1000
+
+
+def newton_root(
+    function: Callable[[Any, Any], tuple[Any, Any]], low: Any, high: Any, tolerance: float, xp: Any = np
+) -> Any:
+    """Elementwise root of increasing functions, ``function(low) <= 0 <= function(high)``, by Newton's method from ``low``.
+
+    A step that does not halve the value is followed by a bisection, so that it converges whatever the functions.
+
+    Parameters
+    ----------
+    function : callable
+        Given arguments and which elements they belong to (a slice or an array of indices), returns values and
+        derivatives.
+    low, high : arrays, shape ``(R,)``
+    tolerance : float
+        Value that passes for zero.
+    """
+    root, which, at = xp.where(low < high, low, high), slice(None), low
+    before = xp.full_like(low, np.inf)
+    for _ in range(2 * _HALVINGS):
+        value, slope = function(at, which)
+        low, high = xp.where(value < 0, at, low), xp.where(value < 0, high, at)
+        ahead = at - value / xp.where(slope > 0, slope, 1.0)
+        ahead = xp.minimum(xp.maximum(ahead, low), high)
+        ahead = xp.where(xp.abs(value) > 0.5 * before, 0.5 * (low + high), ahead)
+        going = (xp.abs(value) > tolerance) & (ahead != at)
+        at, before = xp.where(going, ahead, at), xp.abs(value)
+        if len(at) > _FEW:  # go on with those that are not there yet
+            root[which] = at
+            left = xp.nonzero(going)[0]
+            which = left if isinstance(which, slice) else which[left]
+            at, before, low, high = at[left], before[left], low[left], high[left]
+        if not xp.any(going):
+            break
+    root[which] = at
+    return root

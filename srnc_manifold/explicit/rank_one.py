@@ -14,15 +14,20 @@ import numpy as np
 from srnc_manifold import atoms
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import Geometry
-from srnc_manifold.numerics import bracketed_root
+from srnc_manifold.numerics import newton_root
 
-# Of a sum of terms whose absolute values add up to one.
-_ROUNDING = 2e-15
+# Of the logarithm of a quotient of two sums.
+_ROUNDING = 4e-15
+
+# In the place of zero where it is divided by.
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
 class RimPoints:
     """Nearest points of ``R`` sets ``{‖z‖ = 1, ‖Z_b‖² >= c}`` to unit vectors ``a`` outside them.
+
+    In coordinates along the ``P`` eigenspaces of ``‖Z_b‖²`` and along what the block does not see of ``a``.
 
     Attributes
     ----------
@@ -30,29 +35,36 @@ class RimPoints:
         ``‖z − a‖²``.
     projections : complex array, shape ``(R, *block_shape)``
         Coefficients (see :func:`atoms.synthesis`) of the part of ``a`` that the block sees.
-    coefficients : complex array, shape ``(R, *block_shape)``
-        Coefficients of the same part of ``z``.
+    eigenvalues : array, shape ``(P, R)``
+    sizes, lengths : arrays, shape ``(P, R)``
+        Lengths of the parts of ``a`` and of ``z`` in the eigenspaces.
     rest : array, shape ``(R,)``
         Length of the part of ``z`` that the block does not see; its direction is that of ``a``.
-    free : boolean array, shape ``(R,)``
-        Whether the sign of the part along the first eigenvector is free, since ``a`` has none along it.
     multipliers : array, shape ``(R, 2)``
         ``(η, τ)`` of :func:`certificates.caps.rank_one_bounds`, which is tight there.
     """
 
     squared_distances: Any
     projections: Any
-    coefficients: Any
+    eigenvalues: Any
+    sizes: Any
+    lengths: Any
     rest: Any
-    free: Any
     multipliers: Any
 
-    def mirrored(self, blocks: Any, geometry: Geometry) -> RimPoints:
-        """The same points with the part along the first eigenspace turned round."""
-        frame = atoms.frame(geometry)
-        real = np.where(frame.upper >= frame.top[:, None], -1.0, 1.0)[blocks][:, None]
-        imag = np.where(frame.lower >= frame.top[:, None], -1.0, 1.0)[blocks][:, None]
-        return replace(self, coefficients=real * self.coefficients.real + 1j * imag * self.coefficients.imag)
+    def free(self) -> Any:
+        """Whether the sign of the part in the first eigenspace is free, ``a`` having none there; of NumPy's arrays."""
+        ours, theirs = (np.linalg.norm(np.where(self._tops, part, 0.0), axis=0) for part in (self.sizes, self.lengths))
+        # A part of a below its rounding errors does not choose between z and its mirror image.
+        return 4 * ours * theirs <= 1e-12 * self.squared_distances
+
+    def mirrored(self) -> RimPoints:
+        """The same points with the part in the first eigenspace turned round; of NumPy's arrays."""
+        return replace(self, lengths=np.where(self._tops, -self.lengths, self.lengths))
+
+    @property
+    def _tops(self) -> Any:
+        return self.eigenvalues >= np.max(self.eigenvalues, axis=0)
 
 
 def rim_points(
@@ -70,45 +82,25 @@ def rim_points(
     levels : array, shape ``(R,)``
         ``c``, at most the largest eigenvalue of the block up to rounding.
     """
-    count, n_phases = len(blocks), geometry.n_phases
-    frame = atoms.frame(geometry)
-    upper = xp.constant(frame.upper, levels)[blocks][:, None, :]
-    lower = xp.constant(frame.lower, levels)[blocks][:, None, :]
+    frame, c_in = atoms.frame(geometry), geometry.channels[1]
+    upper, lower = (xp.constant(values[:, ::c_in], levels)[blocks] for values in (frame.upper, frame.lower))
     planar = lower > 0
+    real, imag = xp.real(matrices), xp.where(_by_column(planar, geometry, xp), -xp.imag(matrices), 0.0)
     safe = xp.where(planar, lower, 1.0)
-    cosines, sines = xp.real(matrices) / upper, xp.where(planar, -xp.imag(matrices) / safe, 0.0)
 
-    def by_phase(values: Any) -> Any:  # (R, rows, columns) to (R, n_phases)
-        return xp.sum(xp.sum(xp.reshape(values, (count, -1, n_phases, geometry.channels[1])), axis=-1), axis=1)
+    def squares_of(part: Any, weights: Any) -> Any:  # (R, rows, columns) to (n_phases, R)
+        by_phase = xp.reshape(xp.sum(part**2, axis=1), (len(blocks), geometry.n_phases, c_in))
+        return (xp.sum(by_phase, axis=-1) / weights).T
 
-    first = (slice(None), 0, slice(None, None, geometry.channels[1]))
-    eigenvalues = xp.concatenate([upper[first], lower[first]], axis=1)
-    squares = xp.concatenate([by_phase(upper * cosines**2), by_phase(lower * sines**2)], axis=1)
-    rest = _rest(squares, cosines + 1j * sines, blocks, directions, geometry, xp)
+    # Numbers of one block along the first axis: sums over a few numbers are slow along the last.
+    eigenvalues = xp.concatenate([upper.T, lower.T], axis=0)
+    squares = xp.concatenate([squares_of(real, upper), squares_of(imag, safe)], axis=0)
+    projections = real / _by_column(upper, geometry, xp) + 1j * (imag / _by_column(safe, geometry, xp))
+    rest = _rest(squares, projections, blocks, directions, geometry, xp)
     sizes = xp.sqrt(squares)
     lengths, along_rest, multipliers = _scalar_equation(sizes, rest, eigenvalues, levels, xp)
-
-    stretch = xp.where(sizes > 0, lengths / xp.where(sizes > 0, sizes, 1.0), 0.0)
-    columns = xp.constant(np.repeat(np.arange(n_phases), geometry.channels[1]), blocks)
-    coefficients = cosines * stretch[:, :n_phases][:, columns][:, None, :] + 1j * (
-        sines * stretch[:, n_phases:][:, columns][:, None, :]
-    )
-    # Where a has no part along an eigenvector and z does, any direction in its eigenspace will do: the first entry's.
-    fresh = xp.where((sizes == 0) & (lengths > 0), lengths / xp.sqrt(xp.where(eigenvalues > 0, eigenvalues, 1.0)), 0.0)
-    units = xp.constant(np.eye(n_phases).repeat(geometry.channels[1], axis=1) * _first_columns(geometry), levels)
-    top_row = xp.constant(np.eye(1, geometry.block_shape[0]).T, levels)
-    coefficients = coefficients + top_row * xp.matmul(
-        fresh[:, None, :n_phases] + 1j * fresh[:, None, n_phases:], units + 0j
-    )
-
-    largest = xp.max(eigenvalues, axis=1)
-    tops = eigenvalues >= largest[:, None]
-    leading_size = xp.sqrt(xp.sum(xp.where(tops, squares, 0.0), axis=1))
-    leading = xp.sqrt(xp.sum(xp.where(tops, lengths**2, 0.0), axis=1))
-    distances = xp.sum((lengths - sizes) ** 2, axis=1) + (along_rest - rest) ** 2
-    # A part of a below its rounding errors does not choose between z and its mirror image.
-    free = 4 * leading_size * leading <= 1e-12 * distances
-    return RimPoints(distances, cosines + 1j * sines, coefficients, along_rest, free, multipliers)
+    distances = xp.sum((lengths - sizes) ** 2, axis=0) + (along_rest - rest) ** 2
+    return RimPoints(distances, projections, eigenvalues, sizes, lengths, along_rest, multipliers)
 
 
 def assemble(points: RimPoints, index: Any, blocks: Any, directions: Any, geometry: Geometry, xp: Namespace) -> Any:
@@ -117,13 +109,42 @@ def assemble(points: RimPoints, index: Any, blocks: Any, directions: Any, geomet
     remainder = directions - atoms.synthesis(points.projections[index], blocks, geometry, xp)
     norms = _norms(remainder, xp)
     units = remainder / _spread(xp.where(norms > 0, norms, 1.0), axes)
-    z = atoms.synthesis(points.coefficients[index], blocks, geometry, xp) + _spread(points.rest[index], axes) * units
+    coefficients = _coefficients(points, index, geometry, xp)
+    z = atoms.synthesis(coefficients, blocks, geometry, xp) + _spread(points.rest[index], axes) * units
     return z / _spread(_norms(z, xp), axes)
+
+
+def _coefficients(points: RimPoints, index: Any, geometry: Geometry, xp: Namespace) -> Any:
+    """Coefficients of the part of ``z`` that the block sees."""
+    sizes, lengths, eigenvalues = points.sizes[:, index], points.lengths[:, index], points.eigenvalues[:, index]
+    projections, n = points.projections[index], geometry.n_phases
+    stretch = xp.where(sizes > 0, lengths / xp.where(sizes > 0, sizes, 1.0), 0.0)
+    coefficients = xp.real(projections) * _by_column(stretch[:n].T, geometry, xp) + 1j * (
+        xp.imag(projections) * _by_column(stretch[n:].T, geometry, xp)
+    )
+    # Where a has no part along an eigenvector and z does, any direction in its eigenspace will do: the first entry's.
+    new = (sizes == 0) & (lengths != 0)
+    if not xp.any(new):
+        return coefficients
+    fresh = xp.where(new, lengths / xp.sqrt(xp.where(new, eigenvalues, 1.0)), 0.0)
+    first = np.zeros(geometry.block_shape)
+    first[0, :: geometry.channels[1]] = 1.0
+    return coefficients + xp.constant(first, sizes) * (
+        _by_column(fresh[:n].T, geometry, xp) + 1j * _by_column(fresh[n:].T, geometry, xp)
+    )
+
+
+def _by_column(values: Any, geometry: Geometry, xp: Namespace) -> Any:
+    """Values of the phases, shape ``(R, n_phases)``, for the columns of a block, shape ``(R, 1, columns)``."""
+    if geometry.channels[1] > 1:
+        columns = np.repeat(np.arange(geometry.n_phases), geometry.channels[1])
+        values = values[:, xp.constant(columns, values)]
+    return values[:, None, :]
 
 
 def _rest(squares: Any, projections: Any, blocks: Any, directions: Any, geometry: Geometry, xp: Namespace) -> Any:
     """Length of what the block does not see of ``a``."""
-    rest = xp.sqrt(xp.maximum(1.0 - xp.sum(squares, axis=1), 0.0 * squares[:, 0]))
+    rest = xp.sqrt(xp.maximum(1.0 - xp.sum(squares, axis=0), 0.0 * squares[0]))
     small = xp.nonzero(rest < 1e-4)[0]  # the difference of squares has lost its digits
     if len(small):
         seen = atoms.synthesis(projections[small], blocks[small], geometry, xp)
@@ -134,66 +155,65 @@ def _rest(squares: Any, projections: Any, blocks: Any, directions: Any, geometry
 def _scalar_equation(sizes: Any, rest: Any, eigenvalues: Any, levels: Any, xp: Namespace) -> tuple[Any, Any, Any]:
     """Coordinates of the nearest point along the parts of ``a``, and its multipliers.
 
-    ``sizes`` ``(R, K)`` and ``rest`` ``(R,)`` are the lengths of the parts of ``a`` along the eigenspaces and beside
+    ``sizes`` ``(P, R)`` and ``rest`` ``(R,)`` are the lengths of the parts of ``a`` along the eigenspaces and beside
     them. With ``τ = 1 − t λ₁`` the point is ``(α_k λ₁ / (λ₁ − λ_k + τ λ_k), rest)`` up to its length, for the ``τ`` in
     ``(0, 1]`` that puts it on the rim. ``τ`` may be tiny (``a`` nearly orthogonal to the first eigenspace), so it is
     sought on a logarithmic scale; if ``a`` is orthogonal to it, it may be 0, the hard case.
     """
-    largest = xp.max(eigenvalues, axis=1)
-    tops = eigenvalues >= largest[:, None]
+    largest = xp.max(eigenvalues, axis=0)
+    tops = eigenvalues >= largest
     levels = xp.minimum(levels, largest)
-    head = xp.sqrt(xp.sum(xp.where(tops, sizes**2, 0.0), axis=1))
-    tail = xp.where(tops, 0.0, sizes)
-    gaps = xp.where(tops, 1.0, largest[:, None] - eigenvalues)
-    above, others = largest - levels, eigenvalues - levels[:, None]
+    head = xp.sqrt(xp.sum(xp.where(tops, sizes**2, 0.0), axis=0))
+    tail = xp.where(tops, 0.0, sizes) * largest
+    gaps = xp.where(tops, 1.0, largest - eigenvalues)
+    above, others = largest - levels, eigenvalues - levels
+    outside = levels * rest**2
+    at_limit = tail / gaps
 
-    def tail_at(tau: Any) -> Any:
-        return tail * largest[:, None] / (gaps + tau[:, None] * eigenvalues)
-
-    def shortfall(log_tau: Any) -> Any:
+    def shortfall(log_tau: Any, which: Any) -> tuple[Any, Any]:
+        """Logarithm of what keeps the point off the rim over what lifts it there: increasing and almost linear."""
         tau = xp.exp(log_tau)
-        outside, first, further = levels * rest**2, above * (head / tau) ** 2, others * tail_at(tau) ** 2
-        size = outside + first + xp.sum(xp.abs(further), axis=1)
-        return (outside - first - xp.sum(further, axis=1)) / xp.where(size > 0, size, 1.0)
+        scaled = tau * eigenvalues[:, which]
+        spans = gaps[:, which] + scaled
+        first = above[which] * (head[which] / tau) ** 2
+        further = others[:, which] * (tail[:, which] / spans) ** 2
+        lifts = xp.maximum(further, 0.0 * further)
+        holds, rates = lifts - further, scaled / spans
+        up, down = first + xp.sum(lifts, axis=0), outside[which] + xp.sum(holds, axis=0)
+        up, down = xp.where(up > 0, up, _TINY), xp.where(down > 0, down, _TINY)
+        slope = (first + xp.sum(lifts * rates, axis=0)) / up - xp.sum(holds * rates, axis=0) / down
+        return xp.log(down / up), 2 * slope
 
-    zero = 0.0 * head
-    at_limit = tail * largest[:, None] / gaps
-    needed = levels * rest**2 + xp.sum(xp.where(others < 0, -others * at_limit**2, 0.0), axis=1)
+    zero, one = 0.0 * head, 0.0 * head + 1.0
+    needed = outside + xp.sum(xp.where(others < 0, -others * at_limit**2, 0.0), axis=0)
     # Below this τ the part along the first eigenspace alone lifts the point over the rim.
-    quotient = above / xp.where(needed > 0, needed, 1.0)
-    lowest = xp.where(needed > 0, head * xp.sqrt(quotient), zero + 1.0)
-    lowest = xp.minimum(xp.maximum(lowest, zero + 1e-150), zero + 1.0)
-    tau = xp.exp(bracketed_root(shortfall, xp.log(lowest), zero, _ROUNDING, xp))
-    y_head, y_tail = head / tau, tail_at(tau)
+    lowest = xp.where(needed > 0, head * xp.sqrt(above / xp.where(needed > 0, needed, 1.0)), one)
+    lowest = xp.minimum(xp.maximum(lowest, zero + 1e-150), one)
+    tau = xp.exp(newton_root(shortfall, xp.log(lowest), zero, _ROUNDING, xp))
+    y_head, y_tail = head / tau, tail / (gaps + tau * eigenvalues)
 
-    missing = levels * rest**2 - xp.sum(others * at_limit**2, axis=1)  # as τ tends to 0, if a has no first part
+    missing = outside - xp.sum(others * at_limit**2, axis=0)  # as τ tends to 0, if a has no first part
     hard = (head == 0) & (missing > 0) & (above > 0)
     y_head = xp.where(hard, xp.sqrt(xp.where(hard, missing / xp.where(above > 0, above, 1.0), 0.0)), y_head)
-    y_tail = xp.where(hard[:, None], at_limit, y_tail)
+    y_tail = xp.where(hard, at_limit, y_tail)
 
     # The level is the eigenvalue itself: the cap is the unit sphere of the eigenspaces with that eigenvalue.
     axis = above <= 1e-14 * largest
-    peak = eigenvalues >= largest[:, None] * (1 - 1e-14)
-    on_peak = xp.where(peak, sizes, 0.0)
-    none = xp.sum(on_peak, axis=1) == 0
+    on_peak = xp.where(eigenvalues >= largest * (1 - 1e-14), sizes, 0.0)
+    none = xp.sum(on_peak, axis=0) == 0
 
-    first_top = xp.cumsum(xp.where(tops, 1.0, 0.0), axis=1) == 1
-    share = xp.where(head[:, None] > 0, sizes / xp.where(head > 0, head, 1.0)[:, None], xp.where(first_top, 1.0, 0.0))
-    lengths = xp.where(tops, share * y_head[:, None], y_tail)
-    lengths = xp.where(axis[:, None], xp.where(none[:, None], xp.where(tops & first_top, 1.0, 0.0), on_peak), lengths)
+    first_top = xp.where(tops & (xp.cumsum(xp.where(tops, 1.0, 0.0), axis=0) == 1), 1.0, 0.0)
+    share = xp.where(head > 0, sizes / xp.where(head > 0, head, 1.0), first_top)
+    lengths = xp.where(tops, share * y_head, y_tail)
+    lengths = xp.where(axis, xp.where(none, first_top, on_peak), lengths)
     along_rest = xp.where(axis, zero, rest)
-    norm = xp.sqrt(xp.sum(lengths**2, axis=1) + along_rest**2)
+    norm = xp.sqrt(xp.sum(lengths**2, axis=0) + along_rest**2)
 
     # η(I − tB)z = a. Where τ = 0 or there is no such η, a nearby pair bounds almost as well.
-    on_axis = xp.maximum(xp.sqrt(xp.sum(on_peak**2, axis=1)), zero + 1e-10)
+    on_axis = xp.maximum(xp.sqrt(xp.sum(on_peak**2, axis=0)), zero + 1e-10)
     eta = xp.where(axis, zero + 1e10, norm)
     tau = xp.where(axis, on_axis / eta, xp.where(hard, zero + 1e-13, tau))
-    return lengths / norm[:, None], along_rest / norm, xp.stack([eta, tau], axis=1)
-
-
-def _first_columns(geometry: Geometry) -> Any:
-    """Mask of the first column of each phase."""
-    return np.tile(np.eye(1, geometry.channels[1])[0], geometry.n_phases)
+    return lengths / norm, along_rest / norm, xp.stack([eta, tau], axis=1)
 
 
 def _norms(kernels: Any, xp: Namespace) -> Any:

@@ -22,6 +22,9 @@ _RESTARTS = 200
 # Blocks that are solved together at about the cost of one.
 _MANY = 1000
 
+# Above the rounding errors of heights and levels in single precision, relative to the largest there can be.
+_SINGLE = 2.0**-20
+
 # Minimizers are tied if their distances differ by less than this part of the least one.
 TIE = 1e-9
 
@@ -151,91 +154,137 @@ def nearest_to_one(
 
 @dataclass(frozen=True)
 class _Solved:
-    """Blocks of rank one that the Lemma leaves, with their nearest points; owners ascend."""
+    """Blocks of rank one that may hold the nearest points of ``K`` kernels, with their points.
+
+    Attributes
+    ----------
+    owners, blocks : integer arrays, shape ``(R,)``
+        Of which kernel, in ascending order, and where.
+    points : RimPoints of length ``R``
+    bounds : array, shape ``(R,)``
+        On the squared distance in these blocks.
+    floor : array, shape ``(K,)``
+        On that in all others.
+    """
 
     owners: Any
     blocks: Any
     points: rank_one.RimPoints
-    bounds: Any  # on the squared distance in every block, shape (K, n_blocks)
+    bounds: Any
+    floor: Any
 
 
-def _solve_rank_one(
-    directions: Any, symbols: Any, energies: Any, levels: Any, geometry: Geometry, xp: Namespace
-) -> _Solved:
-    turns = xp.constant(atoms.frame(geometry).turns, symbols)
-    top = xp.constant(atoms.frame(geometry).safe_top, levels)
+class _RankOne:
+    """``K`` kernels whose blocks have one row or column; parameters as :func:`nearest`."""
 
-    def turned(owners: Any, blocks: Any) -> Any:
-        return symbols[owners, blocks] * turns[blocks][:, None, :]
+    def __init__(
+        self, directions: Any, symbols: Any, energies: Any, levels: Any, geometry: Geometry, xp: Namespace
+    ) -> None:
+        self.directions, self.symbols, self.energies, self.levels = directions, symbols, energies, levels
+        self.geometry, self.xp = geometry, xp
+        self.turns = xp.constant(atoms.frame(geometry).turns, symbols)
+        self.top = xp.constant(atoms.frame(geometry).safe_top, levels)
+        self.kernels = xp.constant(np.arange(len(levels)), levels)
 
-    def solve(owners: Any, blocks: Any) -> rank_one.RimPoints:
-        return rank_one.rim_points(turned(owners, blocks), blocks, directions[owners], levels[owners], geometry, xp)
+    def solve(self) -> _Solved:
+        """The nearest points in every block that the Lemma does not exclude, and the bounds that prove them."""
+        xp = self.xp
+        filled = self.top[None, :] >= self.levels[:, None] * (1 - caps.EMPTY)
+        if filled.shape[0] * filled.shape[1] <= _MANY:  # to choose among so few would cost more than it saves
+            owners, blocks = xp.nonzero(filled)
+            lemma, floor = self._lemma(owners, blocks), xp.full_like(self.levels, np.inf)
+        else:
+            owners, blocks, lemma, floor = self._promising(filled)
+        points = self._points(owners, blocks)
+        matrices, levels = self._matrices(owners, blocks), self.levels[owners]
+        dual = caps.rank_one_bounds(matrices, blocks, points.multipliers, self.geometry, levels, xp)
+        return _Solved(owners, blocks, points, xp.maximum(lemma, dual), caps.lowered(floor, xp))
 
-    # A first point from the largest singular value whose caps are not empty. To come as near to ``a``, a block needs a
-    # height that is compared with first, and then the Lemma's: for most kernels few blocks are left.
-    everyone = xp.constant(np.arange(len(levels)), levels)
-    filled = top[None, :] >= levels[:, None] * (1 - caps.EMPTY)
-    first = xp.argmax(xp.where(filled, energies, -1.0), axis=1)
-    incumbents = solve(everyone, first).squared_distances
-    needed = caps.needed_heights(incumbents * (1 + 4 * TIE), levels, xp.max(top), xp)
-    candidates = filled & (energies >= (needed**2 * (1 - 1e-13) - 1e-14)[:, None])
-    candidates[everyone, first] = True  # whatever the roundings, one block stays
-    owners, blocks = xp.nonzero(candidates)
-    heights = caps.safe_heights(xp.sqrt(energies[owners, blocks]), geometry)
-    lemma = caps.lemma_of(heights, top[blocks], levels[owners], xp)
+    def _promising(self, filled: Any) -> tuple[Any, Any, Any, Any]:
+        """Blocks that the Lemma does not exclude, its bounds on them, and a bound on the others."""
+        xp = self.xp
+        # By the Lemma, a block has points within the angle φ only if height + sin φ · deep >= cos φ · √level. In single
+        # precision, since the time goes into memory; what that may get wrong is added in favour of the block.
+        largest = float(xp.max(self.top))
+        heights, top = xp.to_single(xp.sqrt(self.energies)), xp.to_single(self.top)
+        levels = xp.to_single(self.levels - _SINGLE * largest)
+        deep = xp.sqrt(xp.maximum(top[None, :] - levels[:, None], 0.0 * levels[:, None]))
+        # The angle between the largest height and the largest atom is a first guess of φ, mostly half of it.
+        peaks = xp.sqrt(xp.max(self.energies, axis=1))
+        _, sine = caps.angle(atoms.squared_distance(peaks, xp.max(self.top), self.levels, xp=xp), xp)
+        reach = heights + xp.to_single(2 * sine)[:, None] * deep
+        first = xp.argmax(xp.where(filled, reach, -1.0), axis=1)
+        known = self._points(self.kernels, first).squared_distances
+        cosine, sine = caps.angle(known * (1 + 4 * TIE), xp)
+        needed = xp.to_single(cosine * xp.sqrt(self.levels) - _SINGLE * largest**0.5)
+        candidates = filled & (heights + xp.to_single(sine)[:, None] * deep >= needed[:, None])
+        candidates[self.kernels, first] = True  # whatever the roundings, one block stays
+        owners, blocks = xp.nonzero(candidates)
+        lemma = self._lemma(owners, blocks)
+        # The block of the least bound has a better point for most kernels, which leaves far fewer blocks.
+        best = self.least(owners, lemma)[1]
+        known = xp.minimum(known, self._points(self.kernels, blocks[best]).squared_distances)
+        keep = lemma <= known[owners] * (1 + TIE)
+        keep[best] = True
+        return owners[keep], blocks[keep], lemma[keep], known
 
-    bounds = xp.full_like(energies, np.inf)
-    bounds[owners, blocks] = lemma
-    if len(owners) > _MANY:  # a second, better point for each kernel pays
-        incumbents = xp.minimum(incumbents, solve(everyone, xp.argmin(bounds, axis=1)).squared_distances)
-    keep = xp.nonzero((lemma <= incumbents[owners] * (1 + TIE)) | (blocks == first[owners]))[0]
-    owners, blocks = owners[keep], blocks[keep]
-    points = solve(owners, blocks)
-    dual = caps.rank_one_bounds(turned(owners, blocks), blocks, points.multipliers, geometry, levels[owners], xp)
-    bounds[owners, blocks] = xp.maximum(bounds[owners, blocks], dual)
-    return _Solved(owners, blocks, points, bounds)
+    def _matrices(self, owners: Any, blocks: Any) -> Any:
+        """Turned symbols."""
+        return self.symbols[owners, blocks] * self.turns[blocks][:, None, :]
+
+    def _points(self, owners: Any, blocks: Any) -> rank_one.RimPoints:
+        matrices = self._matrices(owners, blocks)
+        return rank_one.rim_points(
+            matrices, blocks, self.directions[owners], self.levels[owners], self.geometry, self.xp
+        )
+
+    def _lemma(self, owners: Any, blocks: Any) -> Any:
+        heights = caps.safe_heights(self.xp.sqrt(self.energies[owners, blocks]), self.geometry)
+        return caps.lemma_of(heights, self.top[blocks], self.levels[owners], self.xp)
+
+    def least(self, owners: Any, values: Any) -> tuple[Any, Any]:
+        """The least of the values of each kernel, and its place among them."""
+        xp = self.xp
+        least = xp.least_by_group(values, owners, len(self.levels))
+        there = xp.nonzero(values <= least[owners])[0]
+        return least, there[xp.searchsorted(owners[there], self.kernels)]
 
 
 def _rank_one_batch(
     directions: Any, symbols: Any, energies: Any, levels: Any, geometry: Geometry, xp: Namespace
 ) -> Nearest:
-    solved = _solve_rank_one(directions, symbols, energies, levels, geometry, xp)
-    distances = xp.full_like(solved.bounds, np.inf)
-    distances[solved.owners, solved.blocks] = solved.points.squared_distances
-    winners = xp.argmin(distances, axis=1)
-    first = xp.constant(np.arange(len(levels)), levels) * geometry.n_blocks
-    index = xp.searchsorted(solved.owners * geometry.n_blocks + solved.blocks, first + winners)
-    points = rank_one.assemble(solved.points, index, winners, directions, geometry, xp)
-    return Nearest(points, solved.points.squared_distances[index], xp.min(solved.bounds, axis=1))
+    problem = _RankOne(directions, symbols, energies, levels, geometry, xp)
+    solved = problem.solve()
+    distances, index = problem.least(solved.owners, solved.points.squared_distances)
+    points = rank_one.assemble(solved.points, index, solved.blocks[index], directions, geometry, xp)
+    return Nearest(points, distances, xp.minimum(problem.least(solved.owners, solved.bounds)[0], solved.floor))
 
 
 def _rank_one(direction: Array, symbols: NDArray, level: float, geometry: Geometry) -> Single:
-    energies = spectrum.energies(symbols)
-    levels = np.array([level])
-    solved = _solve_rank_one(direction[None], symbols[None], energies[None], levels, geometry, spectrum.NUMPY)
+    energies, levels = spectrum.energies(symbols), np.array([level])
+    args = direction[None], symbols[None], energies[None], levels, geometry, spectrum.NUMPY
+    solved = _RankOne(*args).solve()
     points, distances = solved.points, solved.points.squared_distances
     least = float(np.min(distances))
     tied = np.flatnonzero(distances <= least * (1 + TIE))
     tied = tied[np.argsort(distances[tied], kind="stable")]
+    free = points.free()
+    versions = [points, points.mirrored()] if np.any(free[tied]) else [points]
     found: list[Array] = []
     for k in tied:
-        index, block = np.array([k]), solved.blocks[[k]]
-        for version in (points, points.mirrored(solved.blocks, geometry))[: 2 if points.free[k] else 1]:
-            z = rank_one.assemble(version, index, block, direction[None], geometry, spectrum.NUMPY)
+        for version in versions[: 2 if free[k] else 1]:
+            place = np.array([k])
+            z = rank_one.assemble(version, place, solved.blocks[place], direction[None], geometry, spectrum.NUMPY)
             found.append(z[0])
     blocks = [int(b) for b in solved.blocks[tied]]
-    bound = float(np.min(solved.bounds))
-    heights = caps.safe_heights(np.sqrt(energies), geometry)
-    others = np.maximum(
-        caps.lemma(heights, geometry, np.array(level)), np.where(np.isinf(solved.bounds[0]), 0, solved.bounds[0])
-    )
+    others = caps.lemma(caps.safe_heights(np.sqrt(energies), geometry), geometry, np.array(level))
+    others[solved.blocks] = np.maximum(others[solved.blocks], solved.bounds)
     others[blocks] = np.inf
-    certificate = caps.CapsCertificate(solved.blocks, points.multipliers)
     return Single(
         points=_distinct(found, np.sqrt(least)),
         squared_distance=least,
-        bound=bound,
-        certificate=certificate,
+        bound=min(float(np.min(solved.bounds)), float(solved.floor[0])),
+        certificate=caps.CapsCertificate(solved.blocks, points.multipliers),
         closed_by="multipliers",
         runner_up=float(np.min(others)),
         blocks=blocks,

@@ -13,7 +13,7 @@ from srnc_manifold.geometry import Geometry, InputSize, Layout
 from srnc_manifold.problem import LARGEST, SAME_STABLE_RANK, named_target
 
 # Entries of the symbols that are held at once.
-_CHUNK = 1 << 21
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ def solve_block(a, geometry, block, level):
     points = rank_one.rim_points(matrices, index, a[None], levels, geometry, spectrum.NUMPY)
     versions = [
         rank_one.assemble(p, np.array([0]), index, a[None], geometry, spectrum.NUMPY)[0]
-        for p in (points, points.mirrored(index, geometry))
+        for p in (points, points.mirrored())
     ]
-    return float(points.squared_distances[0]), *versions, bool(points.free[0])
+    return float(points.squared_distances[0]), *versions, bool(points.free()[0])
 
 
 def rows_of(geometry, block):
