@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,12 +36,12 @@ class Frame:
     lower: Array
     rows: NDArray[np.complex128]
 
-    @property
+    @cached_property
     def top(self) -> Array:
         """Largest ``γ²`` of an atom of each block, shape ``(n_blocks,)``; a number of taps where ``lower`` is zero."""
         return np.max(self.upper, axis=1)
 
-    @property
+    @cached_property
     def safe_top(self) -> Array:
         """``top``, raised above its rounding errors where it has any."""
         exact = np.any((self.lower == 0) & (self.upper == self.top[:, None]), axis=1)
@@ -119,15 +119,16 @@ def squared_distance(height: Any, top: Any, level: Any, slack: Any = 0.0, xp: Na
         Computed without differences of nearly equal numbers but for ``level − height²``.
     """
     zero = 0.0 * height
-    long = top * (1.0 + slack)
-    missing = xp.maximum(level * (1.0 + slack) - height**2, zero)
-    across, deep = xp.sqrt(xp.maximum(long - height**2, zero)), xp.sqrt(xp.maximum(top - level, zero))
-    along, root = xp.sqrt(level + zero), xp.sqrt(1.0 + slack + zero)
+    root = 1.0 if isinstance(slack, float) and slack == 0.0 else xp.sqrt(1.0 + slack)
+    square, along = height**2, xp.sqrt(level)
+    missing = xp.maximum(level * root**2 - square, zero)
+    across, deep = xp.sqrt(xp.maximum(top * root**2 - square, zero)), xp.sqrt(xp.maximum(top - level, zero))
     # Sine and cosine of the angle between a and the rim. The sine is a difference, written as a quotient where it loses
     # digits, and zero where both terms are.
-    depth = along * across + height * deep
-    quotient = missing / xp.where(depth > 0, depth, 1.0) / root
-    sine = xp.where(height >= 0, quotient, (along * across - height * deep) / (top * root))
+    flat, steep = along * across, height * deep
+    depth = flat + steep
+    quotient = missing / (xp.where(depth > 0, depth, 1.0) * root)
+    sine = xp.where(height >= 0, quotient, (flat - steep) / (top * root))
     cosine = (height * along + across * deep) / (top * root)
     versine = xp.where(cosine > 0, sine**2 / (1.0 + xp.abs(cosine)), 1.0 - cosine)
     return xp.maximum(2.0 * (root * versine - slack / (1.0 + root)), zero)

@@ -41,13 +41,18 @@ def require_choice(options: Iterable[str], **settings: Any) -> None:
             raise ValueError(f"{name}: {value!r} given, expected one of {', '.join(options)}")
 
 
-def as_generator(rng: Any) -> np.random.Generator:
-    """The generator of an ``rng`` argument: an integer, a Generator, or None for fresh entropy."""
+def require_rng(rng: Any) -> None:
+    """Refuse what is not an ``rng`` argument: an integer, a Generator, or None for fresh entropy."""
     if isinstance(rng, bool) or not (rng is None or isinstance(rng, np.random.Generator | numbers.Integral)):
         raise TypeError(f"rng: {rng!r} given, expected an integer or a numpy.random.Generator")
     if isinstance(rng, numbers.Integral) and rng < 0:
         raise ValueError(f"rng: {rng!r} given, expected an integer >= 0")
-    return np.random.default_rng(rng)  # type: ignore[arg-type]
+
+
+def as_generator(rng: Any) -> np.random.Generator:
+    """The generator of an ``rng`` argument."""
+    require_rng(rng)
+    return np.random.default_rng(rng)
 
 
 def _require_real(name: str, value: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,17 @@ from srnc_manifold.numerics import Array, bracketed_root
 # Alternation ends where a step gains less than this part of the squared distance.
 _NO_GAIN = 1e-15
 _MAX_STEPS = 2000
+
+# Where an atom moves less than this, the distance has changed by its square.
+_STILL = 1e-8
+
+# Earlier steps from which the next is extrapolated, and steps before the first that is: few need more.
+_DEPTH = 3
+_PATIENCE = 20
+
+
+# Of atoms: ``⟨a, G⟩`` and ``γ²``.
+Sizes = tuple[Array, Array]
 
 
 @dataclass(frozen=True)
@@ -43,26 +55,54 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.matrices)
 
-    @property
+    @cached_property
     def top(self) -> Array:
         """Largest ``γ²``, shape ``(R,)``."""
         return np.max(self.upper, axis=1)
 
     def heights(self, w: NDArray) -> Array:
         """``⟨a, G⟩`` of an atom of each block."""
-        return np.sum(self.matrices.real * w.real - self.matrices.imag * w.imag, axis=(1, 2))
+        return np.einsum("ij,ij->i", self._functionals, _as_real(w))
 
     def squared_norms(self, w: NDArray) -> Array:
         """``γ²`` of an atom of each block."""
-        norms = np.sum(self.upper[:, None] * w.real**2 + self.lower[:, None] * w.imag**2, axis=(1, 2))
+        parts = _as_real(w)
+        norms = np.einsum("ij,ij,ij->i", self._weights, parts, parts)
         return np.minimum(norms, self.top)  # rounding of w would otherwise raise it
+
+    def symbols_of(self, w: NDArray) -> NDArray:
+        """The symbols of atoms in their own blocks."""
+        return (self._weights * _as_real(w)).view(complex).reshape(w.shape).conj()
+
+    @cached_property
+    def _functionals(self) -> Array:
+        return _as_real(self.matrices.conj())
+
+    @cached_property
+    def _weights(self) -> Array:
+        """The weights of the real and imaginary parts, one after the other, as in an array of complex numbers."""
+        weights = (self.upper + 1j * self.lower)[:, None]
+        return _as_real(np.broadcast_to(weights, self.matrices.shape))
+
+    def sizes(self, w: NDArray) -> Sizes:
+        """What distances and coordinates depend on."""
+        return self.heights(w), self.squared_norms(w)
 
     def squared_distances(self, w: NDArray) -> Array:
         """``‖x(G) − a‖²`` on the unit sphere; infinite where the cap is empty."""
-        norms = self.squared_norms(w)
-        inside = norms >= self.level * (1 - caps.EMPTY)
-        distances = atoms.squared_distance(self.heights(w), np.maximum(norms, self.level), np.array(self.level))
-        return np.where(inside, distances, np.inf)
+        return self.distances_of(self.sizes(w))
+
+    def distances_of(self, sizes: Sizes) -> Array:
+        """:meth:`squared_distances` of atoms whose sizes are known."""
+        heights, norms = sizes
+        distances = atoms.squared_distance(heights, np.maximum(norms, self.level), np.array(self.level))
+        return np.where(norms >= self.level * (1 - caps.EMPTY), distances, np.inf)
+
+
+def _as_real(matrices: NDArray) -> Array:
+    """The real and imaginary parts of stacked matrices in a row each."""
+    count, rows, columns = matrices.shape
+    return np.ascontiguousarray(matrices).reshape(count, rows * columns).view(float)
 
 
 def top_atoms(matrices: NDArray) -> NDArray:
@@ -71,9 +111,9 @@ def top_atoms(matrices: NDArray) -> NDArray:
     return u[:, :, 0].conj()[:, :, None] * vh[:, 0].conj()[:, None, :]
 
 
-def coordinates(blocks: Blocks, w: NDArray) -> tuple[Array, Array]:
+def coordinates(blocks: Blocks, sizes: Sizes) -> tuple[Array, Array]:
     """``(push, pull)`` with ``x(G) = push · G + pull · a`` on the unit sphere (docs/theory.md, section 7)."""
-    height, norm = blocks.heights(w), np.maximum(blocks.squared_norms(w), blocks.level)
+    height, norm = sizes[0], np.maximum(sizes[1], blocks.level)
     pull = np.sqrt((norm - blocks.level) / np.maximum(norm - height**2, 1e-300))
     return (np.sqrt(blocks.level) - pull * height) / norm, pull
 
@@ -94,11 +134,10 @@ def _normalized(vectors: NDArray) -> NDArray:
     return vectors / np.where(norms > 0, norms, 1.0)
 
 
-def symbols_at(blocks: Blocks, w: NDArray) -> NDArray:
+def symbols_at(blocks: Blocks, w: NDArray, sizes: Sizes | None = None) -> NDArray:
     """The symbol of ``x(G)`` in the block of its atom."""
-    push, pull = coordinates(blocks, w)
-    of_atom = blocks.upper[:, None] * w.real - 1j * blocks.lower[:, None] * w.imag
-    return pull[:, None, None] * blocks.matrices + push[:, None, None] * of_atom
+    push, pull = coordinates(blocks, blocks.sizes(w) if sizes is None else sizes)
+    return pull[:, None, None] * blocks.matrices + push[:, None, None] * blocks.symbols_of(w)
 
 
 def step(blocks: Blocks, w: NDArray) -> NDArray:
@@ -106,38 +145,120 @@ def step(blocks: Blocks, w: NDArray) -> NDArray:
     return top_atoms(symbols_at(blocks, w))
 
 
+class _Memory:
+    """Anderson's acceleration of ``R`` fixed-point iterations at once (Walker and Ni, SIAM J. Numer. Anal. 49, 2011)."""
+
+    def __init__(self) -> None:
+        self._last: tuple[NDArray, NDArray] | None = None
+        self._residuals: list[NDArray] = []  # differences of successive ones, and those of what belongs to them
+        self._images: list[NDArray] = []
+
+    def next(self, given: NDArray, images: NDArray) -> NDArray:
+        """Where to go on: the combination of the last images whose residuals, combined likewise, are the least."""
+        residuals = images - given
+        if self._last is not None:
+            self._residuals = [*self._residuals, residuals - self._last[0]][-_DEPTH:]
+            self._images = [*self._images, images - self._last[1]][-_DEPTH:]
+        self._last = residuals, images
+        if not self._residuals:
+            return images
+        steps = np.stack([step.reshape(len(given), -1) for step in self._residuals], axis=1).view(float)
+        gram = steps @ steps.swapaxes(1, 2)
+        diagonal = np.arange(len(self._residuals))
+        gram[:, diagonal, diagonal] += 1e-14 * np.trace(gram, axis1=1, axis2=2)[:, None] + 1e-300
+        weights = np.linalg.solve(gram, steps @ residuals.reshape(len(given), -1).view(float)[:, :, None])
+        return images - sum(weights[:, [k]] * step for k, step in enumerate(self._images))
+
+    def forget(self, which: NDArray) -> None:
+        """Start anew in some of the iterations."""
+        for step in (*self._residuals, *self._images):
+            step[which] = 0.0
+
+    def keep(self, index: NDArray) -> None:
+        """Go on with some of the iterations only."""
+        self._residuals, self._images = ([step[index] for step in steps] for steps in (self._residuals, self._images))
+        if self._last is not None:
+            self._last = self._last[0][index], self._last[1][index]
+
+
 def alternate(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
     """Steps until none improves: the atoms and their squared distances; empty caps stay as they are."""
-    w, distances = np.array(w), blocks.squared_distances(w)
-    active = np.flatnonzero(np.isfinite(distances))
-    cheap = min(blocks.matrices.shape[1:]) > spectrum.NormTests.SMALL
+    before = blocks.squared_distances(w)
+    active = np.flatnonzero(np.isfinite(before))
+    end = np.array(w)
+    if len(active) and not _large(blocks):
+        end[active], still_moving = _plain_steps(blocks[active], w[active])
+        active = active[still_moving]
+    if len(active):
+        end[active] = _accelerated_steps(blocks[active], end[active])
+    reached = blocks.squared_distances(end)
+    rounded = ~(reached <= before)
+    end[rounded] = w[rounded]
+    return end, np.where(rounded, before, reached)
+
+
+def _large(blocks: Blocks) -> bool:
+    """Whether products are worth while before a decomposition."""
+    return min(blocks.matrices.shape[1:]) > spectrum.NormTests.SMALL
+
+
+def _plain_steps(blocks: Blocks, w: NDArray) -> tuple[NDArray, NDArray]:
+    """A limited number of steps, and which atoms they still move; no distance needs to be looked at."""
+    moves = np.ones(len(w), bool)
+    for _ in range(_PATIENCE):
+        moved = step(blocks, w)
+        moves, w = np.max(np.abs(moved - w), axis=(1, 2)) > _STILL, moved
+        if not np.any(moves):
+            break
+    return w, moves
+
+
+def _accelerated_steps(blocks: Blocks, w: NDArray) -> NDArray:
+    """Steps until none improves, accelerated as far as that does not increase a distance."""
+    w, sizes = np.array(w), blocks.sizes(w)
+    distances = blocks.distances_of(sizes)
+    # Products as long as they help; it is a decomposition that finds nothing better which ends the search.
+    cheap = _large(blocks)
+    active, chosen, at = np.arange(len(w)), blocks, w
+    memory, plain = _Memory(), np.ones(len(active), bool)
+    given = images = symbols_at(chosen, at, sizes)
     for _ in range(_MAX_STEPS):
         if not len(active):
             break
-        chosen = blocks[active]
-        symbols = symbols_at(chosen, w[active])
-        # Products as long as they help; it is a decomposition that finds nothing better which ends the search.
-        moved = improved_atoms(symbols, w[active]) if cheap else top_atoms(symbols)
-        reached = chosen.squared_distances(moved)
-        better = reached < distances[active]
-        improved = distances[active] - reached > _NO_GAIN * distances[active]
+        symbols = images if np.all(plain) else np.where(plain[:, None, None], images, memory.next(given, images))
+        moved = improved_atoms(symbols, at) if cheap else top_atoms(symbols)
+        moved_sizes = chosen.sizes(moved)
+        before, reached = distances[active], chosen.distances_of(moved_sizes)
+        better, improved = reached < before, before - reached > _NO_GAIN * before
         w[active[better]], distances[active[better]] = moved[better], reached[better]
-        if cheap and not np.any(improved):
-            cheap = False
-            continue
-        active = active[improved] if not cheap else active
-    return w, distances
+        settled, plain = plain & ~improved, ~improved
+        memory.forget(plain)
+        at, given = (np.where(better[:, None, None], *pair) for pair in ((moved, at), (symbols, given)))
+        sizes = np.where(better, moved_sizes[0], sizes[0]), np.where(better, moved_sizes[1], sizes[1])
+        if cheap and np.all(settled):
+            cheap, memory = False, _Memory()
+        elif not cheap and np.any(settled):
+            stay = np.flatnonzero(~settled)
+            active, chosen, at, given, plain = active[stay], chosen[stay], at[stay], given[stay], plain[stay]
+            sizes = sizes[0][stay], sizes[1][stay]
+            memory.keep(stay)
+        images = symbols_at(chosen, at, sizes)
+    return w
 
 
-def settle(blocks: Blocks, w: NDArray, max_steps: int = 500) -> NDArray:
-    """Further steps until the atoms themselves stand still, to whose errors the distances are blind to first order."""
-    cheap = min(blocks.matrices.shape[1:]) > spectrum.NormTests.SMALL
+def settle(block: Blocks, w: NDArray, max_steps: int = 100) -> NDArray:
+    """Further steps until the atoms themselves stand still, to whose errors the distances are blind to first order.
+
+    Accelerated, whether or not a distance increases.
+    """
+    cheap = _large(block)
+    memory, symbols = _Memory(), symbols_at(block, w)
     for _ in range(max_steps):
-        symbols = symbols_at(blocks, w)
         moved = improved_atoms(symbols, w) if cheap else top_atoms(symbols)
         change, w = float(np.max(np.abs(moved - w))), moved
         if change <= 1e-14:
             break
+        symbols = memory.next(symbols, symbols_at(block, w))
     return w
 
 

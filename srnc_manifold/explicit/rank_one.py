@@ -163,57 +163,51 @@ def _scalar_equation(sizes: Any, rest: Any, eigenvalues: Any, levels: Any, xp: N
     largest = xp.max(eigenvalues, axis=0)
     tops = eigenvalues >= largest
     levels = xp.minimum(levels, largest)
-    head = xp.sqrt(xp.sum(xp.where(tops, sizes**2, 0.0), axis=0))
-    tail = xp.where(tops, 0.0, sizes) * largest
-    gaps = xp.where(tops, 1.0, largest - eigenvalues)
-    above, others = largest - levels, eigenvalues - levels
-    outside = levels * rest**2
-    at_limit = tail / gaps
+    gaps, others = largest - eigenvalues, eigenvalues - levels
+    scaled, outside = sizes * largest, levels * rest**2
 
     def shortfall(log_tau: Any, which: Any) -> tuple[Any, Any]:
         """Logarithm of what keeps the point off the rim over what lifts it there: increasing and almost linear."""
-        tau = xp.exp(log_tau)
-        scaled = tau * eigenvalues[:, which]
-        spans = gaps[:, which] + scaled
-        first = above[which] * (head[which] / tau) ** 2
-        further = others[:, which] * (tail[:, which] / spans) ** 2
-        lifts = xp.maximum(further, 0.0 * further)
-        holds, rates = lifts - further, scaled / spans
-        up, down = first + xp.sum(lifts, axis=0), outside[which] + xp.sum(holds, axis=0)
+        shrunk = xp.exp(log_tau) * eigenvalues[:, which]
+        spans = gaps[:, which] + shrunk
+        parts = others[:, which] * (scaled[:, which] / spans) ** 2
+        lifts = xp.maximum(parts, 0.0 * parts)
+        holds, rates = lifts - parts, shrunk / spans
+        up, down = xp.sum(lifts, axis=0), outside[which] + xp.sum(holds, axis=0)
         up, down = xp.where(up > 0, up, _TINY), xp.where(down > 0, down, _TINY)
-        slope = (first + xp.sum(lifts * rates, axis=0)) / up - xp.sum(holds * rates, axis=0) / down
+        slope = xp.sum(lifts * rates, axis=0) / up - xp.sum(holds * rates, axis=0) / down
         return xp.log(down / up), 2 * slope
 
-    zero, one = 0.0 * head, 0.0 * head + 1.0
-    needed = outside + xp.sum(xp.where(others < 0, -others * at_limit**2, 0.0), axis=0)
+    zero, one = 0.0 * rest, 0.0 * rest + 1.0
+    head = xp.sqrt(xp.sum(xp.where(tops, sizes**2, 0.0), axis=0))
+    at_limit = xp.where(tops, 0.0, scaled / xp.where(tops, 1.0, gaps))
+    pulls = others * at_limit**2
+    needed, above = outside - xp.sum(xp.minimum(pulls, 0.0 * pulls), axis=0), largest - levels
     # Below this τ the part along the first eigenspace alone lifts the point over the rim.
     lowest = xp.where(needed > 0, head * xp.sqrt(above / xp.where(needed > 0, needed, 1.0)), one)
     lowest = xp.minimum(xp.maximum(lowest, zero + 1e-150), one)
     tau = xp.exp(newton_root(shortfall, xp.log(lowest), zero, _ROUNDING, xp))
-    y_head, y_tail = head / tau, tail / (gaps + tau * eigenvalues)
+    lengths = scaled / (gaps + tau * eigenvalues)
+    norm = xp.sqrt(xp.sum(lengths**2, axis=0) + rest**2)
+    eta = norm
 
-    missing = outside - xp.sum(others * at_limit**2, axis=0)  # as τ tends to 0, if a has no first part
+    missing = outside - xp.sum(pulls, axis=0)  # as τ tends to 0, if a has no first part
     hard = (head == 0) & (missing > 0) & (above > 0)
-    y_head = xp.where(hard, xp.sqrt(xp.where(hard, missing / xp.where(above > 0, above, 1.0), 0.0)), y_head)
-    y_tail = xp.where(hard, at_limit, y_tail)
-
-    # The level is the eigenvalue itself: the cap is the unit sphere of the eigenspaces with that eigenvalue.
     axis = above <= 1e-14 * largest
-    on_peak = xp.where(eigenvalues >= largest * (1 - 1e-14), sizes, 0.0)
-    none = xp.sum(on_peak, axis=0) == 0
-
-    first_top = xp.where(tops & (xp.cumsum(xp.where(tops, 1.0, 0.0), axis=0) == 1), 1.0, 0.0)
-    share = xp.where(head > 0, sizes / xp.where(head > 0, head, 1.0), first_top)
-    lengths = xp.where(tops, share * y_head, y_tail)
-    lengths = xp.where(axis, xp.where(none, first_top, on_peak), lengths)
-    along_rest = xp.where(axis, zero, rest)
-    norm = xp.sqrt(xp.sum(lengths**2, axis=0) + along_rest**2)
-
-    # η(I − tB)z = a. Where τ = 0 or there is no such η, a nearby pair bounds almost as well.
-    on_axis = xp.maximum(xp.sqrt(xp.sum(on_peak**2, axis=0)), zero + 1e-10)
-    eta = xp.where(axis, zero + 1e10, norm)
-    tau = xp.where(axis, on_axis / eta, xp.where(hard, zero + 1e-13, tau))
-    return lengths / norm, along_rest / norm, xp.stack([eta, tau], axis=1)
+    if xp.any(hard | axis):
+        first_top = xp.where(tops & (xp.cumsum(xp.where(tops, 1.0, 0.0), axis=0) == 1), 1.0, 0.0)
+        height = xp.sqrt(xp.where(hard, missing / xp.where(above > 0, above, 1.0), 0.0))
+        lengths = xp.where(hard, xp.where(tops, first_top * height, at_limit), lengths)
+        # The level is the eigenvalue itself: the cap is the unit sphere of the eigenspaces with that eigenvalue.
+        on_peak = xp.where(eigenvalues >= largest * (1 - 1e-14), sizes, 0.0)
+        lengths = xp.where(axis, xp.where(xp.sum(on_peak, axis=0) == 0, first_top, on_peak), lengths)
+        rest = xp.where(axis, zero, rest)
+        norm = xp.sqrt(xp.sum(lengths**2, axis=0) + rest**2)
+        # η(I − tB)z = a. Where τ = 0 or there is no such η, a nearby pair bounds almost as well.
+        eta = xp.where(axis, zero + 1e10, norm)
+        on_axis = xp.maximum(xp.sqrt(xp.sum(on_peak**2, axis=0)), zero + 1e-10)
+        tau = xp.where(axis, on_axis / eta, xp.where(hard, zero + 1e-13, tau))
+    return lengths / norm, rest / norm, xp.stack([eta, tau], axis=1)
 
 
 def _norms(kernels: Any, xp: Namespace) -> Any:

@@ -399,20 +399,23 @@ class _Search:
         first = alternation.start(blocks)
         if np.isfinite(self.squared_distance):
             # Where the shift that goes with the first atom proves that nothing better is there, nothing is sought.
-            guesses = alternation.shifts(blocks, first, self.squared_distance)
-            for block, shift in zip(index, guesses, strict=True):
-                self._sharpen(int(block), shift)
-        rounds = [lambda _: first, *(lambda blocks, k=k: alternation.other_starts(blocks)[k] for k in (0, 1))]
-        for starts in rounds:
-            still = np.isin(index, self._open()) if np.isfinite(self.squared_distance) else np.ones(len(index), bool)
-            index, first = index[still], first[still]
-            if not len(index):
-                break
-            blocks = self._blocks(index)
-            for block, w, distance in zip(index, *alternation.alternate(blocks, starts(blocks)), strict=True):
-                self._offer(int(block), w, float(distance))
-            for block in index:
-                self._sharpen(int(block), self._shift_of(int(block)))
+            self._sharpen(index, alternation.shifts(blocks, first, self.squared_distance))
+        still = np.isin(index, self._open()) | np.isinf(self.squared_distance)
+        index, first = index[still], first[still]
+        self._seek(index, first)
+        index = index[np.isin(index, self._open())]
+        if len(index):
+            self._seek(np.tile(index, 2), np.concatenate(alternation.other_starts(self._blocks(index))))
+
+    def _seek(self, index: NDArray, starts: NDArray) -> None:
+        """Alternation from a start in each of some blocks, and the bounds that go with the best atoms."""
+        if not len(index):
+            return
+        for block, w, distance in zip(index, *alternation.alternate(self._blocks(index), starts), strict=True):
+            self._offer(int(block), w, float(distance))
+        index = np.unique(index)
+        best = np.stack([self.atoms[int(block)][0] for block in index])
+        self._sharpen(index, alternation.shifts(self._blocks(index), best, self.squared_distance))
 
     def _offer(self, block: int, w: NDArray, squared_distance: float) -> None:
         if np.isfinite(squared_distance) and squared_distance <= self.squared_distance * (1 + TIE):
@@ -424,40 +427,34 @@ class _Search:
             if self.notify is not None:
                 self.notify(self._point(block, w), squared_distance)
 
-    def _shift_of(self, block: int) -> NDArray:
-        return alternation.shifts(self._blocks(np.array([block])), self.atoms[block][0][None], self.squared_distance)[0]
+    def _bounds_of(self, index: NDArray, shifts: NDArray) -> Array:
+        levels = np.full(len(index), self.level)
+        return caps.shifted_bounds(self._matrices(index), index, shifts, self.geometry, levels)
 
-    def _bound_of(self, block: int, shift: NDArray) -> float:
-        index = np.array([block])
-        levels = np.array([self.level])
-        return float(caps.shifted_bounds(self._matrices(index), index, shift[None], self.geometry, levels)[0])
-
-    def _sharpen(self, block: int, shift: NDArray) -> None:
-        bound = self._bound_of(block, shift)
-        if bound > self.bounds[block]:
-            self.bounds[block], self.shifts[block] = bound, shift
+    def _sharpen(self, index: NDArray, shifts: NDArray) -> None:
+        """Keep those of the shifts, one for each block, whose bounds are better than what is known."""
+        for block, shift, bound in zip(index, shifts, self._bounds_of(index, shifts), strict=True):
+            if bound > self.bounds[block]:
+                self.bounds[block], self.shifts[int(block)] = bound, shift
 
     def _tighten(self) -> None:
         """The best shifts of the blocks that are still open; what they come across is improved by alternation."""
         tried: set[tuple[int, float]] = set()
         restarted: set[int] = set()
         while self.keep_going():
-            index = [
-                int(block)
-                for block in self._open()
-                if self.bounds[block] < self.squared_distance - self.tol
-                and (int(block), self.squared_distance) not in tried
-            ]
-            if not index:
+            index = self._open()
+            index = index[self.bounds[index] < self.squared_distance - self.tol]
+            index = np.array([b for b in index if (int(b), self.squared_distance) not in tried], dtype=np.int64)
+            if not len(index):
                 break
-            block = index[0]
+            block = int(index[0])
             tried.add((block, self.squared_distance))
-            blocks = self._blocks(np.array([block]))
+            blocks = self._blocks(index[:1])
             relaxed = alternation.tighten(
                 blocks,
                 self.atoms[block][0][None],
                 self.squared_distance,
-                lambda shift, block=block: self._bound_of(block, shift),  # type: ignore[misc]
+                lambda shift, index=index[:1]: float(self._bounds_of(index, shift[None])[0]),  # type: ignore[misc]
                 self.keep_going,
             )
             if relaxed.bound > self.bounds[block]:
@@ -480,7 +477,8 @@ class _Search:
 
     def _point(self, block: int, w: NDArray) -> Array:
         index = np.array([block])
-        push, pull = alternation.coordinates(self._blocks(index), w[None])
+        blocks = self._blocks(index)
+        push, pull = alternation.coordinates(blocks, blocks.sizes(w[None]))
         z = push[0] * atoms.synthesis(w[None], index, self.geometry)[0] + pull[0] * self.direction
         return z / np.linalg.norm(z)
 

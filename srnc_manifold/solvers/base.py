@@ -317,7 +317,8 @@ def stationarity(problem: SRNProblem, x: Array, blocks: Sequence[int] | None = N
     normals = [atoms.atom(geometry, int(index[k]), u[k, :, i], vh[k, i].conj()).tensor.ravel() for k, i in active]
     basis = np.stack([x.ravel(), *normals], axis=1)
     basis /= np.linalg.norm(basis, axis=0)
-    if np.linalg.matrix_rank(basis, tol=FEASIBILITY_TOLERANCE) < 2:
+    directions, sizes, _ = np.linalg.svd(basis, full_matrices=False)
+    if np.sum(sizes > FEASIBILITY_TOLERANCE) < 2:
         return np.nan
-    coefficients = np.linalg.lstsq(basis, gradient, rcond=None)[0]
-    return float(np.linalg.norm(gradient - basis @ coefficients) / size)
+    spanned = directions[:, sizes > 1e-14]
+    return float(np.linalg.norm(gradient - spanned @ (spanned.T @ gradient)) / size)

@@ -11,7 +11,7 @@ from srnc_manifold.result import Evaluation, Result
 from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver
 from srnc_manifold.solvers.exact import Exact
 from srnc_manifold.spectrum import NormTests
-from srnc_manifold.validation import as_generator
+from srnc_manifold.validation import require_rng
 
 
 def solve(
@@ -63,7 +63,7 @@ def solve(
         raise TypeError(f"budget: {budget!r} given, expected a srnc.Budget")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: {callback!r} given, expected a callable")
-    as_generator(rng)
+    require_rng(rng)
     supported, reason = solver.supports(problem)
     if not supported:
         raise ValueError(f"solver: {solver.name} does not support this problem: {reason}")

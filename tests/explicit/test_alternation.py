@@ -76,7 +76,7 @@ def test_the_squared_distances_are_those_of_the_nearest_points(geometry, seed, f
     clear = np.abs(norms - level) > 1e-9  # the square root of a rounded γ² − c has lost half of its digits
     assert np.all(np.isfinite(distances[clear]) == (norms > level)[clear])
     inside = np.flatnonzero(clear & (norms > level))
-    push, pull = alternation.coordinates(blocks[inside], w[inside])
+    push, pull = alternation.coordinates(blocks[inside], blocks[inside].sizes(w[inside]))
     for k, z in enumerate(points_of(a, geometry, index[inside], w[inside], level)):
         # 1e-16 over the square root of 1e-9, with a margin.
         assert distances[inside[k]] == pytest.approx(np.sum((z - a) ** 2), abs=1e-11)
