@@ -64,9 +64,10 @@ _FEW = 1000
 def newton_root(
     function: Callable[[Any, Any], tuple[Any, Any]], low: Any, high: Any, tolerance: float, xp: Any = np
 ) -> Any:
-    """Elementwise root of increasing functions, ``function(low) <= 0 <= function(high)``, by Newton's method from ``low``.
+    """Elementwise root of increasing functions by Newton's method, from ``low``.
 
-    A step that does not halve the value is followed by a bisection, so that it converges whatever the functions.
+    With ``function(low) <= 0 <= function(high)``. A step that does not halve the value is followed by a bisection, so
+    that it converges whatever the functions.
 
     Parameters
     ----------

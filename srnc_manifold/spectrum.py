@@ -136,7 +136,8 @@ def squared_norms(matrices: NDArray) -> NDArray:
 class NormTests:
     """Which of many matrices have a spectral norm above a level, at a fraction of the cost of their decompositions.
 
-    ``σ₁(X)² < μ`` if and only if ``μ I − X X*`` is positive definite, which a Cholesky factorization tells.
+    ``σ₁(X)² < μ`` if and only if ``μ I − X X*`` is positive definite, which a Cholesky factorization tells. Where
+    ``‖X X*‖_F < μ`` already, as for most matrices of trained layers, none is needed.
 
     Parameters
     ----------
@@ -165,6 +166,12 @@ class NormTests:
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return norms[:, 0, 0]
 
+    @cached_property
+    def _ceilings(self) -> NDArray:
+        """Upper bounds on the squared norms: ``‖X X*‖_F``, the square of Schatten's 4-norm."""
+        entries = self._grams.view(float)
+        return np.sqrt(np.einsum("ijk,ijk->i", entries, entries))
+
     def dominant(self) -> tuple[int, float]:
         """Index of the matrix with the largest norm, and that norm squared."""
         best, largest, left = 0, 0.0, np.argsort(-self.estimates, kind="stable")
@@ -179,10 +186,10 @@ class NormTests:
     def below(self, index: NDArray, levels: NDArray) -> NDArray:
         """Which of the matrices at ``index`` surely have a squared norm below ``levels · margin``."""
         diagonal = np.arange(self.size)
-        below = np.zeros(len(index), bool)
-        for k, (block, level) in enumerate(zip(index, levels, strict=True)):
-            shifted = -self._grams[block]
-            shifted[diagonal, diagonal] += level
+        below = self._ceilings[index] <= levels
+        for k in np.flatnonzero(~below):
+            shifted = -self._grams[index[k]]
+            shifted[diagonal, diagonal] += levels[k]
             with contextlib.suppress(np.linalg.LinAlgError):
                 np.linalg.cholesky(shifted)
                 below[k] = True

@@ -146,7 +146,7 @@ def step(blocks: Blocks, w: NDArray) -> NDArray:
 
 
 class _Memory:
-    """Anderson's acceleration of ``R`` fixed-point iterations at once (Walker and Ni, SIAM J. Numer. Anal. 49, 2011)."""
+    """Anderson's acceleration of ``R`` fixed-point iterations (Walker and Ni, SIAM J. Numer. Anal. 49, 2011)."""
 
     def __init__(self) -> None:
         self._last: tuple[NDArray, NDArray] | None = None
