@@ -108,7 +108,7 @@ def test_never_beaten_by_many_local_searches(shape, size, symmetry):
     kernel = np.random.default_rng(7).standard_normal(shape)
     kernel = kernel + symmetry * kernel[tuple(slice(None, None, -1) for _ in shape)]
     for fraction in (0.15, 0.8):
-        assert_not_beaten(srnc.partway(kernel, size, fraction))
+        assert_not_beaten(srnc.partway(kernel, size, fraction), n_starts=30)
 
 
 def test_the_symmetric_saddle_of_the_theory():
@@ -150,7 +150,7 @@ def test_equal_eigenvalues():
     for seed in range(5):
         kernel = np.random.default_rng(seed).standard_normal(4)
         for fraction in (0.3, 0.9):
-            assert_not_beaten(srnc.partway(kernel, 8, fraction))
+            assert_not_beaten(srnc.partway(kernel, 8, fraction), n_starts=15)
     # Orthogonal to that plane: a circle of minimizers, of which a pair is listed.
     kernel = np.array([1.0, -1.0, 1.0, -1.0]) + np.array([1.0, 1.0, 1.0, 1.0])
     assert_not_beaten(srnc.partway(kernel, 8, 0.5))
@@ -250,7 +250,7 @@ def test_one_input_or_one_output_channel(shape, size, symmetry):
     kernel = np.random.default_rng(0).standard_normal(shape)
     kernel = kernel + symmetry * np.flip(kernel, axis=tuple(range(2, len(shape))))
     for fraction in (0.2, 0.8):
-        assert_not_beaten(srnc.partway(kernel, size, fraction), n_starts=30)
+        assert_not_beaten(srnc.partway(kernel, size, fraction), n_starts=15)
 
 
 def test_a_channel_of_one_is_no_channel():
