@@ -38,7 +38,7 @@ def test_newton_finds_the_roots_of_increasing_functions(shape, seed, count):
 
 def test_newton_takes_an_end_that_is_the_root():
     low, high = np.array([0.0, -1.0]), np.array([1.0, 0.0])
-    found = newton_root(lambda x, which: (x, np.ones_like(x)), low, high, 1e-15)
+    found = newton_root(lambda x, _: (x, np.ones_like(x)), low, high, 1e-15)
     np.testing.assert_allclose(found, 0, atol=1e-15)
 
 
