@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import srnc_manifold as srnc
+from srnc_manifold.comparison.report import markdown_table
 from srnc_manifold.costs import ExactMax, LogSumExp, Penalty
 from srnc_manifold.solvers import Exact, GradientDescent, MultiStart, Riemannian, Solver
 
@@ -29,18 +30,16 @@ def best_of_five(problem: srnc.SRNProblem, solver: Solver) -> srnc.Result:
 
 def table() -> str:
     """The table of results: the paper's instance, two targets."""
-    lines = [
-        "| solver | stable rank, asked 32 | objective | stable rank, asked 42.667 | objective |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+    headers = ["solver", "stable rank, asked 32", "objective", "stable rank, asked 42.667", "objective"]
+    rows = []
     for label, solver in SOLVERS.items():
         cells = []
         for target in TARGETS:
             scores = best_of_five(srnc.SRNProblem([1, 0, 0], 64, stable_rank=target), solver).evaluation
             assert scores is not None
             cells += [f"{scores.stable_rank:.3f}", f"{scores.objective:.4f}"]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([label, *cells])
+    return markdown_table(headers, rows, left=(0,))
 
 
 def pictures(folder: Path) -> None:

@@ -234,6 +234,36 @@ def inspect(
         console.print(f"skipped {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
+@app.command("analyse-srnc")
+def analyse_srnc(
+    kernels: Annotated[int, typer.Option(min=1, help="Random kernels for each size and target.")] = 3,
+    cases: Annotated[int, typer.Option(min=1, help="Random problems for the repaired variants.")] = 300,
+    output: Annotated[Path | None, typer.Option(help="Write the document (.md) here instead of printing it.")] = None,
+) -> None:
+    """What SRN-C delivers: norm and stable rank against those asked, what repairs it, and layers of real networks."""
+    if output is not None and (output.suffix != ".md" or not output.parent.is_dir()):
+        raise ValueError(f"output: {str(output)!r} given, expected a name ending in .md in an existing folder")
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from srnc_manifold.comparison import analysis
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bar.add_task(step, total=total)
+            bar.update(tasks[step], completed=done)
+
+        text = analysis.document(kernels, cases, progress)
+    if output is None:
+        typer.echo(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+        typer.echo(f"written {output}")
+
+
 @app.command()
 def solvers() -> None:
     """Names of the solvers and costs."""

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
-from srnc_manifold.solvers import Exact, GradientDescent, MultiStart, Riemannian, Solver
+from srnc_manifold.solvers import (
+    SRNC,
+    Exact,
+    GradientDescent,
+    MatrixSRN,
+    MultiStart,
+    ReshapeThenSRN,
+    Riemannian,
+    Solver,
+    SpectralNormalization,
+)
 from srnc_manifold.solvers.multi_start import METHODS
 from srnc_manifold.solvers.riemannian import OPTIMIZERS
 
@@ -18,6 +28,13 @@ _WITH_COST: dict[str, Callable[[Cost], Solver]] = {
 }
 _WITHOUT_COST: dict[str, Callable[[], Solver]] = {
     "exact": Exact,
+    "srn-c": SRNC,
+    "srn-c-one-step": lambda: SRNC(repair="step"),
+    "srn-c-repaired": lambda: SRNC(repair="iterated"),
+    "matrix-srn": MatrixSRN,
+    "reshape-then-srn": ReshapeThenSRN,
+    "spectral-normalization": SpectralNormalization,
+    "spectral-normalization-flattened": lambda: SpectralNormalization("flattened"),
     **{name.lower(): (lambda name=name: MultiStart(method=name)) for name in METHODS},  # type: ignore[misc]
 }
 
@@ -37,6 +54,11 @@ DEFAULT_SOLVERS = (
     "slsqp",
     "trust-constr",
     "cobyqa",
+    "srn-c",
+    "srn-c-repaired",
+    "matrix-srn",
+    "reshape-then-srn",
+    "spectral-normalization",
 )
 
 

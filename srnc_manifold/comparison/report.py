@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,12 @@ def _merit(record: dict[str, Any]) -> tuple[float, ...]:
     # Gaps within the tolerance of feasibility are equal (a negative one is bought with it): then the faster is better.
     gap = max(last_if_nan(record["gap"]), FEASIBILITY_TOLERANCE)
     return -record["success"], gap if record["success"] > 0 else violation, last_if_nan(record["time"])
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[int] = ()) -> str:
+    """A table in Markdown; columns are aligned to the right but for those named."""
+    rule = ["---" if k in left else "---:" for k in range(len(headers))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, rule, *rows))
 
 
 def rich_tables(comparison: Comparison) -> list[Any]:

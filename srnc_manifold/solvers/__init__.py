@@ -5,18 +5,26 @@ from srnc_manifold.solvers.batch import BatchResult, solve_batch
 from srnc_manifold.solvers.driver import solve
 from srnc_manifold.solvers.exact import Exact
 from srnc_manifold.solvers.gradient_descent import GradientDescent
+from srnc_manifold.solvers.matrix_srn import MatrixSRN
 from srnc_manifold.solvers.multi_start import MultiStart
+from srnc_manifold.solvers.reshape_then_srn import ReshapeThenSRN
 from srnc_manifold.solvers.riemannian import Riemannian
+from srnc_manifold.solvers.spectral_normalization import SpectralNormalization
+from srnc_manifold.solvers.srnc import SRNC
 
 __all__ = [
+    "SRNC",
     "BatchResult",
     "Budget",
     "Exact",
     "GradientDescent",
+    "MatrixSRN",
     "MultiStart",
+    "ReshapeThenSRN",
     "Riemannian",
     "Run",
     "Solver",
+    "SpectralNormalization",
     "SphereRun",
     "Stop",
     "solve",

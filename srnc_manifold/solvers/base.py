@@ -148,6 +148,11 @@ class Run:
             self.history.points.append(np.array(unit_kernel).ravel() / norm)
         self.notify(row)
 
+    def deliver(self, unit_kernel: Array) -> None:
+        """The kernel (in units of the spectral norm) of a method that has no others: remembered and recorded."""
+        self.offer(unit_kernel, 0.0)
+        self.record(unit_kernel, self.problem.gain(unit_kernel), cost=np.nan, gradient_norm=np.nan)
+
     def time_is_left(self) -> bool:
         """Whether the budget leaves time for another step."""
         return self.budget.max_time is None or self.runtime < self.budget.max_time
