@@ -28,6 +28,7 @@ _WITH_COST: dict[str, Callable[[Cost], Solver]] = {
 }
 _WITHOUT_COST: dict[str, Callable[[], Solver]] = {
     "exact": Exact,
+    **{name.lower(): (lambda name=name: MultiStart(method=name)) for name in METHODS},  # type: ignore[misc]
     "srn-c": SRNC,
     "srn-c-one-step": lambda: SRNC(repair="step"),
     "srn-c-repaired": lambda: SRNC(repair="iterated"),
@@ -35,7 +36,6 @@ _WITHOUT_COST: dict[str, Callable[[], Solver]] = {
     "reshape-then-srn": ReshapeThenSRN,
     "spectral-normalization": SpectralNormalization,
     "spectral-normalization-flattened": lambda: SpectralNormalization("flattened"),
-    **{name.lower(): (lambda name=name: MultiStart(method=name)) for name in METHODS},  # type: ignore[misc]
 }
 
 SOLVER_NAMES = (*_WITHOUT_COST, *_WITH_COST)
