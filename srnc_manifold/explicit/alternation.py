@@ -29,8 +29,21 @@ _DEPTH = 3
 _PATIENCE = 20
 
 
-# Of atoms: ``⟨a, G⟩`` and ``γ²``.
-Sizes = tuple[Array, Array]
+@dataclass(frozen=True)
+class Sizes:
+    """What distances, coordinates and symbols of atoms depend on.
+
+    ``heights`` ``⟨a, G⟩`` and ``norms`` ``γ²``, shape ``(R,)``; ``weighted``, shape ``(R, 2 · rows · columns)``, the
+    parts of the atoms times their weights.
+    """
+
+    heights: Array
+    norms: Array
+    weighted: Array
+
+    def take(self, index: NDArray) -> Sizes:
+        """Those of some of the atoms."""
+        return Sizes(self.heights[index], self.norms[index], self.weighted[index])
 
 
 @dataclass(frozen=True)
@@ -60,20 +73,6 @@ class Blocks:
         """Largest ``γ²``, shape ``(R,)``."""
         return np.max(self.upper, axis=1)
 
-    def heights(self, w: NDArray) -> Array:
-        """``⟨a, G⟩`` of an atom of each block."""
-        return np.einsum("ij,ij->i", self._functionals, _as_real(w))
-
-    def squared_norms(self, w: NDArray) -> Array:
-        """``γ²`` of an atom of each block."""
-        parts = _as_real(w)
-        norms = np.einsum("ij,ij,ij->i", self._weights, parts, parts)
-        return np.minimum(norms, self.top)  # rounding of w would otherwise raise it
-
-    def symbols_of(self, w: NDArray) -> NDArray:
-        """The symbols of atoms in their own blocks."""
-        return (self._weights * _as_real(w)).view(complex).reshape(w.shape).conj()
-
     @cached_property
     def _functionals(self) -> Array:
         return _as_real(self.matrices.conj())
@@ -85,8 +84,12 @@ class Blocks:
         return _as_real(np.broadcast_to(weights, self.matrices.shape))
 
     def sizes(self, w: NDArray) -> Sizes:
-        """What distances and coordinates depend on."""
-        return self.heights(w), self.squared_norms(w)
+        """What distances and coordinates depend on, of an atom of each block."""
+        parts = _as_real(w)
+        weighted = self._weights * parts
+        # Rounding of w would otherwise raise the norm above the largest there is.
+        norms = np.minimum(np.einsum("ij,ij->i", weighted, parts), self.top)
+        return Sizes(np.einsum("ij,ij->i", self._functionals, parts), norms, weighted)
 
     def squared_distances(self, w: NDArray) -> Array:
         """``‖x(G) − a‖²`` on the unit sphere; infinite where the cap is empty."""
@@ -94,9 +97,8 @@ class Blocks:
 
     def distances_of(self, sizes: Sizes) -> Array:
         """:meth:`squared_distances` of atoms whose sizes are known."""
-        heights, norms = sizes
-        distances = atoms.squared_distance(heights, np.maximum(norms, self.level), np.array(self.level))
-        return np.where(norms >= self.level * (1 - caps.EMPTY), distances, np.inf)
+        distances = atoms.squared_distance(sizes.heights, np.maximum(sizes.norms, self.level), np.array(self.level))
+        return np.where(sizes.norms >= self.level * (1 - caps.EMPTY), distances, np.inf)
 
 
 def _as_real(matrices: NDArray) -> Array:
@@ -113,7 +115,7 @@ def top_atoms(matrices: NDArray) -> NDArray:
 
 def coordinates(blocks: Blocks, sizes: Sizes) -> tuple[Array, Array]:
     """``(push, pull)`` with ``x(G) = push · G + pull · a`` on the unit sphere (docs/theory.md, section 7)."""
-    height, norm = sizes[0], np.maximum(sizes[1], blocks.level)
+    height, norm = sizes.heights, np.maximum(sizes.norms, blocks.level)
     pull = np.sqrt((norm - blocks.level) / np.maximum(norm - height**2, 1e-300))
     return (np.sqrt(blocks.level) - pull * height) / norm, pull
 
@@ -134,15 +136,16 @@ def _normalized(vectors: NDArray) -> NDArray:
     return vectors / np.where(norms > 0, norms, 1.0)
 
 
-def symbols_at(blocks: Blocks, w: NDArray, sizes: Sizes | None = None) -> NDArray:
+def symbols_at(blocks: Blocks, sizes: Sizes) -> NDArray:
     """The symbol of ``x(G)`` in the block of its atom."""
-    push, pull = coordinates(blocks, blocks.sizes(w) if sizes is None else sizes)
-    return pull[:, None, None] * blocks.matrices + push[:, None, None] * blocks.symbols_of(w)
+    push, pull = coordinates(blocks, sizes)
+    of_atoms = sizes.weighted.view(complex).reshape(blocks.matrices.shape).conj()
+    return pull[:, None, None] * blocks.matrices + push[:, None, None] * of_atoms
 
 
 def step(blocks: Blocks, w: NDArray) -> NDArray:
     """One step of the alternation: the top singular pair of the symbol at ``x(G)``; no distance increases."""
-    return top_atoms(symbols_at(blocks, w))
+    return top_atoms(symbols_at(blocks, blocks.sizes(w)))
 
 
 class _Memory:
@@ -221,7 +224,7 @@ def _accelerated_steps(blocks: Blocks, w: NDArray) -> NDArray:
     cheap = _large(blocks)
     active, chosen, at = np.arange(len(w)), blocks, w
     memory, plain = _Memory(), np.ones(len(active), bool)
-    given = images = symbols_at(chosen, at, sizes)
+    given = images = symbols_at(chosen, sizes)
     for _ in range(_MAX_STEPS):
         if not len(active):
             break
@@ -234,15 +237,15 @@ def _accelerated_steps(blocks: Blocks, w: NDArray) -> NDArray:
         settled, plain = plain & ~improved, ~improved
         memory.forget(plain)
         at, given = (np.where(better[:, None, None], *pair) for pair in ((moved, at), (symbols, given)))
-        sizes = np.where(better, moved_sizes[0], sizes[0]), np.where(better, moved_sizes[1], sizes[1])
+        sizes = chosen.sizes(at)
         if cheap and np.all(settled):
             cheap, memory = False, _Memory()
         elif not cheap and np.any(settled):
             stay = np.flatnonzero(~settled)
             active, chosen, at, given, plain = active[stay], chosen[stay], at[stay], given[stay], plain[stay]
-            sizes = sizes[0][stay], sizes[1][stay]
+            sizes = sizes.take(stay)
             memory.keep(stay)
-        images = symbols_at(chosen, at, sizes)
+        images = symbols_at(chosen, sizes)
     return w
 
 
@@ -252,13 +255,13 @@ def settle(block: Blocks, w: NDArray, max_steps: int = 100) -> NDArray:
     Accelerated, whether or not a distance increases.
     """
     cheap = _large(block)
-    memory, symbols = _Memory(), symbols_at(block, w)
+    memory, symbols = _Memory(), symbols_at(block, block.sizes(w))
     for _ in range(max_steps):
         moved = improved_atoms(symbols, w) if cheap else top_atoms(symbols)
         change, w = float(np.max(np.abs(moved - w))), moved
         if change <= 1e-14:
             break
-        symbols = memory.next(symbols, symbols_at(block, w))
+        symbols = memory.next(symbols, symbols_at(block, block.sizes(w)))
     return w
 
 

@@ -373,9 +373,15 @@ class _Search:
         passed = candidates[tests.below(index[candidates], levels)]
         self.bounds[index[passed]] = self._lemma(index[passed], needed[passed])
 
+    def _is_open(self, index: NDArray) -> NDArray:
+        """Which of some blocks may hold a better point than the best known."""
+        if np.isinf(self.squared_distance):
+            return np.isfinite(self.bounds[index])
+        return self.bounds[index] < self.squared_distance * (1 - 1e-11) - 1e-14
+
     def _open(self) -> NDArray:
-        """Blocks that may hold a better point than the best known, the most promising first."""
-        index = np.flatnonzero(self.bounds < self.squared_distance * (1 - 1e-11) - 1e-14)
+        """All such blocks, the most promising first."""
+        index = np.flatnonzero(self._is_open(np.arange(len(self.bounds))))
         return index[np.argsort(self.bounds[index], kind="stable")]
 
     def _survey(self) -> None:
@@ -400,10 +406,10 @@ class _Search:
         if np.isfinite(self.squared_distance):
             # Where the shift that goes with the first atom proves that nothing better is there, nothing is sought.
             self._sharpen(index, alternation.shifts(blocks, first, self.squared_distance))
-        still = np.isin(index, self._open()) | np.isinf(self.squared_distance)
+        still = self._is_open(index)
         index, first = index[still], first[still]
         self._seek(index, first)
-        index = index[np.isin(index, self._open())]
+        index = index[self._is_open(index)]
         if len(index):
             self._seek(np.tile(index, 2), np.concatenate(alternation.other_starts(self._blocks(index))))
 
@@ -411,9 +417,10 @@ class _Search:
         """Alternation from a start in each of some blocks, and the bounds that go with the best atoms."""
         if not len(index):
             return
-        for block, w, distance in zip(index, *alternation.alternate(self._blocks(index), starts), strict=True):
-            self._offer(int(block), w, float(distance))
-        index = np.unique(index)
+        found, distances = alternation.alternate(self._blocks(index), starts)
+        for k in np.argsort(distances, kind="stable"):  # the best first: it alone is shown
+            self._offer(int(index[k]), found[k], float(distances[k]))
+        index = np.array(sorted(set(index.tolist())), dtype=np.int64)
         best = np.stack([self.atoms[int(block)][0] for block in index])
         self._sharpen(index, alternation.shifts(self._blocks(index), best, self.squared_distance))
 

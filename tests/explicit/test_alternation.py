@@ -70,8 +70,8 @@ def test_the_squared_distances_are_those_of_the_nearest_points(geometry, seed, f
     w = random_atoms(rng, blocks)
     tensors = atoms.synthesis(w, index, geometry)
     norms = np.sum(tensors.reshape(len(index), -1) ** 2, axis=1)
-    np.testing.assert_allclose(blocks.squared_norms(w), norms, rtol=1e-13)  # sums in another order
-    np.testing.assert_allclose(blocks.heights(w), tensors.reshape(len(index), -1) @ a.ravel(), atol=1e-13)
+    np.testing.assert_allclose(blocks.sizes(w).norms, norms, rtol=1e-13)  # sums in another order
+    np.testing.assert_allclose(blocks.sizes(w).heights, tensors.reshape(len(index), -1) @ a.ravel(), atol=1e-13)
     distances = blocks.squared_distances(w)
     clear = np.abs(norms - level) > 1e-9  # the square root of a rounded γ² − c has lost half of its digits
     assert np.all(np.isfinite(distances[clear]) == (norms > level)[clear])
@@ -89,7 +89,7 @@ def test_no_step_increases_the_distance(geometry, seed, fraction):
     index = rng.choice(index, 60)
     blocks = blocks_at(a, geometry, level, index)
     w = random_atoms(rng, blocks)
-    filled = np.flatnonzero(blocks.squared_norms(w) >= level * (1 + 1e-6))
+    filled = np.flatnonzero(blocks.sizes(w).norms >= level * (1 + 1e-6))
     assert len(filled) >= 5
     index, blocks, w = index[filled], blocks[filled], w[filled]
     for _ in range(3):

@@ -31,7 +31,7 @@ def test_the_shifted_symbol_is_that_of_the_nearest_point_less_a_multiple_of_its_
     w, distances = alternation.alternate(blocks, alternation.random_atoms(blocks, rng))
     assert np.all(np.isfinite(distances))
     push, pull = (values[:, None, None] for values in alternation.coordinates(blocks, blocks.sizes(w)))
-    symbols = alternation.symbols_at(blocks, w)
+    symbols = alternation.symbols_at(blocks, blocks.sizes(w))
     for k in range(len(index)):
         shift = alternation.shifts(blocks[np.array([k])], w[[k]], float(distances[k]))[0]
         expected = (symbols[k] - push[k] * blocks.top[k] * w[k].conj()) / pull[k]
