@@ -143,6 +143,8 @@ class Run:
             "spectral_norm": np.sqrt(gain) * problem.spectral_norm,
             "distance": distance * problem.spectral_norm,
         }
+        row["stable_rank_error"] = abs(row["stable_rank"] / problem.stable_rank - 1)
+        row["spectral_norm_error"] = abs(np.sqrt(gain) - 1)
         self.history.append(**row)
         if unit_kernel.size <= MAX_RECORDED_SIZE and norm > 0:
             self.history.points.append(np.array(unit_kernel).ravel() / norm)
@@ -238,7 +240,7 @@ class SphereRun(Run):
 
     def gradient(self, z: Array) -> Array:
         """Riemannian gradient at a point, counted; each point where it is taken is an iterate of the history."""
-        value = self._last[1] if self._last is not None and self._last[0] == z.tobytes() else self.value(z)
+        value = self.cost_at(z)
         self.n_gradients += 1
         gradient = self.function.gradient(z)
         if not np.all(np.isfinite(gradient)):
@@ -248,6 +250,10 @@ class SphereRun(Run):
         if self._patience is None:
             self._record(z, value, float(np.linalg.norm(tangent)))
         return tangent
+
+    def cost_at(self, z: Array) -> float:
+        """The cost at a point; not counted again where it was the last to be evaluated."""
+        return self._last[1] if self._last is not None and self._last[0] == z.tobytes() else self.value(z)
 
     def hessian(self, z: Array, vector: Array) -> Array:
         """Riemannian Hessian at a point times a tangent vector, counted."""

@@ -9,12 +9,20 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver, SphereRun, require_cost
-from srnc_manifold.validation import as_generator, require_count, require_nonnegative, require_positive
+from srnc_manifold.validation import as_generator, require_choice, require_count, require_nonnegative, require_positive
+
+STEP_RULES = ("fixed", "armijo", "barzilai-borwein")
+
+# Decrease asked for, as a part of what the slope promises; factor by which a step is shortened; how often.
+_DECREASE, _SHORTEN, _MAX_HALVINGS = 1e-4, 0.5, 60
+
+# Iterates whose largest cost a Barzilai-Borwein step has to undercut, and the range of its steps.
+_MEMORY, _SHORTEST, _LONGEST = 10, 1e-12, 1e6
 
 
 @dataclass(frozen=True)
 class GradientDescent(Solver):
-    """The paper's Riemannian gradient descent (17)-(19), with a fixed step.
+    """The paper's Riemannian gradient descent (17)-(19), with its fixed step or one that is chosen.
 
     ``d = ∇h(z)``; ``d̃ = d − ⟨d, z⟩ z``; ``z ← (z − η d̃) / ‖z − η d̃‖``. Every iterate is in the history.
 
@@ -23,7 +31,16 @@ class GradientDescent(Solver):
     cost : Cost
         ``h``; the paper's :class:`LogSumExp` by default.
     step_size : float
-        ``η``, the paper's ``1e-5`` by default.
+        ``η``, the paper's ``1e-5`` by default; the first one tried by the other rules.
+    step_rule : str
+        ``"fixed"``: the paper's. ``"armijo"``: backtracking until the cost falls enough, from twice the last step
+        (Absil, Mahony, Sepulchre, *Optimization Algorithms on Matrix Manifolds*, 2008, section 4.2).
+        ``"barzilai-borwein"``: the quotient ``⟨s, s⟩ / |⟨s, y⟩|`` of the last step and change of gradient, both
+        projected to the new tangent space, shortened until the cost is below the largest of the last ten by enough
+        (Iannazzo, Porcelli, IMA J. Numer. Anal. 38, 2018).
+    momentum : float
+        Part ``0 <= μ < 1`` of the last direction, projected to the new tangent space, that is added to ``−d̃`` (Polyak's
+        heavy ball). Dropped where the sum does not descend, if the rule is not ``"fixed"``.
     max_iterations : int
     tolerance : float
         Riemannian gradient norm at which the run has converged.
@@ -33,16 +50,23 @@ class GradientDescent(Solver):
     step_size: float = 1e-5
     max_iterations: int = 100_000
     tolerance: float = 1e-6
+    step_rule: str = "fixed"
+    momentum: float = 0.0
 
     def __post_init__(self) -> None:
         require_cost(self.cost)
+        require_choice(STEP_RULES, step_rule=self.step_rule)
         require_positive(step_size=self.step_size)
-        require_nonnegative(tolerance=self.tolerance)
+        require_nonnegative(tolerance=self.tolerance, momentum=self.momentum)
         require_count(max_iterations=self.max_iterations)
+        if self.momentum >= 1:
+            raise ValueError(f"momentum: {self.momentum!r} given, expected 0 <= momentum < 1")
 
     @property
     def name(self) -> str:
-        return f"gradient-descent η={self.step_size:g} [{self.cost}]"
+        rule = f"η={self.step_size:g}" if self.step_rule == "fixed" else self.step_rule
+        momentum = f" μ={self.momentum:g}" if self.momentum else ""
+        return f"gradient-descent {rule}{momentum} [{self.cost}]"
 
     def run(
         self,
@@ -62,16 +86,57 @@ class GradientDescent(Solver):
             rng=as_generator(rng),
             callback=callback,
         )
+        return run.finish(lambda: self._descend(run))
 
-        def descend() -> tuple[Status, str]:
-            z = run.start
-            for _ in range(self.max_iterations):
-                tangent = run.gradient(z)
-                norm = float(np.linalg.norm(tangent))
-                if norm <= self.tolerance:
-                    return Status.CONVERGED, f"gradient norm {norm:.1e} is within the tolerance"
-                z = z - self.step_size * tangent
-                z = z / np.linalg.norm(z)
-            return Status.LIMIT, f"{self.max_iterations} iterations, gradient norm {norm:.1e}"
+    def _descend(self, run: SphereRun) -> tuple[Status, str]:
+        z, velocity, step = run.start, np.zeros_like(run.start), self.step_size
+        costs: list[float] = []
+        last: tuple[Array, Array] | None = None  # gradient and displacement of the last step
+        for _ in range(self.max_iterations):
+            gradient = run.gradient(z)
+            norm = float(np.linalg.norm(gradient))
+            if norm <= self.tolerance:
+                return Status.CONVERGED, f"gradient norm {norm:.1e} is within the tolerance"
+            costs = [*costs, run.cost_at(z)][-_MEMORY if self.step_rule == "barzilai-borwein" else -1 :]
+            velocity = self.momentum * _projected(velocity, z) - gradient
+            if self.step_rule != "fixed":
+                if velocity @ gradient >= 0:
+                    velocity = -gradient
+                step = self._first_step(step, gradient, last, z)
+                shortened = _backtrack(run, z, velocity, step, max(costs), float(velocity @ gradient))
+                if shortened is None:
+                    return Status.STALLED, f"no step decreases the cost; gradient norm {norm:.1e}"
+                step = shortened
+            moved = _retracted(z, step * velocity)
+            last, z = (gradient, step * velocity), moved
+        return Status.LIMIT, f"{self.max_iterations} iterations, gradient norm {norm:.1e}"
 
-        return run.finish(descend)
+    def _first_step(self, step: float, gradient: Array, last: tuple[Array, Array] | None, z: Array) -> float:
+        if last is None:
+            return step
+        if self.step_rule == "armijo":
+            return step / _SHORTEN
+        moved, change = _projected(last[1], z), gradient - _projected(last[0], z)
+        curvature = abs(float(moved @ change))
+        quotient = float(moved @ moved) / curvature if curvature > 0 else _LONGEST
+        return float(np.clip(quotient, _SHORTEST, _LONGEST))
+
+
+def _backtrack(run: SphereRun, z: Array, along: Array, step: float, ceiling: float, slope: float) -> float | None:
+    """The first of ever shorter steps after which the cost is below the ceiling by enough."""
+    for _ in range(_MAX_HALVINGS):
+        if run.value(_retracted(z, step * along)) <= ceiling + _DECREASE * step * slope:
+            return step
+        step *= _SHORTEN
+    return None
+
+
+def _projected(vector: Array, z: Array) -> Array:
+    """Part of a vector in the tangent space of the sphere at ``z``."""
+    return vector - (vector @ z) * z
+
+
+def _retracted(z: Array, tangent: Array) -> Array:
+    """The point of the sphere that a step leads to (paper, (19))."""
+    moved = z + tangent
+    return moved / np.linalg.norm(moved)

@@ -8,6 +8,7 @@ from srnc_manifold.solvers import Budget, GradientDescent, MultiStart, Riemannia
 SOLVERS = [
     srnc.solvers.Exact(),
     GradientDescent(max_iterations=300),
+    GradientDescent(step_rule="barzilai-borwein", max_iterations=60),
     *[Riemannian(optimizer=name, max_iterations=60) for name in srnc.solvers.riemannian.OPTIMIZERS],
     *[MultiStart(method=name, n_starts=3, max_iterations=60) for name in srnc.solvers.multi_start.METHODS],
 ]
@@ -116,7 +117,11 @@ class After(LogSumExp):
         return super().value(view, xp)
 
 
-COST_SOLVERS = [lambda cost: GradientDescent(cost=cost)] + [
+COST_SOLVERS = [
+    lambda cost: GradientDescent(cost=cost),
+    lambda cost: GradientDescent(cost=cost, step_rule="armijo", momentum=0.5),
+    lambda cost: GradientDescent(cost=cost, step_rule="barzilai-borwein"),
+] + [
     (lambda cost, name=name: Riemannian(cost=cost, optimizer=name)) for name in srnc.solvers.riemannian.OPTIMIZERS
 ]
 
@@ -150,7 +155,7 @@ def test_a_cost_that_never_works_gives_the_start_back(make, random_problem):
     np.testing.assert_allclose(problem.to_sphere(result.kernel), start / np.linalg.norm(start))
 
 
-@pytest.mark.parametrize("make", COST_SOLVERS[:4])
+@pytest.mark.parametrize("make", COST_SOLVERS[:6])
 def test_a_critical_start_has_converged(make):
     # The cost does not change if the two taps are exchanged, so it is critical where they are equal.
     problem = srnc.SRNProblem([1, 1], 8, stable_rank=5.0)
