@@ -7,12 +7,14 @@ from collections.abc import Callable
 from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
 from srnc_manifold.solvers import (
     SRNC,
+    AugmentedLagrangian,
     Exact,
     GradientDescent,
     MatrixSRN,
     MultiStart,
     ReshapeThenSRN,
     Riemannian,
+    RiemannianLBFGS,
     Solver,
     SpectralNormalization,
 )
@@ -24,11 +26,15 @@ COSTS: dict[str, Callable[[], Cost]] = {"lse": LogSumExp, "exact-max": ExactMax,
 #: Solvers that minimize a cost, by name: ``NAME`` or ``NAME:COST``.
 _WITH_COST: dict[str, Callable[[Cost], Solver]] = {
     "gradient-descent": lambda cost: GradientDescent(cost=cost),
+    "gradient-descent-armijo": lambda cost: GradientDescent(cost=cost, step_rule="armijo"),
+    "gradient-descent-bb": lambda cost: GradientDescent(cost=cost, step_rule="barzilai-borwein"),
+    "l-bfgs": lambda cost: RiemannianLBFGS(cost=cost),
     **{name: (lambda cost, name=name: Riemannian(cost=cost, optimizer=name)) for name in OPTIMIZERS},  # type: ignore[misc]
 }
 _WITHOUT_COST: dict[str, Callable[[], Solver]] = {
     "exact": Exact,
     **{name.lower(): (lambda name=name: MultiStart(method=name)) for name in METHODS},  # type: ignore[misc]
+    "augmented-lagrangian": AugmentedLagrangian,
     "srn-c": SRNC,
     "srn-c-one-step": lambda: SRNC(repair="step"),
     "srn-c-repaired": lambda: SRNC(repair="iterated"),
@@ -54,6 +60,7 @@ DEFAULT_SOLVERS = (
     "slsqp",
     "trust-constr",
     "cobyqa",
+    "augmented-lagrangian",
     "srn-c",
     "srn-c-repaired",
     "matrix-srn",

@@ -1,5 +1,6 @@
 """Methods, one a file, and the way into them, :func:`solve`."""
 
+from srnc_manifold.solvers.augmented_lagrangian import AugmentedLagrangian
 from srnc_manifold.solvers.base import Budget, Run, Solver, SphereRun, Stop
 from srnc_manifold.solvers.batch import BatchResult, solve_batch
 from srnc_manifold.solvers.driver import solve
@@ -9,11 +10,13 @@ from srnc_manifold.solvers.matrix_srn import MatrixSRN
 from srnc_manifold.solvers.multi_start import MultiStart
 from srnc_manifold.solvers.reshape_then_srn import ReshapeThenSRN
 from srnc_manifold.solvers.riemannian import Riemannian
+from srnc_manifold.solvers.riemannian_lbfgs import RiemannianLBFGS
 from srnc_manifold.solvers.spectral_normalization import SpectralNormalization
 from srnc_manifold.solvers.srnc import SRNC
 
 __all__ = [
     "SRNC",
+    "AugmentedLagrangian",
     "BatchResult",
     "Budget",
     "Exact",
@@ -22,6 +25,7 @@ __all__ = [
     "MultiStart",
     "ReshapeThenSRN",
     "Riemannian",
+    "RiemannianLBFGS",
     "Run",
     "Solver",
     "SpectralNormalization",

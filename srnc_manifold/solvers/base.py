@@ -124,8 +124,8 @@ class Run:
         if self.best is None or key < self.best_key:
             self.best, self.best_key = np.array(unit_kernel), key
 
-    def record(self, unit_kernel: Array, gain: float, *, cost: float, gradient_norm: float) -> None:
-        """Add an iterate to the history.
+    def record(self, unit_kernel: Array, gain: float, *, cost: float, gradient_norm: float, **more: float) -> None:
+        """Add an iterate to the history; ``more`` are columns of one solver, the same in every row.
 
         In units of the spectral norm of ``a``; ``gain`` is the square of the iterate's own spectral norm.
         """
@@ -145,6 +145,7 @@ class Run:
         }
         row["stable_rank_error"] = abs(row["stable_rank"] / problem.stable_rank - 1)
         row["spectral_norm_error"] = abs(np.sqrt(gain) - 1)
+        row |= more
         self.history.append(**row)
         if unit_kernel.size <= MAX_RECORDED_SIZE and norm > 0:
             self.history.points.append(np.array(unit_kernel).ravel() / norm)
@@ -219,6 +220,7 @@ class SphereRun(Run):
         self.function = SphereFunction(problem, cost, backend)
         self.start = (random_point(problem, rng) if start is None else problem.to_sphere(start)).ravel()
         self.offer(problem.unit_radius * self.start, np.inf)
+        self.parameters: dict[str, float] = {}
         self._patience, self._improved_at = patience, 0
         self._last: tuple[bytes, float] | None = None
         self._iterate: tuple[Array, float] | None = None
@@ -233,10 +235,14 @@ class SphereRun(Run):
             raise Stop(Status.NONFINITE, f"the cost is {value} at a point of the sphere")
         self._last = z.tobytes(), value
         before = self.best_key[0]
-        self.offer(self.problem.unit_radius * z, value)
+        self.offer(self.problem.unit_radius * z, *self.rank(z, value))
         if self._patience is not None:
             self._watch_progress(z, before, value)
         return value
+
+    def rank(self, z: Array, value: float) -> tuple[float, ...]:
+        """What the best point has the least of."""
+        return (value,)
 
     def gradient(self, z: Array) -> Array:
         """Riemannian gradient at a point, counted; each point where it is taken is an iterate of the history."""
@@ -299,7 +305,38 @@ class SphereRun(Run):
 
     def _record(self, z: Array, value: float, gradient_norm: float) -> None:
         gain = self.problem.unit_radius**2 * float(np.max(self.function.view(z).squared_singular_values))
-        self.record(self.problem.unit_radius * z, gain, cost=value, gradient_norm=gradient_norm)
+        self.record(self.problem.unit_radius * z, gain, cost=value, gradient_norm=gradient_norm, **self.parameters)
+
+
+class ConstrainedRun(SphereRun):
+    """A run that minimizes several costs in turn: points are ranked by the problem's constraint, then by distance."""
+
+    #: Below it, violations are not told apart.
+    NEGLIGIBLE = 0.1 * FEASIBILITY_TOLERANCE
+
+    def pose(self, cost: Cost, **parameters: float) -> None:
+        """Go on with another cost; the parameters are columns of the history, the same for every cost of a run."""
+        self.function = SphereFunction(self.problem, cost, self.function.xp.name)
+        self.parameters, self._last = parameters, None
+
+    def rank(self, z: Array, value: float) -> tuple[float, ...]:
+        violation = self.violation(z)
+        return (0.0 if violation <= self.NEGLIGIBLE else violation), float(np.sum((z - self._direction) ** 2))
+
+    def violation(self, z: Array) -> float:
+        """Relative error of the stable rank; that of the norm is half of it, as kernels have the right radius."""
+        gain = float(np.max(self.function.view(z).squared_singular_values))
+        return abs(self.problem.target_gain / gain - 1) if gain > 0 else np.inf
+
+    def finish(self, body: Callable[[], tuple[Status, str]], **extra: Any) -> Result:
+        """As :meth:`Run.finish`, with the objective as the cost and stationarity in the constrained problem."""
+        result = Run.finish(self, body, **extra)
+        cost = self.problem.objective_at(self.best_key[1]) if len(self.best_key) > 1 else np.nan
+        return replace(result, cost=float(cost), gradient_norm=stationarity(self.problem, result.kernel))
+
+    @property
+    def _direction(self) -> Array:
+        return self.problem.direction.ravel()
 
 
 def random_point(problem: SRNProblem, rng: np.random.Generator) -> Array:

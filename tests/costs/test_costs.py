@@ -4,10 +4,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srnc_manifold.backends import namespace
-from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty, SphereFunction, View
+from srnc_manifold.costs import AugmentedLagrangianCost, Cost, ExactMax, LogSumExp, Penalty, SphereFunction, View
 from srnc_manifold.testing import check_cost, taylor_slope
 
-BUILT_IN = [LogSumExp(), LogSumExp(alpha=2.0, fidelity_weight=1.0), ExactMax(), Penalty(), Penalty(alpha=5.0)]
+BUILT_IN = [
+    LogSumExp(),
+    LogSumExp(alpha=2.0, fidelity_weight=1.0),
+    ExactMax(),
+    Penalty(),
+    Penalty(alpha=5.0),
+    AugmentedLagrangianCost(multipliers=0.5),
+    AugmentedLagrangianCost("stay-below", multipliers=0.5),
+]
 
 
 @pytest.mark.parametrize("cost", BUILT_IN, ids=str)

@@ -121,9 +121,7 @@ COST_SOLVERS = [
     lambda cost: GradientDescent(cost=cost),
     lambda cost: GradientDescent(cost=cost, step_rule="armijo", momentum=0.5),
     lambda cost: GradientDescent(cost=cost, step_rule="barzilai-borwein"),
-] + [
-    (lambda cost, name=name: Riemannian(cost=cost, optimizer=name)) for name in srnc.solvers.riemannian.OPTIMIZERS
-]
+] + [(lambda cost, name=name: Riemannian(cost=cost, optimizer=name)) for name in srnc.solvers.riemannian.OPTIMIZERS]
 
 
 @pytest.mark.parametrize("make", COST_SOLVERS)

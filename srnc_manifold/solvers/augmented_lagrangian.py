@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold import spectrum
+from srnc_manifold.costs.augmented import AugmentedLagrangianCost
+from srnc_manifold.numerics import Array
+from srnc_manifold.problem import SRNProblem
+from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
+from srnc_manifold.solvers.base import Budget, Callback, ConstrainedRun, Rng, Solver, stationarity
+from srnc_manifold.solvers.quasi_newton import lbfgs
+from srnc_manifold.validation import as_generator, require_count, require_positive
+
+# A violation that falls to this part of the last one needs no larger penalty; a larger one is so much larger; inner
+# tolerances fall by this factor. Where a penalty so much larger than the first does not help, none will.
+_ENOUGH, _GROWTH, _SHARPER, _LARGEST = 0.5, 4.0, 0.1, 1e6
+_FIRST_TOLERANCE = 1e-2
+
+
+@dataclass(frozen=True)
+class AugmentedLagrangian(Solver):
+    """Riemannian augmented Lagrangian method for the paper's (15) on the sphere.
+
+    C. Liu, N. Boumal, *Simple algorithms for optimization on Riemannian manifolds with constraints*, Appl. Math. Optim.
+    82 (2020), algorithm 1. Of the constraint ``max_l g_l = c`` the half that binds: when reducing the stable rank "some
+    singular value reaches ``√c``", with the exact maximum and one multiplier; when raising it "none exceeds it",
+    with a multiplier for each singular value. The subproblems are solved by L-BFGS on the sphere.
+
+    The history has the columns ``penalty`` and ``multiplier`` (their sum).
+
+    Parameters
+    ----------
+    penalty : float
+        The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``.
+    tolerance : float
+        Violation, and norm of the Lagrangian's gradient, at which the run has converged.
+    max_rounds : int
+        Updates of the multipliers.
+    max_iterations : int
+        Of each subproblem.
+    """
+
+    penalty: float = 1.0
+    tolerance: float = 1e-8
+    max_rounds: int = 60
+    max_iterations: int = 500
+
+    def __post_init__(self) -> None:
+        require_positive(penalty=self.penalty, tolerance=self.tolerance)
+        require_count(max_rounds=self.max_rounds, max_iterations=self.max_iterations)
+
+    @property
+    def name(self) -> str:
+        return "augmented-lagrangian"
+
+    def supports(self, problem: SRNProblem) -> tuple[bool, str]:
+        if problem.kernel.size < 2:
+            return False, "a kernel with one entry leaves nothing to optimize on a sphere"
+        return True, ""
+
+    def run(
+        self,
+        problem: SRNProblem,
+        start: Array | None = None,
+        *,
+        budget: Budget | None = None,
+        rng: Rng = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        side = "stay-below" if problem.regime == "raise" else "reach"
+        weight = 1.0 / (problem.geometry.n_points * float(np.sum(problem.unit_kernel**2)))
+        cost = AugmentedLagrangianCost(side, weight, self.penalty)
+        run = ConstrainedRun(problem, cost, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
+        return run.finish(lambda: self._rounds(run, side, weight))
+
+    def _rounds(self, run: ConstrainedRun, side: str, weight: float) -> tuple[Status, str]:
+        z, penalty, inner = run.start, self.penalty, _FIRST_TOLERANCE
+        multipliers: Any = 0.0 if side == "reach" else np.zeros(run.function.view(z).squared_singular_values.size)
+        before = np.inf
+        for rounds in range(self.max_rounds):
+            cost = AugmentedLagrangianCost(side, weight, penalty, multipliers)
+            run.pose(cost, penalty=penalty, multiplier=float(np.sum(multipliers)))
+            z, _, _ = lbfgs(run, z, tolerance=inner, max_iterations=self.max_iterations, memory=10)
+            h = cost.constraints(run.function.view(z), spectrum.NUMPY)
+            missing = float(np.max(np.abs(np.maximum(h, -np.asarray(multipliers) / penalty))))
+            if missing <= self.tolerance and inner <= self.tolerance:
+                return self._outcome(run, z, rounds + 1)
+            multipliers = np.maximum(multipliers + penalty * h, 0.0)
+            multipliers = float(multipliers) if side == "reach" else multipliers
+            if missing > _ENOUGH * before and missing > self.tolerance:
+                penalty *= _GROWTH
+                if penalty > _LARGEST * self.penalty and missing > FEASIBILITY_TOLERANCE:
+                    return self._outcome(run, z, rounds + 1)
+            before, inner = missing, max(_SHARPER * inner, self.tolerance)
+        return Status.LIMIT, f"{self.max_rounds} rounds, violation {run.violation(z):.1e}"
+
+    def _outcome(self, run: ConstrainedRun, z: Array, rounds: int) -> tuple[Status, str]:
+        violation = run.violation(z)
+        if violation > FEASIBILITY_TOLERANCE:
+            return Status.STALLED, f"a local minimum of the constraint's violation, {violation:.1e}"
+        residual = stationarity(run.problem, run.problem.to_kernel(z))
+        return Status.CONVERGED, f"{rounds} rounds, violation {violation:.1e}, projected gradient {residual:.1e}"
