@@ -9,12 +9,10 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver, SphereRun, require_cost
+from srnc_manifold.solvers.sphere import backtrack, projected, retracted
 from srnc_manifold.validation import as_generator, require_choice, require_count, require_nonnegative, require_positive
 
 STEP_RULES = ("fixed", "armijo", "barzilai-borwein")
-
-# Decrease asked for, as a part of what the slope promises; factor by which a step is shortened; how often.
-_DECREASE, _SHORTEN, _MAX_HALVINGS = 1e-4, 0.5, 60
 
 # Iterates whose largest cost a Barzilai-Borwein step has to undercut, and the range of its steps.
 _MEMORY, _SHORTEST, _LONGEST = 10, 1e-12, 1e6
@@ -98,16 +96,16 @@ class GradientDescent(Solver):
             if norm <= self.tolerance:
                 return Status.CONVERGED, f"gradient norm {norm:.1e} is within the tolerance"
             costs = [*costs, run.cost_at(z)][-_MEMORY if self.step_rule == "barzilai-borwein" else -1 :]
-            velocity = self.momentum * _projected(velocity, z) - gradient
+            velocity = self.momentum * projected(velocity, z) - gradient
             if self.step_rule != "fixed":
                 if velocity @ gradient >= 0:
                     velocity = -gradient
                 step = self._first_step(step, gradient, last, z)
-                shortened = _backtrack(run, z, velocity, step, max(costs), float(velocity @ gradient))
+                shortened = backtrack(run, z, velocity, step, max(costs), float(velocity @ gradient))
                 if shortened is None:
                     return Status.STALLED, f"no step decreases the cost; gradient norm {norm:.1e}"
                 step = shortened
-            moved = _retracted(z, step * velocity)
+            moved = retracted(z, step * velocity)
             last, z = (gradient, step * velocity), moved
         return Status.LIMIT, f"{self.max_iterations} iterations, gradient norm {norm:.1e}"
 
@@ -115,28 +113,8 @@ class GradientDescent(Solver):
         if last is None:
             return step
         if self.step_rule == "armijo":
-            return step / _SHORTEN
-        moved, change = _projected(last[1], z), gradient - _projected(last[0], z)
+            return 2 * step
+        moved, change = projected(last[1], z), gradient - projected(last[0], z)
         curvature = abs(float(moved @ change))
         quotient = float(moved @ moved) / curvature if curvature > 0 else _LONGEST
         return float(np.clip(quotient, _SHORTEST, _LONGEST))
-
-
-def _backtrack(run: SphereRun, z: Array, along: Array, step: float, ceiling: float, slope: float) -> float | None:
-    """The first of ever shorter steps after which the cost is below the ceiling by enough."""
-    for _ in range(_MAX_HALVINGS):
-        if run.value(_retracted(z, step * along)) <= ceiling + _DECREASE * step * slope:
-            return step
-        step *= _SHORTEN
-    return None
-
-
-def _projected(vector: Array, z: Array) -> Array:
-    """Part of a vector in the tangent space of the sphere at ``z``."""
-    return vector - (vector @ z) * z
-
-
-def _retracted(z: Array, tangent: Array) -> Array:
-    """The point of the sphere that a step leads to (paper, (19))."""
-    moved = z + tangent
-    return moved / np.linalg.norm(moved)

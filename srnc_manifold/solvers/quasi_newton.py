@@ -6,9 +6,12 @@ import numpy as np
 
 from srnc_manifold.numerics import Array
 from srnc_manifold.solvers.base import SphereRun
+from srnc_manifold.solvers.sphere import backtrack, projected, retracted
 
-# Armijo's decrease, factor and number of shortenings; least curvature of a pair, relative to its length.
-_DECREASE, _SHORTEN, _MAX_SHORTENINGS = 1e-4, 0.5, 40
+# Steps that lower neither the cost nor the least norm of the gradient after which nothing more is to be had.
+_IDLE = 5
+
+# Least curvature of a pair, relative to the squared length of its step.
 _CURVATURE = 1e-10
 
 
@@ -25,23 +28,34 @@ def lbfgs(run: SphereRun, z: Array, *, tolerance: float, max_iterations: int, me
     """
     gradient = run.gradient(z)
     pairs: list[tuple[Array, Array]] = []
+    least, idle = np.inf, 0
     for _ in range(max_iterations):
         norm = float(np.linalg.norm(gradient))
         if norm <= tolerance:
             break
+        idle, least = (0, norm) if norm < least else (idle + 1, least)
         direction = -_inverse_hessian(gradient, pairs)
         if direction @ gradient > -1e-12 * norm * np.linalg.norm(direction):
             pairs, direction = [], -gradient
-        moved = _search(run, z, direction, float(direction @ gradient), 1.0 if pairs else min(1.0, 0.1 / norm))
-        if moved is None:
+        cost = run.cost_at(z)
+        # Below the rounding errors of the cost a decrease cannot be seen.
+        ceiling = cost + 4 * np.finfo(float).eps * abs(cost)
+        first = 1.0 if pairs else min(1.0, 0.1 / norm)
+        length = backtrack(run, z, direction, first, ceiling, float(direction @ gradient))
+        if length is None:
             if not pairs:
                 return z, norm, False
             pairs = []
             continue
-        step = _projected(moved - z, moved)
+        moved = retracted(z, length * direction)
+        if run.cost_at(moved) < cost:
+            idle = 0
+        elif idle > _IDLE:
+            return z, norm, False
+        step = projected(moved - z, moved)
         new = run.gradient(moved)
-        change = new - _projected(gradient, moved)
-        carried = [(_projected(s, moved), _projected(y, moved)) for s, y in pairs]
+        change = new - projected(gradient, moved)
+        carried = [(projected(s, moved), projected(y, moved)) for s, y in pairs]
         pairs = [pair for pair in carried if pair[0] @ pair[1] > _CURVATURE * (pair[0] @ pair[0])]
         if step @ change > _CURVATURE * (step @ step):
             pairs = [*pairs, (step, change)][-memory:]
@@ -62,21 +76,3 @@ def _inverse_hessian(vector: Array, pairs: list[tuple[Array, Array]]) -> Array:
     for (s, y), a in zip(pairs, reversed(coefficients), strict=True):
         q = q + (a - (y @ q) / (s @ y)) * s
     return q
-
-
-def _search(run: SphereRun, z: Array, direction: Array, slope: float, step: float) -> Array | None:
-    """The first of ever shorter steps that decreases the cost by enough."""
-    cost = run.cost_at(z)
-    # Below the rounding errors of the cost a decrease cannot be seen.
-    slack = 4 * np.finfo(float).eps * abs(cost)
-    for _ in range(_MAX_SHORTENINGS):
-        moved = z + step * direction
-        moved = moved / np.linalg.norm(moved)
-        if run.value(moved) <= cost + _DECREASE * step * slope + slack:
-            return moved
-        step *= _SHORTEN
-    return None
-
-
-def _projected(vector: Array, z: Array) -> Array:
-    return vector - (vector @ z) * z
