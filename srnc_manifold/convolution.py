@@ -88,10 +88,12 @@ class Convolution:
         tol: float,
         max_steps: int,
         keep_going: Callable[[], bool] = lambda: True,
+        project: Callable[[Array], Array] = lambda v: v,
     ) -> TopPair:
         """The largest singular value and its feature maps by power iteration; each step is two convolutions.
 
-        ``keep_going`` is asked between steps.
+        ``keep_going`` is asked between steps; ``project`` is applied to ``v``, to keep it in an invariant subspace,
+        which rounding errors would leave.
         """
         v = start / np.linalg.norm(start)
         u, value, converged = np.zeros(self.output_shape), 0.0, False
@@ -101,7 +103,7 @@ class Convolution:
             if value == 0.0:
                 break
             u = u / value
-            back = self.transposed(kernel, u)
+            back = project(self.transposed(kernel, u))
             converged = float(np.linalg.norm(back - value * v)) <= tol * value
             if converged or not keep_going():
                 break

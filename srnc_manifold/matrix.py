@@ -58,7 +58,7 @@ def matrix_srn(matrix: Array, stable_rank: float, k: int = 1) -> Array:
             f"stable_rank: {stable_rank!r} given, expected {low!r} (what the {k} largest singular values have) "
             f"<= stable_rank <= {own!r} (the matrix's own)"
         )
-    rest = own - low
+    rest = float(np.sum(squares[k:]))
     shrink = np.sqrt(max(0.0, stable_rank - low) / rest) if rest > 0 else 0.0
     values[k:] *= min(shrink, 1.0)
     return (u * values) @ vh

@@ -57,6 +57,9 @@ def bracketed_root(function: Callable[[Any], Any], low: Any, high: Any, toleranc
     return high
 
 
+# Relative, of an argument.
+_RESOLUTION = 2.0**-51
+
 # Below this size an array's elements cost little beside the call that treats them all.
 _FEW = 1000
 
@@ -76,23 +79,25 @@ def newton_root(
         derivatives.
     low, high : arrays, shape ``(R,)``
     tolerance : float
-        Value that passes for zero.
+        Value that passes for zero, beside what rounding of the argument makes of it.
     """
     root, which, at = xp.where(low < high, low, high), slice(None), low
-    before = xp.full_like(low, np.inf)
+    before, going = xp.full_like(low, np.inf), low == low
     for _ in range(2 * _HALVINGS):
         value, slope = function(at, which)
         low, high = xp.where(value < 0, at, low), xp.where(value < 0, high, at)
         ahead = at - value / xp.where(slope > 0, slope, 1.0)
         ahead = xp.minimum(xp.maximum(ahead, low), high)
         ahead = xp.where(xp.abs(value) > 0.5 * before, 0.5 * (low + high), ahead)
-        going = (xp.abs(value) > tolerance) & (ahead != at)
+        # A value cannot be told better than to the rounding of its argument.
+        resolution = tolerance + _RESOLUTION * xp.abs(at * slope)
+        going = going & (xp.abs(value) > resolution) & (ahead != at)
         at, before = xp.where(going, ahead, at), xp.abs(value)
         if len(at) > _FEW:  # go on with those that are not there yet
             root[which] = at
             left = xp.nonzero(going)[0]
             which = left if isinstance(which, slice) else which[left]
-            at, before, low, high = at[left], before[left], low[left], high[left]
+            at, before, low, high, going = at[left], before[left], low[left], high[left], going[left]
         if not xp.any(going):
             break
     root[which] = at

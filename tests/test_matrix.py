@@ -23,7 +23,7 @@ def test_the_constraints_hold(seed, shape, fraction):
 
 
 def by_solver(matrix, target, k, rng, starts=12):
-    """Problem (2) by SLSQP over factors of the singular value decomposition: rotations, and singular values."""
+    """Problem (2) by SLSQP over the entries of the matrix, its singular values as constraints."""
     m, n = matrix.shape
     values = np.linalg.svd(matrix, compute_uv=False)
 

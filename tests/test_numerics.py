@@ -30,10 +30,25 @@ def test_newton_finds_the_roots_of_increasing_functions(shape, seed, count):
         return SHAPES[shape](x - roots[which])
 
     found = newton_root(function, low, high, 1e-13)
-    # The value is within the tolerance, or the argument cannot be told from the root.
-    values = np.abs(SHAPES[shape](found - roots)[0])
-    assert np.all((values <= 1e-13) | (np.abs(found - roots) <= 1e-14 * np.maximum(1, np.abs(roots))))
+    # The value is within the tolerance and what four ulps of the argument make of it, or the argument is the root's.
+    value, slope = SHAPES[shape](found - roots)
+    resolution = 1e-13 + 2.0**-51 * np.abs(found * slope)
+    assert np.all((np.abs(value) <= resolution) | (np.abs(found - roots) <= 1e-14 * np.maximum(1, np.abs(roots))))
     assert len(calls) < 200
+
+
+@given(st.integers(0, 2**31), st.floats(-700, -30))
+def test_newton_does_not_search_for_what_rounding_hides(seed, root):
+    """Of a function of slope two the values next to a root of this size are larger than the tolerance."""
+    calls = []
+
+    def function(x, which):
+        calls.append(len(x))
+        return 2 * (x - roots[which]) + 0.1 * np.expm1(x - roots[which]), 2 + 0.1 * np.exp(x - roots[which])
+
+    roots = root + np.random.default_rng(seed).uniform(-1, 1, 3)
+    newton_root(function, roots - 5, np.zeros(3), 4e-15)
+    assert len(calls) < 15
 
 
 def test_newton_takes_an_end_that_is_the_root():

@@ -165,11 +165,11 @@ class _Memory:
         self._last = residuals, images
         if not self._residuals:
             return images
-        steps = np.stack([step.reshape(len(given), -1) for step in self._residuals], axis=1).view(float)
+        steps = np.stack([_as_real(step) for step in self._residuals], axis=1)
         gram = steps @ steps.swapaxes(1, 2)
         diagonal = np.arange(len(self._residuals))
         gram[:, diagonal, diagonal] += 1e-14 * np.trace(gram, axis1=1, axis2=2)[:, None] + 1e-300
-        weights = np.linalg.solve(gram, steps @ residuals.reshape(len(given), -1).view(float)[:, :, None])
+        weights = np.linalg.solve(gram, steps @ _as_real(residuals)[:, :, None])
         return images - sum(weights[:, [k]] * step for k, step in enumerate(self._images))
 
     def forget(self, which: NDArray) -> None:

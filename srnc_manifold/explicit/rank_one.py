@@ -176,7 +176,7 @@ def _scalar_equation(sizes: Any, rest: Any, eigenvalues: Any, levels: Any, xp: N
         up, down = xp.sum(lifts, axis=0), outside[which] + xp.sum(holds, axis=0)
         up, down = xp.where(up > 0, up, _TINY), xp.where(down > 0, down, _TINY)
         slope = xp.sum(lifts * rates, axis=0) / up - xp.sum(holds * rates, axis=0) / down
-        return xp.log(down / up), 2 * slope
+        return xp.log(down) - xp.log(up), 2 * slope
 
     zero, one = 0.0 * rest, 0.0 * rest + 1.0
     head = xp.sqrt(xp.sum(xp.where(tops, sizes**2, 0.0), axis=0))
@@ -204,7 +204,7 @@ def _scalar_equation(sizes: Any, rest: Any, eigenvalues: Any, levels: Any, xp: N
         rest = xp.where(axis, zero, rest)
         norm = xp.sqrt(xp.sum(lengths**2, axis=0) + rest**2)
         # η(I − tB)z = a. Where τ = 0 or there is no such η, a nearby pair bounds almost as well.
-        eta = xp.where(axis, zero + 1e10, norm)
+        eta = xp.where(axis, xp.minimum(zero + 1e10, xp.sqrt(largest / xp.where(above > 0, above, 1e-20))), norm)
         on_axis = xp.maximum(xp.sqrt(xp.sum(on_peak**2, axis=0)), zero + 1e-10)
         tau = xp.where(axis, on_axis / eta, xp.where(hard, zero + 1e-13, tau))
     return lengths / norm, rest / norm, xp.stack([eta, tau], axis=1)

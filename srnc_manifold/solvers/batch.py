@@ -175,7 +175,8 @@ def _solve_chunk(kernels: Any, target: _Target, geometry: Geometry, xp: Namespac
         norms = xp.max(xp.singular_values(symbols), axis=-1) ** 2
     gains = xp.max(norms, axis=1)
     ranks = xp.constant(target.stable_ranks(n / xp.to_numpy(gains), geometry), gains)
-    found = explicit.nearest(directions, symbols, norms, n / ranks, geometry, xp)
+    # Not n / ranks: torch would multiply with a rounded inverse.
+    found = explicit.nearest(directions, symbols, norms, xp.full_like(ranks, n) / ranks, geometry, xp)
     # In units of ‖a‖ = 1: the norm of a feasible kernel, and the objective over n.
     radius = xp.sqrt(gains * ranks / n)
 

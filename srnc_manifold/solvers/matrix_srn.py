@@ -66,7 +66,7 @@ class MatrixSRN(Solver):
             run.count_evaluation()
             matrix, target = _matrix_problem(problem)
             run.deliver(matrix_srn(matrix, target, self.k).reshape(problem.kernel.shape))
-            if problem.kernel.ndim == 2 and not problem.input_size:
+            if not problem.input_size and problem.geometry.groups == 1:
                 return Status.CONVERGED, f"closed form, {self.k} singular values kept"
             return Status.CONVERGED, f"closed form for the {matrix.shape[0]} × {matrix.shape[1]} matrix of the kernel"
 

@@ -31,7 +31,7 @@ class ReshapeThenSRN(Solver):
         matrix, target = _matrix_problem(problem)
         if min(matrix.shape) == 1:
             return False, f"the kernel is a {matrix.shape[0]} × {matrix.shape[1]} matrix: its stable rank is always 1"
-        if target < 1:
+        if target < 1 - 1e-12:
             return False, f"asked for a stable rank of {target:.6g} of a matrix, where 1 is the least there is"
         return True, ""
 
@@ -51,7 +51,7 @@ class ReshapeThenSRN(Solver):
             run.count_evaluation()
             matrix, target = _matrix_problem(problem)
             own = matrix_stable_rank(matrix)
-            normalized = matrix_srn(matrix, min(target, own))
+            normalized = matrix_srn(matrix, min(max(target, 1.0), own))
             run.deliver(normalized.reshape(problem.kernel.shape))
             lowered = f"lowered from {own:.6g} to {target:.6g}" if target < own else f"left at {own:.6g}"
             return Status.CONVERGED, f"closed form; the stable rank of the reshaped kernel is {lowered}"

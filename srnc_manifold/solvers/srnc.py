@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,13 +32,14 @@ class SRNC(Solver):
         (3), ``γ = √(r − 1) / ‖C(a₂)‖_F``. The source says no more of ``γ`` than that ``r`` determines it. It treats
         ``C(a₁)`` as a matrix of rank and norm one, which it is not (paper, section 2.2), and misses both targets.
     ``repair="step"``
-        The nearest point ``x(G)`` of the cap of ``G`` in its place (docs/theory.md, section 4): the stable rank or the
-        norm is still missed, unless ``G`` is stationary.
+        The nearest point ``x(G)`` of the cap of ``G`` in its place (docs/theory.md, section 4): closer, but both are
+        still missed unless ``G`` is stationary and no other frequency exceeds the norm.
     ``repair="iterated"``
         ``G`` and ``x(G)`` in turn until the norm is right. No step increases the distance, as ``x(G)`` lies in the cap
         of the atom that follows. It ends in a stationary point, which need not be the global minimizer.
 
-    Both repairs try constant and alternating feature maps where the cap of ``a``'s own ``G`` is empty.
+    Both repairs try constant and alternating feature maps where the cap of ``a``'s own ``G`` is empty, in one group of
+    channels and, with a stride, the part of the input that meets most taps.
 
     Parameters
     ----------
@@ -102,6 +103,8 @@ class SRNC(Solver):
         if found is None:
             return Status.STALLED, "the caps of all feature maps tried are empty"
         machine.run.deliver(machine.problem.unit_radius * found[0])
+        if not machine.converged:
+            return Status.LIMIT, f"power iteration was stopped after {machine.count} convolutions"
         return Status.CONVERGED, f"one step after {machine.count} convolutions"
 
     def _iterated(self, machine: _Machine) -> tuple[Status, str]:
@@ -111,16 +114,26 @@ class SRNC(Solver):
         z, pair = found
         level = np.sqrt(machine.problem.target_gain)
         for rounds in range(self.max_rounds):
-            # Power iteration never leaves the frequency it starts from; only random maps see the others.
+            machine.offer(z)
+            # Power iteration hardly leaves the frequency it starts from; random maps see all of them.
             pair = machine.top_pair(z, pair.v)
-            machine.show(z, pair.value)
+            machine.record(z, pair.value)
             if pair.value <= level * (1 + self.tol):
                 other = machine.top_pair(z)
                 if other.value <= level * (1 + self.tol):
+                    if not other.converged:
+                        return Status.LIMIT, (
+                            f"power iteration was stopped after {machine.count} convolutions, before it could tell "
+                            "whether another frequency exceeds the norm"
+                        )
                     return Status.CONVERGED, f"stationary after {rounds} steps, {machine.count} convolutions"
                 pair = other
             z = nearest_in_cap(machine.problem.direction, machine.atom(pair), level)
-        return Status.LIMIT, f"{self.max_rounds} steps, the norm is {pair.value / level - 1:.1e} too large"
+        machine.offer(z)
+        return (
+            Status.LIMIT,
+            f"{self.max_rounds} steps, the norm was {pair.value / level - 1:.1e} too large before the last",
+        )
 
 
 class _Machine:
@@ -130,12 +143,15 @@ class _Machine:
         self.run, self.problem, self._solver, self._rng = run, run.problem, solver, rng
         self._convolution = Convolution(self.problem.geometry)
         self.details: dict[str, Any] = {"convolutions": 0, "empty_cap": False}
+        self.converged = True  # every power iteration so far
 
     @property
     def count(self) -> int:
         return self._convolution.count
 
-    def top_pair(self, kernel: Array, start: Array | None = None) -> TopPair:
+    def top_pair(
+        self, kernel: Array, start: Array | None = None, project: Callable[[Array], Array] = lambda v: v
+    ) -> TopPair:
         """By power iteration from some feature maps, random ones by default."""
         self.run.count_evaluation()
         if start is None:
@@ -146,8 +162,10 @@ class _Machine:
             tol=self._solver.tol,
             max_steps=self._solver.max_steps,
             keep_going=self.run.time_is_left,
+            project=project,
         )
         self.details["convolutions"] = self.count
+        self.converged = self.converged and pair.converged
         return pair
 
     def atom(self, pair: TopPair) -> Array:
@@ -163,8 +181,9 @@ class _Machine:
             return nearest_in_cap(direction, atom, level), pair
         self.details["empty_cap"] = True
         best: tuple[float, Array, TopPair] | None = None
-        for maps in _alternating_maps(self.problem.geometry, self._rng):
-            pair = self.top_pair(direction, maps)
+        for project in _alternating_maps(self.problem.geometry):
+            start = project(self._rng.standard_normal(self._convolution.input_shape))
+            pair = self.top_pair(direction, start, project)
             atom = self.atom(pair)
             # Rounding may leave an atom of the largest norm there is an ulp short of the level.
             if np.linalg.norm(atom) < level * (1 - 1e-14):
@@ -175,27 +194,40 @@ class _Machine:
                 best = distance, z, pair
         return None if best is None else best[1:]
 
-    def show(self, z: Array, norm: float) -> None:
-        """Offer and record an iterate whose spectral norm is known from power iteration."""
+    def offer(self, z: Array) -> None:
+        """Remember an iterate, which is nearer to ``a`` than those before."""
+        self.run.offer(self.problem.unit_radius * z, float(np.linalg.norm(z - self.problem.direction)))
+
+    def record(self, z: Array, norm: float) -> None:
+        """Add an iterate, whose spectral norm is known from power iteration, to the history."""
         radius, distance = self.problem.unit_radius, float(np.linalg.norm(z - self.problem.direction))
-        if not self.run.time_is_left():
-            raise Stop(Status.LIMIT, f"the budget of {self.run.budget.max_time:g} s is used up")
-        self.run.offer(radius * z, distance)
         cost = self.problem.objective_at(distance**2)
         self.run.record(radius * z, (radius * norm) ** 2, cost=cost, gradient_norm=np.nan)
+        if not self.run.time_is_left():
+            raise Stop(Status.LIMIT, f"the budget of {self.run.budget.max_time:g} s is used up")
 
 
-def _alternating_maps(geometry: Geometry, rng: np.random.Generator) -> Iterator[Array]:
-    """Feature maps that are constant or alternate along each axis of the output: those with the largest atoms."""
-    d = len(geometry.grid)
-    places = np.indices(geometry.input_size).reshape(d, int(np.prod(geometry.input_size, dtype=int)))
-    stride = np.array(geometry.stride, dtype=np.int64).reshape(d, 1)
-    coarse, residues = places // stride, places % stride
-    phase = np.zeros(places.shape[1], dtype=np.int64)
-    for residue, step in zip(residues, geometry.stride, strict=True):
-        phase = phase * step + residue
-    groups, c_in = geometry.groups, geometry.channels[1]
-    for signs in itertools.product(*[(1, -1) if n % 2 == 0 else (1,) for n in geometry.grid]):
-        pattern = np.prod(np.array(signs).reshape(d, 1) ** coarse, axis=0)
-        weights = rng.standard_normal((groups, c_in, int(np.prod(geometry.stride, dtype=int))))
-        yield weights[:, :, phase] * pattern
+def _alternating_maps(geometry: Geometry) -> Iterator[Callable[[Array], Array]]:
+    """Projections to feature maps that are constant or alternate along each axis of the output.
+
+    Those of one group and of the part of the input that meets most taps have the largest atoms (docs/theory.md,
+    proposition 3); each is a subspace that the convolution maps to one of the output's.
+    """
+    d, stride = len(geometry.grid), np.array(geometry.stride, dtype=np.int64)
+    positions = np.indices(geometry.taps).reshape(d, geometry.n_taps) * np.array(geometry.dilation).reshape(d, 1)
+    largest = np.flatnonzero(geometry.taps_per_phase == np.max(geometry.taps_per_phase))
+    outputs = np.indices(geometry.grid).reshape(d, geometry.n_points)
+    for group, phase in itertools.product(range(geometry.groups), largest):
+        tap = geometry.taps_by_phase[phase][0]
+        places = np.zeros(geometry.n_points, dtype=np.int64)
+        for axis, n in enumerate(geometry.input_size):
+            places = places * n + (stride[axis] * outputs[axis] - positions[axis, tap]) % n
+        for signs in itertools.product(*[(1, -1) if n % 2 == 0 else (1,) for n in geometry.grid]):
+            pattern = np.prod(np.array(signs).reshape(d, 1) ** outputs, axis=0)
+
+            def project(v: Array, group: int = group, places: Any = places, pattern: Any = pattern) -> Array:
+                kept = np.zeros_like(v)
+                kept[group][:, places] = np.mean(v[group][:, places] * pattern, axis=-1, keepdims=True) * pattern
+                return kept
+
+            yield project

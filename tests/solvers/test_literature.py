@@ -196,3 +196,57 @@ def test_published_srn_c_uses_no_more_than_its_source(layer):
     second = unit - first
     scale = np.sqrt(layer.stable_rank - 1) / srnc.frobenius_norm(second, layer.input_size)
     np.testing.assert_allclose(result.kernel / layer.spectral_norm, first + scale * second, atol=1e-7)
+
+
+@pytest.mark.parametrize("repair", ["none", "step", "iterated"])
+def test_power_iteration_that_has_not_converged_is_not_called_converged(repair):
+    rng = np.random.default_rng(4)
+    problem = srnc.partway(rng.standard_normal((3, 3)), (32, 32), rng.uniform(0.3, 0.95))
+    result = srnc.solve(problem, SRNC(repair=repair, max_steps=5), rng=0)
+    assert result.status is srnc.Status.LIMIT
+    assert "stopped after" in result.message
+
+
+def test_a_point_that_was_computed_is_not_lost_to_the_budget(random_problem):
+    problem = random_problem((3, 3), (16, 16))
+    step = srnc.solve(problem, SRNC(repair="step"), rng=0)
+    short = srnc.solve(problem, SRNC(repair="iterated"), rng=0, budget=Budget(max_evaluations=step.n_evaluations))
+    assert short.status is srnc.Status.LIMIT
+    np.testing.assert_array_equal(short.kernel, step.kernel)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "layout"),
+    [
+        ((4, 4, 3, 3), (9, 9), {}),
+        ((4, 2, 3, 3), (8, 8), {"stride": 2}),
+        ((4, 2, 3), (12,), {"stride": 2, "dilation": 3}),
+        ((3, 1, 3), (9,), {"groups": 3, "stride": 3}),
+        ((4, 2, 3), (12,), {"groups": 2}),
+    ],
+)
+@pytest.mark.parametrize("fraction", [0.0, 0.05])
+def test_the_maps_with_the_largest_atoms_reach_every_target(shape, size, layout, fraction):
+    """Also where the constant part of a kernel is small, so that rounding errors lead away from it."""
+    for seed in range(3):
+        kernel = np.random.default_rng(seed).standard_normal(shape)
+        axes = tuple(range(2, kernel.ndim))
+        kernel -= 0.9 * np.mean(kernel, axis=axes, keepdims=True)
+        own = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0, **layout)
+        low = own.feasible_range[0]
+        target = low + fraction * (own.kernel_stable_rank - low)
+        problem = srnc.SRNProblem(kernel, size, stable_rank=target, **layout)
+        result = srnc.solve(problem, SRNC(repair="iterated"), rng=0)
+        assert result.status is srnc.Status.CONVERGED, result.message
+        assert result.evaluation.violation < 1e-6
+
+
+def test_the_least_stable_rank_of_a_matrix_may_be_asked_of_any_number_of_rows():
+    problem = srnc.SRNProblem(np.random.default_rng(0).standard_normal((49, 50)), (), stable_rank=1.0)
+    assert srnc.solve(problem, ReshapeThenSRN()).evaluation.stable_rank == pytest.approx(1, abs=1e-9)
+
+
+def test_groups_of_a_dense_matrix_are_not_one_matrix():
+    kernel = np.random.default_rng(0).standard_normal((6, 3))
+    problem = srnc.SRNProblem(kernel, (), stable_rank_fraction=0.8, groups=2)
+    assert "matrix of the kernel" in srnc.solve(problem, MatrixSRN()).message
