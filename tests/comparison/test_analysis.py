@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from srnc_manifold import cli
 from srnc_manifold.comparison import analysis
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "srnc.md"
@@ -72,3 +73,16 @@ def test_the_document_is_the_one_that_the_command_writes():
     assert all(float(line.split("|")[4].rstrip(" %")) >= 99 for line in repairs)
     with pytest.raises(ValueError, match="cases"):
         analysis.repairs(cases=0)
+
+
+def test_the_command_writes_the_document(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(analysis, "document", lambda *args: asked.append(args[:2]) or "# text\n")
+    cli.analyse_srnc(kernels=2, cases=5, output=tmp_path / "out.md")
+    assert (tmp_path / "out.md").read_text(encoding="utf-8") == "# text\n"
+    cli.analyse_srnc(kernels=1, cases=2)
+    assert "# text" in capsys.readouterr().out
+    assert asked == [(2, 5), (1, 2)]
+    for path in (tmp_path / "out.txt", tmp_path / "missing" / "out.md"):
+        with pytest.raises(ValueError, match="expected a name ending in .md in an existing folder"):
+            cli.analyse_srnc(output=path)

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import srnc_manifold as srnc
 from srnc_manifold import atoms, explicit, spectrum
@@ -241,3 +243,35 @@ def test_the_certificate_has_what_the_bound_needs():
                 z = atoms.nearest_in_cap(a, tensor, np.sqrt(level))
                 assert np.sum((z - a) ** 2) >= single.runner_up - 1e-12
     assert {"lemma", "multipliers"} <= proved
+
+
+@given(
+    st.sampled_from(
+        [((5,), (37,), {}), ((3, 3), (9, 8), {}), ((3, 1, 3), (12,), {"groups": 3}), ((1, 4, 3), (16,), {"stride": 2})]
+    ),
+    st.integers(0, 2**31),
+    st.sampled_from([1e-9, 1e-4, 0.3, 0.9, 1 - 1e-6]),
+    st.sampled_from([0, 1, -1]),
+)
+def test_blocks_that_are_left_out_in_single_precision_hold_nothing_better(case, seed, fraction, symmetry):
+    """Many blocks are pruned before they are solved, few are not: here all cases take both ways."""
+    shape, size, layout = case
+    kernel = np.random.default_rng(seed).standard_normal(shape)
+    kernel = kernel + symmetry * np.flip(kernel)
+    own = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0, **layout)
+    low = own.feasible_range[0]
+    if own.kernel_stable_rank < low * (1 + 1e-6):
+        return
+    target = low + fraction * (own.kernel_stable_rank - low)
+    problem = srnc.SRNProblem(kernel, size, stable_rank=target, **layout)
+    found = []
+    for many in (10**6, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(search, "_MANY", many)
+            found.append(search.nearest_to_one(problem.direction, problem.target_gain, problem.geometry))
+    whole, pruned = found
+    assert len(pruned.certificate.blocks) <= len(whole.certificate.blocks)
+    # The same equations are solved for the blocks that are left.
+    assert pruned.squared_distance == pytest.approx(whole.squared_distance, rel=1e-12, abs=1e-15)
+    assert pruned.bound <= whole.squared_distance * (1 + 1e-12)
+    assert pruned.bound >= whole.bound - 1e-8 * whole.squared_distance - 1e-14
