@@ -42,6 +42,12 @@ class Convolution:
     Parameters
     ----------
     geometry : Geometry
+
+    Attributes
+    ----------
+    count : int
+    sources : integer array, shape ``(q, |N|)``
+        Where in the flattened input each tap finds each output's share.
     """
 
     def __init__(self, geometry: Geometry) -> None:
@@ -53,8 +59,7 @@ class Convolution:
         for axis, n in enumerate(geometry.input_size):
             place = geometry.stride[axis] * outputs[axis] - geometry.dilation[axis] * taps[axis]
             flat = flat * n + place % n
-        # Where in the flattened input each tap finds each output's share: shape (q, |N|).
-        self._sources = flat
+        self.sources = flat
         rows, _ = geometry.block_shape
         self.input_shape = (geometry.groups, geometry.channels[1], int(np.prod(geometry.input_size, dtype=int)))
         self.output_shape = (geometry.groups, rows, geometry.n_points)
@@ -69,9 +74,9 @@ class Convolution:
         self.count += 1
         groups, c_in, _ = self.input_shape
         shares = self._matrices(kernel).swapaxes(1, 2) @ maps
-        shares = shares.reshape(groups, c_in, *self._sources.shape)
+        shares = shares.reshape(groups, c_in, *self.sources.shape)
         result = np.zeros(self.input_shape)
-        for tap, places in enumerate(self._sources):  # the places of one tap are distinct
+        for tap, places in enumerate(self.sources):  # the places of one tap are distinct
             result[:, :, places] += shares[:, :, tap]
         return result
 
@@ -116,4 +121,4 @@ class Convolution:
 
     def _patches(self, maps: Array) -> Array:
         """What each output sees, shape ``(groups, c_in · q, |N|)``."""
-        return maps[:, :, self._sources].reshape(len(maps), -1, self._sources.shape[1])
+        return maps[:, :, self.sources].reshape(len(maps), -1, self.sources.shape[1])

@@ -9,7 +9,6 @@ import numpy as np
 
 from srnc_manifold.atoms import nearest_in_cap
 from srnc_manifold.convolution import Convolution, TopPair
-from srnc_manifold.geometry import Geometry
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Result, Status
@@ -181,7 +180,7 @@ class _Machine:
             return nearest_in_cap(direction, atom, level), pair
         self.details["empty_cap"] = True
         best: tuple[float, Array, TopPair] | None = None
-        for project in _alternating_maps(self.problem.geometry):
+        for project in _alternating_maps(self._convolution):
             start = project(self._rng.standard_normal(self._convolution.input_shape))
             pair = self.top_pair(direction, start, project)
             atom = self.atom(pair)
@@ -207,21 +206,17 @@ class _Machine:
             raise Stop(Status.LIMIT, f"the budget of {self.run.budget.max_time:g} s is used up")
 
 
-def _alternating_maps(geometry: Geometry) -> Iterator[Callable[[Array], Array]]:
+def _alternating_maps(convolution: Convolution) -> Iterator[Callable[[Array], Array]]:
     """Projections to feature maps that are constant or alternate along each axis of the output.
 
     Those of one group and of the part of the input that meets most taps have the largest atoms (docs/theory.md,
     proposition 3); each is a subspace that the convolution maps to one of the output's.
     """
-    d, stride = len(geometry.grid), np.array(geometry.stride, dtype=np.int64)
-    positions = np.indices(geometry.taps).reshape(d, geometry.n_taps) * np.array(geometry.dilation).reshape(d, 1)
+    geometry, d = convolution.geometry, len(convolution.geometry.grid)
     largest = np.flatnonzero(geometry.taps_per_phase == np.max(geometry.taps_per_phase))
     outputs = np.indices(geometry.grid).reshape(d, geometry.n_points)
     for group, phase in itertools.product(range(geometry.groups), largest):
-        tap = geometry.taps_by_phase[phase][0]
-        places = np.zeros(geometry.n_points, dtype=np.int64)
-        for axis, n in enumerate(geometry.input_size):
-            places = places * n + (stride[axis] * outputs[axis] - positions[axis, tap]) % n
+        places = convolution.sources[geometry.taps_by_phase[phase][0]]
         for signs in itertools.product(*[(1, -1) if n % 2 == 0 else (1,) for n in geometry.grid]):
             pattern = np.prod(np.array(signs).reshape(d, 1) ** outputs, axis=0)
 
