@@ -135,7 +135,7 @@ def shifted_bounds(matrices: NDArray, blocks: NDArray, shifts: NDArray, geometry
             slack += np.sum(np.where(squares == 0, 0.0, squares / (frame.top[blocks][:, None] - weights)), axis=1)
     valid &= slack <= 1 / _TINY  # infinite where a shift must be zero and is not
     safe = np.where(valid[:, None, None], matrices + shifts, 0.0)
-    heights = safe_heights(np.linalg.norm(safe, 2, axis=(-2, -1)), geometry)
+    heights = safe_heights(np.linalg.svd(safe, compute_uv=False)[:, 0], geometry)
     bounds = atoms.squared_distance(heights, top, np.minimum(levels, top), np.where(valid, slack, 0.0))
     return np.where(valid, lowered(bounds, spectrum.NUMPY), 0.0)
 

@@ -17,16 +17,16 @@ from srnc_manifold import atoms, spectrum
 from srnc_manifold.certificates import caps
 from srnc_manifold.numerics import Array, bracketed_root
 
-# Alternation ends where a step gains less than this part of the squared distance.
-_NO_GAIN = 1e-15
+# Where an entry of a symbol changes by less than this, the distance does by its square.
+_STILL = 1e-8
 _MAX_STEPS = 2000
 
-# Where an atom moves less than this, the distance has changed by its square.
-_STILL = 1e-8
+# Above the rounding errors of ⟨a, x(G)⟩.
+_ROUNDING = 1e-14
 
-# Earlier steps from which the next is extrapolated, and steps before the first that is: few need more.
-_DEPTH = 3
-_PATIENCE = 20
+# Earlier steps from which the next is extrapolated.
+_DEPTH = 5
+_IDENTITY = np.eye(_DEPTH)
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,6 @@ class Sizes:
     heights: Array
     norms: Array
     weighted: Array
-
-    def take(self, index: NDArray) -> Sizes:
-        """Those of some of the atoms."""
-        return Sizes(self.heights[index], self.norms[index], self.weighted[index])
 
 
 @dataclass(frozen=True)
@@ -136,133 +132,111 @@ def _normalized(vectors: NDArray) -> NDArray:
     return vectors / np.where(norms > 0, norms, 1.0)
 
 
-def symbols_at(blocks: Blocks, sizes: Sizes) -> NDArray:
-    """The symbol of ``x(G)`` in the block of its atom."""
+def images_of(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
+    """The symbol of ``x(G)`` in the block of its atom, and ``⟨a, x(G)⟩``."""
+    sizes = blocks.sizes(w)
     push, pull = coordinates(blocks, sizes)
-    of_atoms = sizes.weighted.view(complex).reshape(blocks.matrices.shape).conj()
-    return pull[:, None, None] * blocks.matrices + push[:, None, None] * of_atoms
+    of_atoms = sizes.weighted.view(complex).reshape(w.shape).conj()
+    symbols = pull[:, None, None] * blocks.matrices + push[:, None, None] * of_atoms
+    return symbols, push * sizes.heights + pull
 
 
 def step(blocks: Blocks, w: NDArray) -> NDArray:
     """One step of the alternation: the top singular pair of the symbol at ``x(G)``; no distance increases."""
-    return top_atoms(symbols_at(blocks, blocks.sizes(w)))
+    return top_atoms(images_of(blocks, w)[0])
 
 
 class _Memory:
     """Anderson's acceleration of ``R`` fixed-point iterations (Walker and Ni, SIAM J. Numer. Anal. 49, 2011)."""
 
     def __init__(self) -> None:
-        self._last: tuple[NDArray, NDArray] | None = None
-        self._residuals: list[NDArray] = []  # differences of successive ones, and those of what belongs to them
-        self._images: list[NDArray] = []
+        self._count = 0
+        self._last: tuple[Array, Array] | None = None
+        # Differences of successive residuals, and of the images that belong to them; rows of zeros have no weight.
+        self._steps = np.empty((2, 0, _DEPTH, 0))
 
     def next(self, given: NDArray, images: NDArray) -> NDArray:
         """Where to go on: the combination of the last images whose residuals, combined likewise, are the least."""
-        residuals = images - given
-        if self._last is not None:
-            self._residuals = [*self._residuals, residuals - self._last[0]][-_DEPTH:]
-            self._images = [*self._images, images - self._last[1]][-_DEPTH:]
-        self._last = residuals, images
-        if not self._residuals:
+        image = _as_real(images)
+        residual = image - _as_real(given)
+        last, self._last = self._last, (residual, image)
+        if last is None:
+            self._steps = np.zeros((2, len(image), _DEPTH, image.shape[1]))
             return images
-        steps = np.stack([_as_real(step) for step in self._residuals], axis=1)
+        place = self._count % _DEPTH
+        self._count += 1
+        steps, moves = self._steps
+        steps[:, place], moves[:, place] = residual - last[0], image - last[1]
         gram = steps @ steps.swapaxes(1, 2)
-        diagonal = np.arange(len(self._residuals))
-        gram[:, diagonal, diagonal] += 1e-14 * np.trace(gram, axis1=1, axis2=2)[:, None] + 1e-300
-        weights = np.linalg.solve(gram, steps @ _as_real(residuals)[:, :, None])
-        return images - sum(weights[:, [k]] * step for k, step in enumerate(self._images))
+        gram += (1e-14 * np.einsum("kii->k", gram) + 1e-300)[:, None, None] * _IDENTITY
+        weights = np.linalg.solve(gram, steps @ residual[:, :, None])
+        combined = image - (weights.swapaxes(1, 2) @ moves)[:, 0]
+        return combined.view(complex).reshape(images.shape)
 
     def forget(self, which: NDArray) -> None:
         """Start anew in some of the iterations."""
-        for step in (*self._residuals, *self._images):
-            step[which] = 0.0
+        if self._last is not None:
+            self._steps[:, which] = 0.0
 
     def keep(self, index: NDArray) -> None:
         """Go on with some of the iterations only."""
-        self._residuals, self._images = ([step[index] for step in steps] for steps in (self._residuals, self._images))
         if self._last is not None:
+            self._steps = self._steps[:, index]
             self._last = self._last[0][index], self._last[1][index]
 
 
 def alternate(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
     """Steps until none improves: the atoms and their squared distances; empty caps stay as they are."""
     before = blocks.squared_distances(w)
-    active = np.flatnonzero(np.isfinite(before))
+    filled = np.flatnonzero(np.isfinite(before))
     end = np.array(w)
-    if len(active) and not _large(blocks):
-        end[active], still_moving = _plain_steps(blocks[active], w[active])
-        active = active[still_moving]
-    if len(active):
-        end[active] = _accelerated_steps(blocks[active], end[active])
+    if len(filled):
+        end[filled] = _steps(blocks[filled], w[filled], _STILL)
     reached = blocks.squared_distances(end)
     rounded = ~(reached <= before)
     end[rounded] = w[rounded]
     return end, np.where(rounded, before, reached)
 
 
-def _large(blocks: Blocks) -> bool:
-    """Whether products are worth while before a decomposition."""
-    return min(blocks.matrices.shape[1:]) > spectrum.NormTests.SMALL
+def settle(block: Blocks, w: NDArray) -> NDArray:
+    """Further steps until the atoms themselves stand still, to whose errors the distances are blind to first order."""
+    return _steps(block, w, 1e-13)
 
 
-def _plain_steps(blocks: Blocks, w: NDArray) -> tuple[NDArray, NDArray]:
-    """A limited number of steps, and which atoms they still move; no distance needs to be looked at."""
-    moves = np.ones(len(w), bool)
-    for _ in range(_PATIENCE):
-        moved = step(blocks, w)
-        moves, w = np.max(np.abs(moved - w), axis=(1, 2)) > _STILL, moved
-        if not np.any(moves):
-            break
-    return w, moves
-
-
-def _accelerated_steps(blocks: Blocks, w: NDArray) -> NDArray:
-    """Steps until none improves, accelerated as far as that does not increase a distance."""
-    w, sizes = np.array(w), blocks.sizes(w)
-    distances = blocks.distances_of(sizes)
-    # Products as long as they help; it is a decomposition that finds nothing better which ends the search.
-    cheap = _large(blocks)
-    active, chosen, at = np.arange(len(w)), blocks, w
-    memory, plain = _Memory(), np.ones(len(active), bool)
-    given = images = symbols_at(chosen, sizes)
+def _steps(blocks: Blocks, w: NDArray, still: float) -> NDArray:
+    """Steps until no entry of a symbol changes by more than ``still``, accelerated where no distance increases."""
+    end, active = np.array(w), np.arange(len(w))
+    # For large blocks products as long as they help; it is a decomposition that finds nothing better which ends it.
+    cheap = min(w.shape[1:]) > spectrum.NormTests.SMALL
+    memory, plain = _Memory(), np.ones(len(w), bool)
+    images, near = images_of(blocks, w)
+    symbols = images
     for _ in range(_MAX_STEPS):
-        if not len(active):
-            break
-        symbols = images if np.all(plain) else np.where(plain[:, None, None], images, memory.next(given, images))
-        moved = improved_atoms(symbols, at) if cheap else top_atoms(symbols)
-        moved_sizes = chosen.sizes(moved)
-        before, reached = distances[active], chosen.distances_of(moved_sizes)
-        better, improved = reached < before, before - reached > _NO_GAIN * before
-        w[active[better]], distances[active[better]] = moved[better], reached[better]
-        settled, plain = plain & ~improved, ~improved
-        memory.forget(plain)
-        at, given = (np.where(better[:, None, None], *pair) for pair in ((moved, at), (symbols, given)))
-        sizes = chosen.sizes(at)
-        if cheap and np.all(settled):
-            cheap, memory = False, _Memory()
-        elif not cheap and np.any(settled):
-            stay = np.flatnonzero(~settled)
-            active, chosen, at, given, plain = active[stay], chosen[stay], at[stay], given[stay], plain[stay]
-            sizes = sizes.take(stay)
-            memory.keep(stay)
-        images = symbols_at(chosen, sizes)
-    return w
-
-
-def settle(block: Blocks, w: NDArray, max_steps: int = 100) -> NDArray:
-    """Further steps until the atoms themselves stand still, to whose errors the distances are blind to first order.
-
-    Accelerated, whether or not a distance increases.
-    """
-    cheap = _large(block)
-    memory, symbols = _Memory(), symbols_at(block, block.sizes(w))
-    for _ in range(max_steps):
         moved = improved_atoms(symbols, w) if cheap else top_atoms(symbols)
-        change, w = float(np.max(np.abs(moved - w))), moved
-        if change <= 1e-14:
-            break
-        symbols = memory.next(symbols, symbols_at(block, block.sizes(w)))
-    return w
+        moved_images, moved_near = images_of(blocks, moved)
+        worse = moved_near < near - _ROUNDING
+        # Compared with the symbol that was decomposed: extrapolated ones may be alike, and yet not where the steps end.
+        stands = np.abs(moved_images - symbols).max(axis=(1, 2)) <= still
+        symbols = memory.next(symbols, moved_images)
+        if worse.any():  # extrapolated too far: back, and a plain step from there
+            stands = np.where(worse, plain, stands)
+            memory.forget(worse)
+            back = worse[:, None, None]
+            moved, moved_images = np.where(back, w, moved), np.where(back, images, moved_images)
+            moved_near, symbols = np.where(worse, near, moved_near), np.where(back, images, symbols)
+        w, images, near, plain = moved, moved_images, moved_near, worse
+        if cheap and stands.all():
+            cheap, memory, symbols, plain = False, _Memory(), images, np.ones(len(w), bool)
+        elif not cheap and stands.any():
+            end[active] = w
+            stay = np.flatnonzero(~stands)
+            if not len(stay):
+                break
+            active, blocks, w, images, near, plain = (part[stay] for part in (active, blocks, w, images, near, plain))
+            symbols = symbols[stay]
+            memory.keep(stay)
+    end[active] = w
+    return end
 
 
 def start(blocks: Blocks) -> NDArray:

@@ -388,7 +388,9 @@ class _Search:
         """Look for points in every block that the bounds do not exclude."""
         at_once = max(1, 4096 // self.geometry.block_rank**2)
         index = self._open()
-        self._bound_by_norms(index[self.bounds[index] == 0])  # so that the most promising is known
+        unknown = index[self.bounds[index] == 0]
+        if len(unknown):
+            self._bound_by_norms(unknown)  # so that the most promising is known
         while self.keep_going():
             index = self._open()
             index = index[~self.decomposed[index]][:at_once]
@@ -432,7 +434,7 @@ class _Search:
         if squared_distance < self.squared_distance:
             self.squared_distance = squared_distance
             if self.notify is not None:
-                self.notify(self._point(block, w), squared_distance)
+                self.notify(self._points(block, w[None])[0], squared_distance)
 
     def _bounds_of(self, index: NDArray, shifts: NDArray) -> Array:
         levels = np.full(len(index), self.level)
@@ -482,24 +484,28 @@ class _Search:
         best = int(np.argmin(distances))
         self._offer(block, found[best], float(distances[best]))
 
-    def _point(self, block: int, w: NDArray) -> Array:
-        index = np.array([block])
+    def _points(self, block: int, w: NDArray) -> Array:
+        """Unit kernels of some atoms of one block."""
+        index = np.full(len(w), block)
         blocks = self._blocks(index)
-        push, pull = alternation.coordinates(blocks, blocks.sizes(w[None]))
-        z = push[0] * atoms.synthesis(w[None], index, self.geometry)[0] + pull[0] * self.direction
-        return z / np.linalg.norm(z)
+        push, pull = (
+            values.reshape(-1, *[1] * self.direction.ndim)
+            for values in alternation.coordinates(blocks, blocks.sizes(w))
+        )
+        z = push * atoms.synthesis(w, index, self.geometry) + pull * self.direction
+        return z / np.linalg.norm(z.reshape(len(w), -1), axis=1).reshape(push.shape)
 
-    def _equals(self, block: int) -> list[NDArray]:
+    def _equals(self, block: int) -> NDArray:
         """The best atom of a block, and those tied with it among the ones met and its mirror images."""
-        blocks = self._blocks(np.array([block]))
         w, distance = self.atoms[block]
-        settled = alternation.settle(blocks, w[None])[0]
-        if blocks.squared_distances(settled[None])[0] <= distance * (1 + 1e-12):
-            w = settled
+        settled = alternation.settle(self._blocks(np.array([block])), w[None])[0]
         # Of symmetric kernels the conjugate is another minimizer, of antisymmetric ones its negative.
-        candidates = [w.conj(), -w.conj(), *self.others.get(block, [])[-20:]]
-        limit = self.squared_distance * (1 + TIE)
-        return [w] + [other for other in candidates if blocks.squared_distances(other[None])[0] <= limit]
+        candidates = np.stack([settled, settled.conj(), -settled.conj(), *self.others.get(block, [])[-20:]])
+        distances = self._blocks(np.full(len(candidates), block)).squared_distances(candidates)
+        tied = distances <= self.squared_distance * (1 + TIE)
+        if not distances[0] <= distance * (1 + 1e-12):
+            candidates[0], tied[0], tied[1:3] = w, True, False
+        return candidates[tied]
 
     def outcome(self) -> Single:
         """What is known so far."""
@@ -508,7 +514,7 @@ class _Search:
             (block for block, (_, distance) in self.atoms.items() if distance <= least * (1 + TIE)),
             key=lambda block: self.atoms[block][1],
         )
-        points = [self._point(block, w) for block in tied for w in self._equals(block)]
+        points = [z for block in tied for z in self._points(block, self._equals(block))]
         bound = float(np.min(self.bounds))
         used = np.array(sorted(b for b in self.shifts if np.isfinite(self.bounds[b])), dtype=np.int64)
         closed = bound >= least - self.tol
