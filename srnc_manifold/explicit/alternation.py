@@ -232,8 +232,8 @@ def _steps(blocks: Blocks, w: NDArray, still: float) -> NDArray:
             stay = np.flatnonzero(~stands)
             if not len(stay):
                 break
-            active, blocks, w, images, near, plain = (part[stay] for part in (active, blocks, w, images, near, plain))
-            symbols = symbols[stay]
+            active, blocks, w, symbols = active[stay], blocks[stay], w[stay], symbols[stay]
+            images, near, plain = images[stay], near[stay], plain[stay]
             memory.keep(stay)
     end[active] = w
     return end
