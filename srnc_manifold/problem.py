@@ -8,6 +8,8 @@ import numbers
 import os
 import warnings
 import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import atoms, spectrum
+from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import Geometry, InputSize, Layout, as_kernel
 from srnc_manifold.numerics import Array, binary_scale, bracketed_root
 from srnc_manifold.result import Evaluation
+from srnc_manifold.spheres import Spheres
 
 # Kernels may be of any size whose square, times the number of points, is a double.
 LARGEST = 1e152
@@ -54,7 +58,100 @@ class Restoration:
         return np.array(self.kernel, dtype=dtype)
 
 
-class SRNProblem:
+class Problem(ABC):
+    """What the solvers on spheres need: kernels described by a point of a product of unit spheres.
+
+    A problem has one or several :attr:`parts`, each with a kernel and a target of its own; :meth:`embed` gives their
+    unit kernels at a point. Here the point is these kernels; :mod:`srnc_manifold.products` has others.
+    """
+
+    kernel: Array
+    dtype: np.dtype
+
+    #: Whether :meth:`embed` is linear.
+    linear: bool = True
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[SRNProblem, ...]:
+        """Problems of one kernel each."""
+
+    @property
+    @abstractmethod
+    def spheres(self) -> Spheres:
+        """Where points lie."""
+
+    @abstractmethod
+    def to_sphere(self, x: Any) -> Array:
+        """The point that describes a kernel."""
+
+    @abstractmethod
+    def evaluate(self, x: Any) -> Evaluation:
+        """Scores of a kernel, as it stands."""
+
+    @abstractmethod
+    def restore(self, x: Any) -> Restoration:
+        """Move a kernel onto the feasible set, locally."""
+
+    @property
+    def squared_norm(self) -> float:
+        """``‖C(a)‖_F²``, the unit in which gaps are told; of several parts the sum."""
+        return sum(part.squared_norm for part in self.parts)
+
+    # -- from points to kernels -----------------------------------------------------------------------------
+
+    def embed(self, z: Any, xp: Namespace = spectrum.NUMPY) -> Any:
+        """The flat unit kernels of the parts, one after the other, at a flat point."""
+        return z
+
+    def embed_derivative(self, z: Array, vector: Array) -> Array:
+        """Derivative of :meth:`embed` along a vector."""
+        return vector
+
+    def embed_adjoint(self, z: Array, covector: Array) -> Array:
+        """Adjoint of the derivative."""
+        return covector
+
+    def embed_curvature(self, z: Array, vector: Array, covector: Array) -> Array:
+        """Derivative of :meth:`embed_adjoint` by ``z`` along a vector."""
+        return np.zeros_like(z)
+
+    @cached_property
+    def kernel_slices(self) -> tuple[slice, ...]:
+        """Where the parts' kernels lie in what :meth:`embed` gives."""
+        return Spheres(tuple(part.kernel.size for part in self.parts)).slices
+
+    def unit_kernels_at(self, z: Array) -> Array:
+        """``ρ w / M`` of every part, flat: kernels of the right norms in units of the spectral norms."""
+        w = self.embed(z)
+        kernels = [part.unit_radius * w[place] for part, place in zip(self.parts, self.kernel_slices, strict=True)]
+        return np.concatenate(kernels)
+
+    def from_units(self, unit_kernels: Array) -> Array:
+        """Kernels in their own units and shape."""
+        kernels = [
+            part.spectral_norm * unit_kernels[place] for part, place in zip(self.parts, self.kernel_slices, strict=True)
+        ]
+        return np.concatenate(kernels).reshape(self.kernel.shape)
+
+    def scores(self, unit_kernels: Array, gains: Sequence[float]) -> dict[str, float]:
+        """Objective and constraints of kernels in units of the spectral norms, whose squared norms are known.
+
+        Of several parts the sum of the objectives, and the constraints of the one that violates its own most.
+        """
+        rows = [
+            part.own_scores(unit_kernels[place], float(gain))
+            for part, place, gain in zip(self.parts, self.kernel_slices, gains, strict=True)
+        ]
+        worst = max(rows, key=lambda row: max(row["stable_rank_error"], row["spectral_norm_error"]))
+        return {
+            **worst,
+            "objective": sum(row["objective"] for row in rows),
+            "distance": math.hypot(*(row["distance"] for row in rows)),
+        }
+
+
+class SRNProblem(Problem):
     """Nearest kernel of the same support with a given stable rank and the same spectral norm (paper, (7)).
 
     ``minimize ‖C(x) − C(a)‖_F²  subject to  srank C(x) = r,  ‖C(x)‖₂ = ‖C(a)‖₂``, with circular padding.
@@ -167,6 +264,16 @@ class SRNProblem:
             return "none"
         return "reduce" if self.stable_rank < self.kernel_stable_rank else "raise"
 
+    @property
+    def parts(self) -> tuple[SRNProblem, ...]:
+        """The problem itself."""
+        return (self,)
+
+    @cached_property
+    def spheres(self) -> Spheres:
+        """The sphere of unit kernels."""
+        return Spheres((self.kernel.size,))
+
     @cached_property
     def squared_norm(self) -> float:
         """``‖C(a)‖_F² = |N| ‖a‖²``, the unit in which gaps are told."""
@@ -195,6 +302,20 @@ class SRNProblem:
         return float(spectrum.gain(np.reshape(z, self.kernel.shape), self.geometry))
 
     # -- scores ---------------------------------------------------------------------------------------------
+
+    def own_scores(self, unit_kernel: Array, gain: float) -> dict[str, float]:
+        """Columns of a history for a kernel in units of the spectral norm, whose squared norm is known."""
+        distance = float(np.linalg.norm(unit_kernel.ravel() - self.unit_kernel.ravel()))
+        squared_size = float(np.sum(unit_kernel**2))
+        stable_rank = self.geometry.n_points * squared_size / gain if gain > 0 else np.nan
+        return {
+            "objective": self.geometry.n_points * (distance * self.spectral_norm) ** 2,
+            "stable_rank": stable_rank,
+            "spectral_norm": math.sqrt(gain) * self.spectral_norm,
+            "distance": distance * self.spectral_norm,
+            "stable_rank_error": abs(stable_rank / self.stable_rank - 1),
+            "spectral_norm_error": abs(math.sqrt(gain) - 1),
+        }
 
     def evaluate(self, x: Any) -> Evaluation:
         """Scores of a kernel, as it stands.

@@ -8,7 +8,7 @@ import numpy as np
 from srnc_manifold import spectrum
 from srnc_manifold.costs.augmented import AugmentedLagrangianCost
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import SRNProblem
+from srnc_manifold.problem import Problem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
 from srnc_manifold.solvers.base import Budget, Callback, ConstrainedRun, Rng, Solver, stationarity
 from srnc_manifold.solvers.quasi_newton import lbfgs
@@ -48,6 +48,8 @@ class AugmentedLagrangian(Solver):
     max_rounds: int = 60
     max_iterations: int = 500
 
+    products = True
+
     def __post_init__(self) -> None:
         require_positive(penalty=self.penalty, tolerance=self.tolerance)
         require_count(max_rounds=self.max_rounds, max_iterations=self.max_iterations)
@@ -56,40 +58,54 @@ class AugmentedLagrangian(Solver):
     def name(self) -> str:
         return "augmented-lagrangian"
 
-    def supports(self, problem: SRNProblem) -> tuple[bool, str]:
-        if problem.kernel.size < 2:
+    def supports(self, problem: Problem) -> tuple[bool, str]:
+        if problem.spheres.dimension < 1:
             return False, "a kernel with one entry leaves nothing to optimize on a sphere"
         return True, ""
 
     def run(
         self,
-        problem: SRNProblem,
+        problem: Problem,
         start: Array | None = None,
         *,
         budget: Budget | None = None,
         rng: Rng = None,
         callback: Callback | None = None,
     ) -> Result:
-        side = "stay-below" if problem.regime == "raise" else "reach"
-        weight = 1.0 / (problem.geometry.n_points * float(np.sum(problem.unit_kernel**2)))
-        cost = AugmentedLagrangianCost(side, weight, self.penalty)
-        run = ConstrainedRun(problem, cost, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
-        return run.finish(lambda: self._rounds(run, side, weight))
+        costs = self._costs(problem, self.penalty, None)
+        run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
+        return run.finish(lambda: self._rounds(run))
 
-    def _rounds(self, run: ConstrainedRun, side: str, weight: float) -> tuple[Status, str]:
-        z, penalty, inner = run.start, self.penalty, _FIRST_TOLERANCE
-        multipliers: Any = 0.0 if side == "reach" else np.zeros(run.function.view(z).squared_singular_values.size)
-        before = np.inf
+    def _costs(self, problem: Problem, penalty: float, multipliers: list[Any] | None) -> list[AugmentedLagrangianCost]:
+        """The augmented Lagrangian of each part, which add up to that of the problem."""
+        return [
+            AugmentedLagrangianCost(
+                "stay-below" if part.regime == "raise" else "reach",
+                # The view's distance is in units of the part's spectral norm, the objective in those of ‖C(a)‖_F².
+                part.spectral_norm / problem.squared_norm * part.spectral_norm,
+                penalty,
+                0.0 if multipliers is None else multipliers[k],
+            )
+            for k, part in enumerate(problem.parts)
+        ]
+
+    def _rounds(self, run: ConstrainedRun) -> tuple[Status, str]:
+        z, penalty, inner, before = run.start, self.penalty, _FIRST_TOLERANCE, np.inf
+        first = zip(self._costs(run.problem, penalty, None), run.function.views(z), strict=True)
+        multipliers = [np.zeros_like(cost.constraints(view, spectrum.NUMPY)) for cost, view in first]
         for rounds in range(self.max_rounds):
-            cost = AugmentedLagrangianCost(side, weight, penalty, multipliers)
-            run.pose(cost, penalty=penalty, multiplier=float(np.sum(multipliers)))
+            costs = self._costs(run.problem, penalty, multipliers)
+            run.pose(costs, penalty=penalty, multiplier=float(sum(np.sum(values) for values in multipliers)))
             z, _, _ = lbfgs(run, z, tolerance=inner, max_iterations=self.max_iterations, memory=10)
-            h = cost.constraints(run.function.view(z), spectrum.NUMPY)
-            missing = float(np.max(np.abs(np.maximum(h, -np.asarray(multipliers) / penalty))))
+            pairs = zip(costs, run.function.views(z), strict=True)
+            h = [cost.constraints(view, spectrum.NUMPY) for cost, view in pairs]
+            missing = max(
+                float(np.max(np.abs(np.maximum(own, -values / penalty))))
+                for own, values in zip(h, multipliers, strict=True)
+            )
             if missing <= self.tolerance and inner <= self.tolerance:
                 return self._outcome(run, z, rounds + 1)
-            multipliers = np.maximum(multipliers + penalty * h, 0.0)
-            multipliers = float(multipliers) if side == "reach" else multipliers
+            multipliers = [np.maximum(values + penalty * own, 0.0) for own, values in zip(h, multipliers, strict=True)]
             if missing > _ENOUGH * before and missing > self.tolerance:
                 penalty *= _GROWTH
                 if penalty > _LARGEST * self.penalty and missing > FEASIBILITY_TOLERANCE:
@@ -101,5 +117,5 @@ class AugmentedLagrangian(Solver):
         violation = run.violation(z)
         if violation > FEASIBILITY_TOLERANCE:
             return Status.STALLED, f"a local minimum of the constraint's violation, {violation:.1e}"
-        residual = stationarity(run.problem, run.problem.to_kernel(z))
+        residual = stationarity(run.problem, run.problem.from_units(run.problem.unit_kernels_at(z)))
         return Status.CONVERGED, f"{rounds} rounds, violation {violation:.1e}, projected gradient {residual:.1e}"

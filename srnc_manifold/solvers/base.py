@@ -6,16 +6,18 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from srnc_manifold import atoms, spectrum
 from srnc_manifold.costs import Cost, SphereFunction
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import SRNProblem
+from srnc_manifold.problem import Problem, SRNProblem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE, History, Result, Status
 from srnc_manifold.validation import require_count, require_positive
+
+P = TypeVar("P", bound=Problem)
 
 Rng = int | np.random.Generator | None
 Callback = Callable[[dict[str, float]], Any]
@@ -57,6 +59,9 @@ class Solver(ABC):
     #: Whether the result depends on the start or on ``rng``; if not, a comparison runs it once, not once a seed.
     stochastic: ClassVar[bool] = True
 
+    #: Whether ``run`` takes every :class:`srnc_manifold.problem.Problem`, not those of a single free kernel only.
+    products: ClassVar[bool] = False
+
     @property
     def name(self) -> str:
         """Name and settings, as shown in tables."""
@@ -93,11 +98,12 @@ class Stop(Exception):  # noqa: N818 - it ends a run, it is not an error
         self.status, self.message = status, message
 
 
-class Run:
+class Run(Generic[P]):
     """One run of a solver: counts evaluations, keeps the history and the best point, watches the budget."""
 
-    def __init__(self, problem: SRNProblem, solver: str, budget: Budget | None, callback: Callback | None) -> None:
-        self.problem, self.solver = problem, solver
+    def __init__(self, problem: P, solver: str, budget: Budget | None, callback: Callback | None) -> None:
+        self.problem: P = problem
+        self.solver = solver
         self.budget, self.callback = budget or Budget(), callback
         self.history = History()
         self.n_evaluations = self.n_gradients = self.n_hessians = 0
@@ -124,37 +130,33 @@ class Run:
         if self.best is None or key < self.best_key:
             self.best, self.best_key = np.array(unit_kernel), key
 
-    def record(self, unit_kernel: Array, gain: float, *, cost: float, gradient_norm: float, **more: float) -> None:
+    def record(self, unit_kernel: Array, *gains: float, cost: float, gradient_norm: float, **more: float) -> None:
         """Add an iterate to the history; ``more`` are columns of one solver, the same in every row.
 
-        In units of the spectral norm of ``a``; ``gain`` is the square of the iterate's own spectral norm.
+        In units of the spectral norm of ``a``; a gain is the square of the iterate's own spectral norm, of which a
+        problem with several parts has as many.
         """
-        problem = self.problem
-        distance = float(np.linalg.norm(unit_kernel - problem.unit_kernel.reshape(unit_kernel.shape)))
-        norm = float(np.linalg.norm(unit_kernel))
+        unit_kernel = unit_kernel.ravel()
         row = {
             "iteration": len(self.history),
             "evaluations": self.n_evaluations,
             "time": self.runtime,
             "cost": cost,
             "gradient_norm": gradient_norm,
-            "objective": problem.geometry.n_points * (distance * problem.spectral_norm) ** 2,
-            "stable_rank": problem.geometry.n_points * norm**2 / gain if gain > 0 else np.nan,
-            "spectral_norm": np.sqrt(gain) * problem.spectral_norm,
-            "distance": distance * problem.spectral_norm,
+            **self.problem.scores(unit_kernel, gains),
+            **more,
         }
-        row["stable_rank_error"] = abs(row["stable_rank"] / problem.stable_rank - 1)
-        row["spectral_norm_error"] = abs(np.sqrt(gain) - 1)
-        row |= more
         self.history.append(**row)
+        norm = float(np.linalg.norm(unit_kernel))
         if unit_kernel.size <= MAX_RECORDED_SIZE and norm > 0:
-            self.history.points.append(np.array(unit_kernel).ravel() / norm)
+            self.history.points.append(unit_kernel / norm)
         self.notify(row)
 
     def deliver(self, unit_kernel: Array) -> None:
         """The kernel (in units of the spectral norm) of a method that has no others: remembered and recorded."""
         self.offer(unit_kernel, 0.0)
-        self.record(unit_kernel, self.problem.gain(unit_kernel), cost=np.nan, gradient_norm=np.nan)
+        gain = float(spectrum.gain(unit_kernel, self.problem.parts[0].geometry))
+        self.record(unit_kernel, gain, cost=np.nan, gradient_norm=np.nan)
 
     def time_is_left(self) -> bool:
         """Whether the budget leaves time for another step."""
@@ -180,9 +182,12 @@ class Run:
         except Exception as error:
             status, message = Status.FAILED, f"{type(error).__name__}: {error}"
         problem = self.problem
-        best = problem.unit_kernel if self.best is None else self.best
+        if self.best is None:
+            best = np.concatenate([part.unit_kernel.ravel() for part in problem.parts])
+        else:
+            best = self.best.ravel()
         result = Result(
-            kernel=problem.spectral_norm * best.reshape(problem.kernel.shape),
+            kernel=problem.from_units(best),
             status=status,
             message=message,
             solver=self.solver,
@@ -196,7 +201,7 @@ class Run:
         return replace(result, details={**result.details, "interrupted": True}) if interrupted else result
 
 
-class SphereRun(Run):
+class SphereRun(Run[Problem]):
     """A run that minimizes a cost on the unit sphere: the functions it hands out are watched.
 
     Iterates are the points where gradients are taken or, for optimizers that take none, each improvement; those are
@@ -205,8 +210,8 @@ class SphereRun(Run):
 
     def __init__(
         self,
-        problem: SRNProblem,
-        cost: Cost,
+        problem: Problem,
+        cost: Cost | Sequence[Cost],
         solver: str,
         start: Array | None,
         *,
@@ -218,8 +223,10 @@ class SphereRun(Run):
     ) -> None:
         super().__init__(problem, solver, budget, callback)
         self.function = SphereFunction(problem, cost, backend)
-        self.start = (random_point(problem, rng) if start is None else problem.to_sphere(start)).ravel()
-        self.offer(problem.unit_radius * self.start, np.inf)
+        self.spheres = problem.spheres
+        self.start = self.spheres.random_point(rng) if start is None else problem.to_sphere(start).ravel()
+        self.best_point = self.start
+        self.offer(problem.unit_kernels_at(self.start), np.inf)
         self.parameters: dict[str, float] = {}
         self._patience, self._improved_at = patience, 0
         self._last: tuple[bytes, float] | None = None
@@ -234,8 +241,10 @@ class SphereRun(Run):
         if not np.isfinite(value):
             raise Stop(Status.NONFINITE, f"the cost is {value} at a point of the sphere")
         self._last = z.tobytes(), value
-        before = self.best_key[0]
-        self.offer(self.problem.unit_radius * z, *self.rank(z, value))
+        before, key = self.best_key[0], self.rank(z, value)
+        if key < self.best_key:
+            self.best_point = np.array(z)
+            self.offer(self.problem.unit_kernels_at(z), *key)
         if self._patience is not None:
             self._watch_progress(z, before, value)
         return value
@@ -251,7 +260,7 @@ class SphereRun(Run):
         gradient = self.function.gradient(z)
         if not np.all(np.isfinite(gradient)):
             raise Stop(Status.NONFINITE, "the gradient of the cost is not finite")
-        tangent = gradient - (gradient @ z) * z
+        tangent = self.spheres.projected(gradient, z)
         self._iterate = np.array(z), value
         if self._patience is None:
             self._record(z, value, float(np.linalg.norm(tangent)))
@@ -264,10 +273,10 @@ class SphereRun(Run):
     def hessian(self, z: Array, vector: Array) -> Array:
         """Riemannian Hessian at a point times a tangent vector, counted."""
         self.n_hessians += 1
-        product = self.function.hessian(z, vector) - (self.function.gradient(z) @ z) * vector
+        product = self.function.hessian(z, vector)
         if not np.all(np.isfinite(product)):
             raise Stop(Status.NONFINITE, "the Hessian of the cost is not finite")
-        return product - (product @ z) * z
+        return self.spheres.riemannian_hessian(z, self.function.gradient(z), product, vector)
 
     def finish(self, body: Callable[[], tuple[Status, str]], **extra: Any) -> Result:
         """As :meth:`Run.finish`, with cost and gradient norm at the point that is returned.
@@ -278,17 +287,16 @@ class SphereRun(Run):
         def settled() -> tuple[Status, str]:
             status, message = body()
             if status is Status.CONVERGED and self._iterate is not None:
-                z, value = self._iterate
-                self.best, self.best_key = self.problem.unit_radius * z, (value,)
+                self.best_point, value = self._iterate
+                self.best, self.best_key = self.problem.unit_kernels_at(self.best_point), (value,)
             return status, message
 
         result = super().finish(settled, **extra)
         cost, gradient_norm = self.best_key[0], np.nan
-        if self.best is not None and np.isfinite(cost):
-            z = self.best / np.linalg.norm(self.best)
+        if np.isfinite(cost):
             try:
-                gradient = self.function.gradient(z)
-                gradient_norm = float(np.linalg.norm(gradient - (gradient @ z) * z))
+                gradient = self.function.gradient(self.best_point)
+                gradient_norm = float(np.linalg.norm(self.spheres.projected(gradient, self.best_point)))
             except Exception:  # a cost that raises has ended the run already, with its own message
                 gradient_norm = np.nan
         return replace(result, cost=float(cost) if np.isfinite(cost) else np.nan, gradient_norm=gradient_norm)
@@ -304,8 +312,10 @@ class SphereRun(Run):
             raise Stop(Status.STALLED, f"no progress in the last {self._patience} evaluations")
 
     def _record(self, z: Array, value: float, gradient_norm: float) -> None:
-        gain = self.problem.unit_radius**2 * float(np.max(self.function.view(z).squared_singular_values))
-        self.record(self.problem.unit_radius * z, gain, cost=value, gradient_norm=gradient_norm, **self.parameters)
+        gains = [float(np.max(view.squared_singular_values)) for view in self.function.views(z)]
+        scaled = [part.unit_radius**2 * gain for part, gain in zip(self.problem.parts, gains, strict=True)]
+        kernels = self.problem.unit_kernels_at(z)
+        self.record(kernels, *scaled, cost=value, gradient_norm=gradient_norm, **self.parameters)
 
 
 class ConstrainedRun(SphereRun):
@@ -314,59 +324,76 @@ class ConstrainedRun(SphereRun):
     #: Below it, violations are not told apart.
     NEGLIGIBLE = 0.1 * FEASIBILITY_TOLERANCE
 
-    def pose(self, cost: Cost, **parameters: float) -> None:
-        """Go on with another cost; the parameters are columns of the history, the same for every cost of a run."""
+    def pose(self, cost: Cost | Sequence[Cost], **parameters: float) -> None:
+        """Go on with another cost, or one for each part of the problem.
+
+        The parameters are columns of the history, the same for every cost of a run.
+        """
         self.function = SphereFunction(self.problem, cost, self.function.xp.name)
         self.parameters, self._last = parameters, None
 
     def rank(self, z: Array, value: float) -> tuple[float, ...]:
         violation = self.violation(z)
-        return (0.0 if violation <= self.NEGLIGIBLE else violation), float(np.sum((z - self._direction) ** 2))
+        return (0.0 if violation <= self.NEGLIGIBLE else violation), self._objective(z)
 
     def violation(self, z: Array) -> float:
-        """Relative error of the stable rank; that of the norm is half of it, as kernels have the right radius."""
-        gain = float(np.max(self.function.view(z).squared_singular_values))
-        return abs(self.problem.target_gain / gain - 1) if gain > 0 else np.inf
+        """Relative error of the stable rank; that of the norm is half of it, as kernels have the right radius.
+
+        Of several parts the largest.
+        """
+        gains = [float(np.max(view.squared_singular_values)) for view in self.function.views(z)]
+        parts = zip(self.problem.parts, gains, strict=True)
+        return max(abs(part.target_gain / gain - 1) if gain > 0 else np.inf for part, gain in parts)
 
     def finish(self, body: Callable[[], tuple[Status, str]], **extra: Any) -> Result:
         """As :meth:`Run.finish`, with the objective as the cost and stationarity in the constrained problem."""
         result = Run.finish(self, body, **extra)
-        cost = self.problem.objective_at(self.best_key[1]) if len(self.best_key) > 1 else np.nan
+        cost = self.best_key[1] * self.problem.squared_norm if len(self.best_key) > 1 else np.nan
         return replace(result, cost=float(cost), gradient_norm=stationarity(self.problem, result.kernel))
 
-    @property
-    def _direction(self) -> Array:
-        return self.problem.direction.ravel()
+    def _objective(self, z: Array) -> float:
+        """As a part of ``‖C(a)‖²``."""
+        total = self.problem.squared_norm
+        pairs = zip(self.problem.parts, self.function.views(z), strict=True)
+        return sum(part.spectral_norm / total * part.spectral_norm * float(view.fidelity) for part, view in pairs)
 
 
-def random_point(problem: SRNProblem, rng: np.random.Generator) -> Array:
-    """Uniformly distributed point of the unit sphere."""
-    z = rng.standard_normal(problem.kernel.shape)
-    return z / np.linalg.norm(z)
-
-
-def stationarity(problem: SRNProblem, x: Array, blocks: Sequence[int] | None = None) -> float:
+def stationarity(problem: Problem, x: Array, blocks: Sequence[int] | None = None) -> float:
     """Norm of the objective's gradient after projection onto the tangent space of the active constraints, relative.
 
-    Active are the norm and the singular values within 1e-6 of the largest, in the given blocks if some are given. Zero
-    at a Karush-Kuhn-Tucker point; NaN where the active constraints' gradients are parallel, as at the least feasible
-    stable rank, and tell nothing.
+    Active are the norms and, in each part, the singular values within 1e-6 of the largest, in the given blocks if some
+    are given. Zero at a Karush-Kuhn-Tucker point; NaN where the active constraints' gradients are parallel, as at the
+    least feasible stable rank, and tell nothing.
     """
-    geometry = problem.geometry
-    x = np.asarray(x, float) / problem.spectral_norm
-    gradient = (x - problem.unit_kernel).ravel()
+    z = problem.to_sphere(x).ravel()
+    w = problem.embed(z)
+    gradient, normals = np.zeros_like(w), []
+    for part, place in zip(problem.parts, problem.kernel_slices, strict=True):
+        share = part.spectral_norm / problem.squared_norm * part.spectral_norm * part.geometry.n_points
+        gradient[place] = share * part.unit_radius * (part.unit_radius * w[place] - part.unit_kernel.ravel())
+        for normal in _active_normals(part, w[place], blocks):
+            normals.append(np.zeros_like(w))
+            normals[-1][place] = normal
+    gradient = problem.embed_adjoint(z, gradient)
     size = np.linalg.norm(gradient)
-    if size <= 1e-12 * np.linalg.norm(problem.unit_kernel):
+    if size <= 1e-12:
         return 0.0
-    matrices = spectrum.symbol(x, geometry)
-    index = np.arange(len(matrices)) if blocks is None else np.array(blocks)
-    u, s, vh = spectrum.singular_vectors(matrices[index])
-    active = np.argwhere(s >= (1 - FEASIBILITY_TOLERANCE) * np.max(s))
-    normals = [atoms.atom(geometry, int(index[k]), u[k, :, i], vh[k, i].conj()).tensor.ravel() for k, i in active]
-    basis = np.stack([x.ravel(), *normals], axis=1)
+    radii = np.zeros((z.size, len(problem.spheres.sizes)))
+    for k, place in enumerate(problem.spheres.slices):
+        radii[place, k] = z[place]
+    basis = np.column_stack([radii, *(problem.embed_adjoint(z, normal) for normal in normals)])
     basis /= np.linalg.norm(basis, axis=0)
     directions, sizes, _ = np.linalg.svd(basis, full_matrices=False)
     if np.sum(sizes > FEASIBILITY_TOLERANCE) < 2:
         return np.nan
     spanned = directions[:, sizes > 1e-14]
     return float(np.linalg.norm(gradient - spanned @ (spanned.T @ gradient)) / size)
+
+
+def _active_normals(part: SRNProblem, w: Array, blocks: Sequence[int] | None) -> list[Array]:
+    """Atoms of the singular values that attain the spectral norm of a kernel."""
+    matrices = spectrum.symbol(w.reshape(part.geometry.kernel_shape), part.geometry)
+    index = np.arange(len(matrices)) if blocks is None else np.array(blocks)
+    u, s, vh = spectrum.singular_vectors(matrices[index])
+    active = np.argwhere(s >= (1 - FEASIBILITY_TOLERANCE) * np.max(s))
+    return [atoms.atom(part.geometry, int(index[k]), u[k, :, i], vh[k, i].conj()).tensor.ravel() for k, i in active]

@@ -80,12 +80,12 @@ class Exact(Solver):
             details={**result.details, **found.details},
         )
 
-    def _keep(self, run: Run, found: _Found) -> tuple[Status, str]:
+    def _keep(self, run: Run[SRNProblem], found: _Found) -> tuple[Status, str]:
         found.gradient_norm = 0.0
         _show(run, run.problem.direction)
         return Status.CONVERGED, "the kernel has the target stable rank already"
 
-    def _reduce(self, run: Run, found: _Found) -> tuple[Status, str]:
+    def _reduce(self, run: Run[SRNProblem], found: _Found) -> tuple[Status, str]:
         problem = run.problem
 
         def take(single: explicit.Single) -> None:
@@ -122,7 +122,7 @@ class Exact(Solver):
         ties = f"; {len(found.ties)} other minimizers are tied with it" if found.ties else ""
         return self._status(run, found, f"global minimizer{ties}")
 
-    def _raise(self, run: Run, found: _Found) -> tuple[Status, str]:
+    def _raise(self, run: Run[SRNProblem], found: _Found) -> tuple[Status, str]:
         from srnc_manifold.solvers import raising  # brings cvxpy, which takes a second to import
 
         problem = run.problem
@@ -143,7 +143,7 @@ class Exact(Solver):
         found.gradient_norm = stationarity(problem, problem.to_kernel(search.z))
         return self._status(run, found, "global minimizer")
 
-    def _status(self, run: Run, found: _Found, message: str) -> tuple[Status, str]:
+    def _status(self, run: Run[SRNProblem], found: _Found, message: str) -> tuple[Status, str]:
         problem = run.problem
         objective = float(run.history["objective"][-1])
         gap = (objective - found.bound.objective) / problem.squared_norm
@@ -164,13 +164,13 @@ class _Found:
         self.details: dict[str, object] = {}
 
 
-def _show(run: Run, z: Array) -> None:
+def _show(run: Run[SRNProblem], z: Array) -> None:
     """Offer and record a unit kernel of the target gain."""
     run.offer(run.problem.unit_radius * z, float(np.linalg.norm(z - run.problem.direction)))
     _record(run, z)
 
 
-def _record(run: Run, z: Array) -> None:
+def _record(run: Run[SRNProblem], z: Array) -> None:
     distance = float(np.linalg.norm(z - run.problem.direction))
     cost = run.problem.objective_at(distance**2)
     run.record(run.problem.unit_radius * z, 1.0, cost=cost, gradient_norm=np.nan)

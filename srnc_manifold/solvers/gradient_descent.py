@@ -6,10 +6,11 @@ import numpy as np
 
 from srnc_manifold.costs import Cost, LogSumExp
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import SRNProblem
+from srnc_manifold.problem import Problem
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver, SphereRun, require_cost
-from srnc_manifold.solvers.sphere import backtrack, projected, retracted
+from srnc_manifold.solvers.line_search import backtrack
+from srnc_manifold.spheres import Spheres
 from srnc_manifold.validation import as_generator, require_choice, require_count, require_nonnegative, require_positive
 
 STEP_RULES = ("fixed", "armijo", "barzilai-borwein")
@@ -51,6 +52,8 @@ class GradientDescent(Solver):
     step_rule: str = "fixed"
     momentum: float = 0.0
 
+    products = True
+
     def __post_init__(self) -> None:
         require_cost(self.cost)
         require_choice(STEP_RULES, step_rule=self.step_rule)
@@ -68,7 +71,7 @@ class GradientDescent(Solver):
 
     def run(
         self,
-        problem: SRNProblem,
+        problem: Problem,
         start: Array | None = None,
         *,
         budget: Budget | None = None,
@@ -96,25 +99,27 @@ class GradientDescent(Solver):
             if norm <= self.tolerance:
                 return Status.CONVERGED, f"gradient norm {norm:.1e} is within the tolerance"
             costs = [*costs, run.cost_at(z)][-_MEMORY if self.step_rule == "barzilai-borwein" else -1 :]
-            velocity = self.momentum * projected(velocity, z) - gradient
+            velocity = self.momentum * run.spheres.projected(velocity, z) - gradient
             if self.step_rule != "fixed":
                 if velocity @ gradient >= 0:
                     velocity = -gradient
-                step = self._first_step(step, gradient, last, z)
+                step = self._first_step(run.spheres, step, gradient, last, z)
                 shortened = backtrack(run, z, velocity, step, max(costs), float(velocity @ gradient))
                 if shortened is None:
                     return Status.STALLED, f"no step decreases the cost; gradient norm {norm:.1e}"
                 step = shortened
-            moved = retracted(z, step * velocity)
+            moved = run.spheres.retracted(z, step * velocity)
             last, z = (gradient, step * velocity), moved
         return Status.LIMIT, f"{self.max_iterations} iterations, gradient norm {norm:.1e}"
 
-    def _first_step(self, step: float, gradient: Array, last: tuple[Array, Array] | None, z: Array) -> float:
+    def _first_step(
+        self, spheres: Spheres, step: float, gradient: Array, last: tuple[Array, Array] | None, z: Array
+    ) -> float:
         if last is None:
             return step
         if self.step_rule == "armijo":
             return 2 * step
-        moved, change = projected(last[1], z), gradient - projected(last[0], z)
+        moved, change = spheres.projected(last[1], z), gradient - spheres.projected(last[0], z)
         curvature = abs(float(moved @ change))
         quotient = float(moved @ moved) / curvature if curvature > 0 else _LONGEST
         return float(np.clip(quotient, _SHORTEST, _LONGEST))

@@ -10,7 +10,7 @@ import numpy as np
 
 from srnc_manifold import atoms, spectrum
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import SRNProblem
+from srnc_manifold.problem import Problem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
 from srnc_manifold.solvers.base import (
     STOPPED_BY_CALLBACK,
@@ -20,7 +20,6 @@ from srnc_manifold.solvers.base import (
     Run,
     Solver,
     Stop,
-    random_point,
     stationarity,
 )
 from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
@@ -36,8 +35,9 @@ _NEGLIGIBLE_VIOLATION = 1e-8
 class MultiStart(Solver):
     """The constrained problem (15) by one of SciPy's optimizers from several starts; the best feasible one is kept.
 
-    Minimizes ``‖x − a‖² / ‖a‖²`` subject to ``‖x‖² = ρ²`` and the half of ``max_l g_l(x) = M²`` that binds: when
-    reducing, ``max_l g_l >= M²`` with the gradient of an active frequency; when raising, ``g_l <= M²`` for all of them.
+    Minimizes ``‖ρ z − a‖² / ‖a‖²`` subject to ``‖z‖² = 1`` and the half of ``max_l g_l(z) = c`` that binds: when
+    reducing, ``max_l g_l >= c`` with the gradient of an active frequency; when raising, ``g_l <= c`` for all of them.
+    On a product of spheres, one constraint for each sphere and as many gains as there are kernels.
 
     Parameters
     ----------
@@ -60,6 +60,8 @@ class MultiStart(Solver):
     tolerance: float = 1e-12
     n_jobs: int = 1
 
+    products = True
+
     def __post_init__(self) -> None:
         require_choice(METHODS, method=self.method)
         require_count(n_starts=self.n_starts, max_iterations=self.max_iterations)
@@ -69,15 +71,15 @@ class MultiStart(Solver):
     def name(self) -> str:
         return f"{self.method} ×{self.n_starts}"
 
-    def supports(self, problem: SRNProblem) -> tuple[bool, str]:
-        size, limit = problem.kernel.size, METHODS[self.method]
+    def supports(self, problem: Problem) -> tuple[bool, str]:
+        size, limit = problem.spheres.size, METHODS[self.method]
         if size > limit:
             return False, f"{self.method} works with dense matrices of the kernel's size, {size}; limited to {limit}"
         return True, ""
 
     def run(
         self,
-        problem: SRNProblem,
+        problem: Problem,
         start: Array | None = None,
         *,
         budget: Budget | None = None,
@@ -87,12 +89,12 @@ class MultiStart(Solver):
         import joblib
 
         generator = as_generator(rng)
-        run = Run(problem, self.name, budget, callback)
-        first = random_point(problem, generator) if start is None else problem.to_sphere(start)
-        run.offer(problem.unit_radius * first, np.inf)
+        run, spheres = Run(problem, self.name, budget, callback), problem.spheres
+        first = spheres.random_point(generator) if start is None else problem.to_sphere(start).ravel()
+        run.offer(problem.unit_kernels_at(first), np.inf)
         # A budget of few evaluations is spent on few starts.
         n_starts = min(self.n_starts, run.budget.max_evaluations or self.n_starts)
-        starts = [first, *(random_point(problem, child) for child in generator.spawn(n_starts - 1))]
+        starts = [first, *(spheres.random_point(child) for child in generator.spawn(n_starts - 1))]
         share = _share(run.budget, n_starts, joblib.effective_n_jobs(self.n_jobs))
         # A callback cannot cross to another process; there it is called with the starts' last rows.
         watcher = callback if self.n_jobs == 1 else None
@@ -115,19 +117,18 @@ class MultiStart(Solver):
         return replace(merged, gradient_norm=stationarity(problem, merged.kernel))
 
 
-def _one_start(solver: MultiStart, problem: SRNProblem, z: Array, budget: Budget, callback: Callback | None) -> Result:
-    """One local search, in units of the spectral norm."""
+def _one_start(solver: MultiStart, problem: Problem, z: Array, budget: Budget, callback: Callback | None) -> Result:
+    """One local search."""
     # Before the limit below, which reaches only the linear algebra libraries that are loaded.
     import scipy.optimize  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     run = Run(problem, solver.name, budget, callback)
     functions = _Functions(problem, run)
-    x = problem.unit_radius * z.ravel()
-    run.offer(x, np.inf, np.inf)
+    run.offer(problem.unit_kernels_at(z), np.inf, np.inf)
     with threadpool_limits(1), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        result = run.finish(lambda: _minimize(solver, functions, x))
+        result = run.finish(lambda: _minimize(solver, functions, z))
     violation, cost = (*run.best_key, np.inf)[:2]
     if result.status is Status.CONVERGED and violation > FEASIBILITY_TOLERANCE:
         message = f"SciPy says {result.message!r}, but the constraints are violated by {violation:.0e}"
@@ -135,13 +136,13 @@ def _one_start(solver: MultiStart, problem: SRNProblem, z: Array, budget: Budget
     return replace(result, cost=cost, details={**result.details, "violation": violation})
 
 
-def _minimize(solver: MultiStart, functions: _Functions, x: Array) -> tuple[Status, str]:
+def _minimize(solver: MultiStart, functions: _Functions, z: Array) -> tuple[Status, str]:
     from scipy import optimize
 
-    functions.iterate(x)
+    functions.iterate(z)
     gradients = solver.method != "COBYQA"
     constraints = [
-        optimize.NonlinearConstraint(functions.norm, 0.0, 0.0, **_jac(functions.norm_jacobian, gradients)),
+        optimize.NonlinearConstraint(functions.norms, 0.0, 0.0, **_jac(functions.norms_jacobian, gradients)),
         optimize.NonlinearConstraint(functions.gain, 0.0, np.inf, **_jac(functions.gain_jacobian, gradients)),
     ]
     options: dict[str, Any] = {"maxiter": solver.max_iterations}
@@ -155,7 +156,7 @@ def _minimize(solver: MultiStart, functions: _Functions, x: Array) -> tuple[Stat
         derivatives["hess"] = functions.objective_hessian
     outcome = optimize.minimize(
         functions.objective,
-        x,
+        z,
         method=solver.method,
         constraints=constraints,
         options=options,
@@ -174,66 +175,95 @@ def _jac(jacobian: Any, used: bool) -> dict[str, Any]:
 
 
 class _Functions:
-    """Objective and constraints of (15) in flat vectors, each kernel's singular values computed once."""
+    """Objective and constraints of (15) by flat points near the spheres, singular values computed once for each."""
 
-    def __init__(self, problem: SRNProblem, run: Run) -> None:
-        self.problem, self.run = problem, run
-        self.anchor = problem.unit_kernel.ravel()
-        self._size = float(self.anchor @ self.anchor)
-        self._seen: tuple[bytes, Array] | None = None
+    def __init__(self, problem: Problem, run: Run[Problem]) -> None:
+        self.problem, self.run, self.spheres = problem, run, problem.spheres
+        self._kernels = list(zip(problem.parts, problem.kernel_slices, strict=True))
+        self._anchor = np.concatenate([part.unit_kernel.ravel() for part in problem.parts])
+        total = problem.squared_norm
+        # The weight of each entry's square in the objective over ‖C(a)‖², and the radius of its kernel.
+        self._weights, self._radii = np.empty_like(self._anchor), np.empty_like(self._anchor)
+        for part, place in self._kernels:
+            self._weights[place] = part.geometry.n_points * (part.spectral_norm / total * part.spectral_norm)
+            self._radii[place] = part.unit_radius
+        self._seen: tuple[bytes, list[Array]] | None = None
 
-    def objective(self, x: Array) -> float:
-        return float(np.sum((x - self.anchor) ** 2)) / self._size
+    def objective(self, z: Array) -> float:
+        return float(np.sum(self._weights * self._difference(z) ** 2))
 
-    def objective_gradient(self, x: Array) -> Array:
-        return 2 * (x - self.anchor) / self._size
+    def objective_gradient(self, z: Array) -> Array:
+        return self.problem.embed_adjoint(z, 2 * self._weights * self._radii * self._difference(z))
 
-    def objective_hessian(self, x: Array) -> Array:
-        return 2 / self._size * np.eye(x.size)
+    def objective_hessian(self, z: Array) -> Array:
+        return np.stack([self._hessian_product(z, unit) for unit in np.eye(z.size)])
 
-    def norm(self, x: Array) -> float:
-        return float(x @ x) - self.problem.unit_radius**2
+    def _hessian_product(self, z: Array, vector: Array) -> Array:
+        covector = 2 * self._weights * self._radii**2 * self.problem.embed_derivative(z, vector)
+        slope = 2 * self._weights * self._radii * self._difference(z)
+        return self.problem.embed_adjoint(z, covector) + self.problem.embed_curvature(z, vector, slope)
 
-    def norm_jacobian(self, x: Array) -> Array:
-        return 2 * x[None, :]
+    def _difference(self, z: Array) -> Array:
+        return self._radii * self.problem.embed(z) - self._anchor
 
-    def gain(self, x: Array) -> Array:
-        gains = self._gains(x)
-        return 1.0 - gains if self.problem.regime == "raise" else np.max(gains, keepdims=True) - 1.0
+    def norms(self, z: Array) -> Array:
+        return np.array([float(factor @ factor) - 1.0 for factor in self.spheres.split(z)])
 
-    def gain_jacobian(self, x: Array) -> Array:
-        self.run.n_gradients += 1
-        geometry = self.problem.geometry
-        u, s, vh = spectrum.singular_vectors(spectrum.symbol(x.reshape(geometry.kernel_shape), geometry))
-        raising = self.problem.regime == "raise"
-        rows = range(len(s)) if raising else [int(np.argmax(s[:, 0]))]
-        sign = -1.0 if raising else 1.0
-        return np.stack(
-            [sign * 2 * s[k, 0] * atoms.atom(geometry, k, u[k, :, 0], vh[k, 0].conj()).tensor.ravel() for k in rows]
+    def norms_jacobian(self, z: Array) -> Array:
+        jacobian = np.zeros((len(self.spheres.sizes), z.size))
+        for k, place in enumerate(self.spheres.slices):
+            jacobian[k, place] = 2 * z[place]
+        return jacobian
+
+    def gain(self, z: Array) -> Array:
+        return np.concatenate(
+            [
+                1.0 - gains if part.regime == "raise" else np.max(gains, keepdims=True) - 1.0
+                for part, gains in zip(self.problem.parts, self._gains(z), strict=True)
+            ]
         )
 
-    def watch(self, x: Array) -> None:
+    def gain_jacobian(self, z: Array) -> Array:
+        self.run.n_gradients += 1
+        w, rows = self.problem.embed(z), []
+        for part, place in self._kernels:
+            geometry = part.geometry
+            u, s, vh = spectrum.singular_vectors(spectrum.symbol(w[place].reshape(geometry.kernel_shape), geometry))
+            raising = part.regime == "raise"
+            factor = (-2.0 if raising else 2.0) * part.unit_radius**2
+            for k in range(len(s)) if raising else [int(np.argmax(s[:, 0]))]:
+                covector = np.zeros_like(w)
+                covector[place] = factor * s[k, 0] * atoms.atom(geometry, k, u[k, :, 0], vh[k, 0].conj()).tensor.ravel()
+                rows.append(self.problem.embed_adjoint(z, covector))
+        return np.stack(rows)
+
+    def watch(self, z: Array) -> None:
         """Offer a point to the run, feasible ones first, then by objective."""
-        gains = self._gains(x)
-        violation = max(abs(float(x @ x) / self.problem.unit_radius**2 - 1), abs(np.sqrt(np.max(gains)) - 1))
-        self.run.offer(x, violation if violation >= _NEGLIGIBLE_VIOLATION else 0.0, self.objective(x))
+        gains = [abs(float(np.sqrt(np.max(own))) - 1) for own in self._gains(z)]
+        violation = max(*gains, *(abs(float(norm)) for norm in self.norms(z)))
+        key = violation if violation >= _NEGLIGIBLE_VIOLATION else 0.0, self.objective(z)
+        self.run.offer(self.problem.unit_kernels_at(z), *key)
 
-    def iterate(self, x: Array, *_: Any) -> None:
+    def iterate(self, z: Array, *_: Any) -> None:
         """Callback of SciPy."""
-        self.watch(x)
-        cost = self.objective(x)
-        self.run.record(x, float(np.max(self._gains(x))), cost=cost, gradient_norm=np.nan)
+        self.watch(z)
+        gains = [float(np.max(own)) for own in self._gains(z)]
+        self.run.record(self.problem.unit_kernels_at(z), *gains, cost=self.objective(z), gradient_norm=np.nan)
 
-    def _gains(self, x: Array) -> Array:
-        """Largest squared singular value of every frequency."""
-        key = x.tobytes()
+    def _gains(self, z: Array) -> list[Array]:
+        """Of each kernel the largest squared singular value at every frequency, in units of ``M²``."""
+        key = z.tobytes()
         if self._seen is None or self._seen[0] != key:
-            if not np.all(np.isfinite(x)):
+            if not np.all(np.isfinite(z)):
                 raise Stop(Status.NONFINITE, "the optimizer proposed a point that is not finite")
             self.run.count_evaluation()
-            geometry = self.problem.geometry
-            values = spectrum.squared_singular_values(x.reshape(geometry.kernel_shape), geometry)
-            self._seen = key, values[:, 0]
+            w = self.problem.embed(z)
+            values = [
+                spectrum.squared_singular_values(w[place].reshape(part.geometry.kernel_shape), part.geometry)
+                for part, place in self._kernels
+            ]
+            gains = [part.unit_radius**2 * own[:, 0] for (part, _), own in zip(self._kernels, values, strict=True)]
+            self._seen = key, gains
         return self._seen[1]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from srnc_manifold.numerics import Array
 from srnc_manifold.solvers.base import SphereRun
-from srnc_manifold.solvers.sphere import backtrack, projected, retracted
+from srnc_manifold.solvers.line_search import backtrack
 
 # Steps that lower neither the cost nor the least norm of the gradient after which nothing more is to be had.
 _IDLE = 5
@@ -26,7 +26,7 @@ def lbfgs(run: SphereRun, z: Array, *, tolerance: float, max_iterations: int, me
     (array, float, bool)
         The last iterate, its Riemannian gradient norm, and whether the line search could still go on.
     """
-    gradient = run.gradient(z)
+    projected, gradient = run.spheres.projected, run.gradient(z)
     pairs: list[tuple[Array, Array]] = []
     least, idle = np.inf, 0
     for _ in range(max_iterations):
@@ -47,7 +47,7 @@ def lbfgs(run: SphereRun, z: Array, *, tolerance: float, max_iterations: int, me
                 return z, norm, False
             pairs = []
             continue
-        moved = retracted(z, length * direction)
+        moved = run.spheres.retracted(z, length * direction)
         if run.cost_at(moved) < cost:
             idle = 0
         elif idle > _IDLE:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from srnc_manifold.costs import Cost, LogSumExp
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import SRNProblem
+from srnc_manifold.problem import Problem
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver, SphereRun, require_cost
 from srnc_manifold.solvers.quasi_newton import lbfgs
@@ -31,6 +31,8 @@ class RiemannianLBFGS(Solver):
     max_iterations: int = 1000
     tolerance: float = 1e-6
 
+    products = True
+
     def __post_init__(self) -> None:
         require_cost(self.cost)
         require_count(memory=self.memory, max_iterations=self.max_iterations)
@@ -42,7 +44,7 @@ class RiemannianLBFGS(Solver):
 
     def run(
         self,
-        problem: SRNProblem,
+        problem: Problem,
         start: Array | None = None,
         *,
         budget: Budget | None = None,

@@ -138,7 +138,7 @@ class SRNC(Solver):
 class _Machine:
     """Convolutions for one run, counted, within its budget."""
 
-    def __init__(self, run: Run, solver: SRNC, rng: np.random.Generator) -> None:
+    def __init__(self, run: Run[SRNProblem], solver: SRNC, rng: np.random.Generator) -> None:
         self.run, self.problem, self._solver, self._rng = run, run.problem, solver, rng
         self._convolution = Convolution(self.problem.geometry)
         self.details: dict[str, Any] = {"convolutions": 0, "empty_cap": False}

@@ -50,7 +50,7 @@ def test_jacobians_have_the_right_slope(regime):
     x, v = rng.standard_normal((2, kernel.size))
     for value, jacobian in (
         (functions.objective, functions.objective_gradient),
-        (functions.norm, functions.norm_jacobian),
+        (functions.norms, functions.norms_jacobian),
         (functions.gain, functions.gain_jacobian),
     ):
         t = 1e-6

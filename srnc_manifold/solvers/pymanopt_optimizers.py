@@ -1,0 +1,178 @@
+"""The one place that knows pymanopt.
+
+What pymanopt 2.2.1 does that users must not meet, and what is done about it here: points of its products are lists,
+with which its Nelder-Mead fails (they are flat arrays here); it draws from NumPy's global state (a manifold with its
+own generator, and a state that is set aside); steepest descent divides by zero at a critical starting point (tested
+before it starts); a NaN cost runs on to a NaN point (ends the run); stopping reasons are prose, and
+``cost_evaluations`` and ``gradient_norm`` are not what they say (statuses, counts and norms are our own); Nelder-Mead
+refuses a simplex of the right size (it draws it from our manifold).
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.numerics import Array
+from srnc_manifold.spheres import Spheres
+
+# Name here -> (class in pymanopt, whether it uses gradients).
+OPTIMIZERS = {
+    "steepest-descent": ("SteepestDescent", True),
+    "conjugate-gradient": ("ConjugateGradient", True),
+    "trust-regions": ("TrustRegions", True),
+    "nelder-mead": ("NelderMead", False),
+    "particle-swarm": ("ParticleSwarm", False),
+}
+
+# NumPy's global random state is one for all threads: one run at a time.
+_RANDOM_STATE = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where an optimizer ended.
+
+    Attributes
+    ----------
+    point : array
+        Flat.
+    gradient_norm : float
+        Riemannian, of the last gradient taken; NaN of optimizers that take none.
+    iterations : int
+    """
+
+    point: Array
+    gradient_norm: float
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimized: the value, the Riemannian gradient, and the Riemannian Hessian times a vector if there is one.
+
+    All of flat points and tangent vectors.
+    """
+
+    value: Callable[[Array], float]
+    gradient: Callable[[Array], Array]
+    hessian: Callable[[Array, Array], Array] | None = None
+
+
+def uses_gradients(optimizer: str) -> bool:
+    """Whether an optimizer takes gradients; the others draw their first points, the given start first."""
+    return OPTIMIZERS[optimizer][1]
+
+
+def load() -> None:
+    """Import pymanopt, which imports whatever it can differentiate with: before a clock starts."""
+    import pymanopt  # noqa: F401
+
+
+def minimize(
+    objective: Objective,
+    spheres: Spheres,
+    start: Array,
+    optimizer: str,
+    *,
+    tolerance: float,
+    max_iterations: int,
+    rng: np.random.Generator,
+) -> Outcome:
+    """Minimize on a product of spheres, from a start, until the gradient norm is below the tolerance."""
+    import pymanopt
+
+    norms = [np.nan]
+
+    def gradient(z: Array) -> Array:
+        tangent = objective.gradient(z)
+        norms[0] = float(np.linalg.norm(tangent))
+        return tangent
+
+    kind, with_gradients = OPTIMIZERS[optimizer]
+    if with_gradients:
+        gradient(start)
+        if norms[0] <= tolerance:
+            return Outcome(start, norms[0], 0)
+    manifold = _flat_product(spheres, start, rng)
+    derivatives: dict[str, Any] = {"riemannian_gradient": pymanopt.function.numpy(manifold)(gradient)}
+    if objective.hessian is not None:
+        derivatives["riemannian_hessian"] = pymanopt.function.numpy(manifold)(objective.hessian)
+    problem = pymanopt.Problem(manifold, pymanopt.function.numpy(manifold)(objective.value), **derivatives)
+    limits: dict[str, Any] = {"max_iterations": max_iterations, "max_time": np.inf, "verbosity": 0}
+    if not with_gradients:
+        limits["max_cost_evaluations"] = np.inf
+    with _own_random_state(rng), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        method = getattr(pymanopt.optimizers, kind)(min_gradient_norm=tolerance, **limits)
+        result = method.run(problem, initial_point=start if with_gradients else None)
+    return Outcome(np.asarray(result.point), norms[0], result.iterations)
+
+
+def _flat_product(spheres: Spheres, start: Array, rng: np.random.Generator) -> Any:
+    """pymanopt's product of spheres for flat points, drawing from our generator; the first point is the start."""
+    from pymanopt.manifolds import Product, Sphere
+    from pymanopt.manifolds.manifold import Manifold
+
+    product = Product([Sphere(n) for n in spheres.sizes])
+
+    def joined(name: str) -> Callable[..., Array]:
+        method = getattr(product, name)
+        return lambda _, *points: np.concatenate(method(*map(spheres.split, points)))
+
+    class FlatProduct(Manifold):
+        def __init__(self) -> None:
+            super().__init__(str(product), spheres.dimension, point_layout=1)
+            self._first: Array | None = start
+
+        typical_dist = product.typical_dist
+        retraction, exp, log, transport, pair_mean, to_tangent_space = map(
+            joined, ("retraction", "exp", "log", "transport", "pair_mean", "to_tangent_space")
+        )
+
+        def inner_product(self, point: Array, a: Array, b: Array) -> float:
+            return float(a @ b)
+
+        def norm(self, point: Array, vector: Array) -> float:
+            return float(np.linalg.norm(vector))
+
+        def dist(self, a: Array, b: Array) -> float:
+            return float(product.dist(spheres.split(a), spheres.split(b)))
+
+        def projection(self, point: Array, vector: Array) -> Array:
+            return spheres.projected(vector, point)
+
+        euclidean_to_riemannian_gradient = projection
+
+        def zero_vector(self, point: Array) -> Array:
+            return np.zeros_like(point)
+
+        def random_point(self) -> Array:
+            if self._first is not None:
+                point, self._first = self._first, None
+                return point
+            return spheres.random_point(rng)
+
+        def random_tangent_vector(self, point: Array) -> Array:
+            vector = self.projection(point, rng.standard_normal(point.size))
+            return vector / np.linalg.norm(vector)
+
+    return FlatProduct()
+
+
+@contextmanager
+def _own_random_state(generator: np.random.Generator) -> Iterator[None]:
+    """Seed NumPy's global state, from which pymanopt's particle swarm draws, and put it back afterwards."""
+    with _RANDOM_STATE:
+        saved = np.random.get_state()  # noqa: NPY002 - the global state is what this is about
+        np.random.seed(generator.integers(2**32))  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(saved)  # noqa: NPY002
