@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from srnc_manifold.geometry import InputSize
-from srnc_manifold.problem import SRNProblem
+from srnc_manifold.problem import Problem, SRNProblem
 
 #: Families that come with the package, as ``srnc_manifold.problems``.
 FAMILIES = ("paper", "filters", "random_kernels", "pretrained")
@@ -26,7 +26,7 @@ class NamedProblem:
     Attributes
     ----------
     name : str
-    problem : SRNProblem
+    problem : SRNProblem, StackProblem or SeparableProblem
     optimum : float or None
         Objective of the global minimizer where a formula gives it.
     note : str
@@ -34,7 +34,7 @@ class NamedProblem:
     """
 
     name: str
-    problem: SRNProblem
+    problem: Problem
     optimum: float | None = None
     note: str = ""
 

@@ -9,7 +9,7 @@ import os
 import warnings
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,6 +80,10 @@ class Problem(ABC):
     @abstractmethod
     def spheres(self) -> Spheres:
         """Where points lie."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """What is asked, in a line."""
 
     @abstractmethod
     def to_sphere(self, x: Any) -> Array:
@@ -247,6 +251,11 @@ class SRNProblem(Problem):
             f"stable_rank={self.stable_rank:.6g} from {self.kernel_stable_rank:.6g}: {self.regime})"
         )
 
+    def describe(self) -> str:
+        size = "×".join(map(str, self.input_size))
+        where = f"on {size} points" if size else "of a dense matrix"
+        return f"stable rank {self.kernel_stable_rank:.4g} → {self.stable_rank:.4g} {where}"
+
     @property
     def feasible_range(self) -> tuple[float, float]:
         """Least and largest feasible target; ``|N|/q`` and ``min(c_out, c_in)·|N|`` in general.
@@ -373,9 +382,9 @@ class SRNProblem(Problem):
         def excess(t: Array) -> Array:
             return np.asarray(sign * (self.gain(_arc(start, end, float(t))) / self.target_gain - 1.0))
 
-        # Rounding may leave the end of the arc an ulp short of the target; then the end is the answer.
-        t = bracketed_root(excess, np.array(0.0), np.array(1.0), 0.1 * SAME_STABLE_RANK)
-        z = _arc(start, end, float(t))
+        # Rounding may leave the end of the arc an ulp short of the target; then the end is the answer. Towards an atom
+        # the gain rises all the way; elsewhere it may pass the target more than once.
+        z = _arc(start, end, first_root(excess) if sign < 0 else root(excess, 0.0, 1.0))
         distance = float(np.linalg.norm(z - start))
         return Restoration(self.to_kernel(z), True, distance, f"moved by {distance:.3g} of its norm")
 
@@ -492,6 +501,21 @@ def _real_dtype(kernel: Any) -> np.dtype:
     """Precision of results: single if the kernel was given in single or less, otherwise double."""
     name = str(getattr(kernel, "dtype", "")).removeprefix("torch.")
     return np.dtype("float32" if name in ("float16", "bfloat16", "float32") else "float64")
+
+
+def root(excess: Callable[[Array], Array], low: float, high: float) -> float:
+    """Where on an interval the relative excess is zero; the upper end if it is nowhere."""
+    return float(bracketed_root(excess, np.array(low), np.array(high), 0.1 * SAME_STABLE_RANK))
+
+
+def first_root(excess: Callable[[Array], Array]) -> float:
+    """As :func:`root` between 0 and 1, and near the first one, as far as growing steps tell."""
+    low = 0.0
+    for high in np.geomspace(1e-9, 1.0, 10):
+        if excess(np.array(high)) >= 0:
+            break
+        low = float(high)
+    return root(excess, 0.0 if low == high else low, float(high))
 
 
 def _arc(start: Array, end: Array, t: float) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -84,15 +85,25 @@ class Bound:
     method : str
         What found it, in words.
     kind : str
-        Which inequality proves it: ``"caps"``, ``"ball"``, ``"sphere"``, ``"branched"`` or ``"trivial"``.
+        Which inequality proves it: ``"caps"``, ``"ball"``, ``"sphere"``, ``"branched"`` or ``"trivial"``; or
+        ``"sum"``, of the bounds of a stack's parts.
     certificate : dict of arrays
         Its dual point; see :mod:`srnc_manifold.certificates`.
+    parts : tuple of Bound
+        Of which it is the sum.
     """
 
     objective: float
     method: str
     kind: str
     certificate: dict[str, NDArray] = field(default_factory=dict)
+    parts: tuple[Bound, ...] = ()
+
+    @classmethod
+    def total(cls, parts: Sequence[Bound]) -> Bound:
+        """The bound on a sum of objectives."""
+        methods = "; ".join(dict.fromkeys(part.method for part in parts))
+        return cls(sum(part.objective for part in parts), methods, "sum", parts=tuple(parts))
 
     def verify(self, problem: Certified) -> float:
         """The bound on the objective of a problem that the certificate proves, recomputed in plain NumPy.
@@ -104,6 +115,9 @@ class Bound:
         ValueError
             If the certificate is not one of such a problem.
         """
+        if self.kind == "sum":
+            pairs = zip(self.parts, problem.parts, strict=True)
+            return sum(part.verify(own) for part, own in pairs)
         place = problem.direction, problem.geometry, problem.target_gain
         try:
             return problem.objective_at(certificates.squared_distance(self.kind, self.certificate, *place))
@@ -117,6 +131,10 @@ class Certified(Protocol):
     direction: NDArray[np.float64]
     geometry: Geometry
     target_gain: float
+
+    @property
+    def parts(self) -> Sequence[Certified]:
+        """Of a stack its problems."""
 
     def objective_at(self, squared_distance: float) -> float:
         """The objective of a kernel of the right norm at a distance from ``a / ‖a‖`` on the unit sphere."""
@@ -267,7 +285,8 @@ def _bound_to_json(bound: Bound) -> dict[str, Any]:
         parts = [array.real, array.imag] if np.iscomplexobj(array) else [array]
         # The shape, too: an empty array has no other trace of it.
         arrays[name] = {"shape": array.shape, "dtype": array.dtype.name, "parts": [part.ravel() for part in parts]}
-    return {"objective": bound.objective, "method": bound.method, "kind": bound.kind, "certificate": arrays}
+    data = {"objective": bound.objective, "method": bound.method, "kind": bound.kind, "certificate": arrays}
+    return {**data, "parts": [_bound_to_json(part) for part in bound.parts]} if bound.parts else data
 
 
 def _bound_from_json(data: dict[str, Any]) -> Bound:
@@ -276,7 +295,8 @@ def _bound_from_json(data: dict[str, Any]) -> Bound:
         parts = [np.asarray(part, float if len(stored["parts"]) == 2 else stored["dtype"]) for part in stored["parts"]]
         flat = parts[0] + 1j * parts[1] if len(parts) == 2 else parts[0]
         certificate[name] = flat.reshape(stored["shape"])
-    return Bound(data["objective"], data["method"], data["kind"], certificate)
+    summands = tuple(_bound_from_json(part) for part in data.get("parts", ()))
+    return Bound(data["objective"], data["method"], data["kind"], certificate, summands)
 
 
 def _encode(value: Any) -> Any:

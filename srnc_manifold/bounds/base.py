@@ -10,7 +10,7 @@ from srnc_manifold import atoms, spectrum
 from srnc_manifold.certificates import ball, caps
 from srnc_manifold.geometry import Geometry
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import SRNProblem
+from srnc_manifold.problem import Problem, SRNProblem
 from srnc_manifold.result import Bound
 from srnc_manifold.validation import require_choice
 
@@ -20,12 +20,13 @@ METHODS = ("caps", "sdp")
 _ROUNDS = 5
 
 
-def bound(problem: SRNProblem, method: str | None = None, **options: Any) -> Bound:
+def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
     """A proved lower bound on the objective of a problem, without solving it.
 
     Parameters
     ----------
-    problem : SRNProblem
+    problem : SRNProblem, StackProblem or SeparableProblem
+        Of a stack the sum of the parts' bounds; of separable kernels that of all kernels.
     method : str, optional
         ``"caps"``: the Lemma (docs/theory.md, proposition 5) for every block, in closed form; for reducing the stable
         rank.
@@ -45,8 +46,10 @@ def bound(problem: SRNProblem, method: str | None = None, **options: Any) -> Bou
     TypeError, ValueError
         If the problem is none, or the method is not known or does not apply.
     """
-    if not isinstance(problem, SRNProblem):
+    if not isinstance(problem, Problem):
         raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
+    if not isinstance(problem, SRNProblem):
+        return Bound.total([bound(part, method, **options) for part in problem.parts])
     method = ("sdp" if problem.regime == "raise" else "caps") if method is None else method
     require_choice(METHODS, method=method)
     if options and method == "caps":

@@ -171,6 +171,7 @@ def layers(problems: Iterable[Any] = ("pretrained",), progress: Progress = _sile
     rows: list[dict[str, Any]] = []
     for done, entry in enumerate(entries, 1):
         problem = entry.problem
+        assert isinstance(problem, SRNProblem)
         row: dict[str, Any] = {"layer": entry.name, "shape": "×".join(map(str, problem.kernel.shape))}
         size = problem.input_size
         layout = {name: getattr(problem.geometry, name) for name in ("groups", "stride", "dilation")}

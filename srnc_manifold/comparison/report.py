@@ -104,7 +104,9 @@ def _bound(comparison: Comparison, name: str) -> float:
         return max(proved)
     entry = comparison.problems.get(name)
     # In the other regime it takes a cone program, which nobody asked for.
-    return np.nan if entry is None or entry.problem.regime != "reduce" else bounds.bound(entry.problem).objective
+    if entry is None or any(part.regime == "raise" for part in entry.problem.parts):
+        return np.nan
+    return bounds.bound(entry.problem).objective
 
 
 def _record(rows: Any, reference: float, kind: str, bound: float) -> dict[str, Any]:
@@ -220,13 +222,10 @@ Medians over the seeds. Best first: feasible runs, then gap or violation, then t
 def _title(entry: NamedProblem, record: Any) -> str:
     from rich.markup import escape
 
-    problem = entry.problem
-    size = "×".join(map(str, problem.input_size))
-    where = f"on {size} points" if size else "of a dense matrix"
     reference = f"; {record['reference_kind']} {record['reference']:.6g}" if record["reference_kind"] else ""
     if np.isfinite(record["bound"]) and record["reference_kind"] != "optimum":
         reference += f"; proved bound {record['bound']:.6g}"
-    text = f"stable rank {problem.kernel_stable_rank:.4g} → {problem.stable_rank:.4g} {where}{reference}"
+    text = f"{entry.problem.describe()}{reference}"
     return f"[bold]{escape(entry.name)}[/bold]: {escape(text)}" + (f"\n{escape(entry.note)}" if entry.note else "")
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.families import Entry, NamedProblem, UnavailableProblem, load_family
-from srnc_manifold.problem import SRNProblem
+from srnc_manifold.problem import Problem
 from srnc_manifold.registry import DEFAULT_SOLVERS, solver_from_name
 from srnc_manifold.result import Result
-from srnc_manifold.solvers import Budget, Solver, solve
+from srnc_manifold.solvers import Budget, Solver, solve, supported
 
 #: Statuses of rows that have no result, beside those of :class:`srnc_manifold.Status`.
 UNSUPPORTED, UNAVAILABLE, FAILED = "unsupported", "unavailable", "failed"
@@ -110,7 +110,7 @@ class Comparison:
         return [rows, table, figure]
 
 
-Problems = str | SRNProblem | NamedProblem | Iterable[Any] | Mapping[str, SRNProblem]
+Problems = str | Problem | NamedProblem | Iterable[Any] | Mapping[str, Problem]
 
 
 def compare(
@@ -204,13 +204,13 @@ def compare(
     return comparison
 
 
-def _refusal(solver: Solver, problem: SRNProblem) -> tuple[str, str]:
+def _refusal(solver: Solver, problem: Problem) -> tuple[str, str]:
     """Status and reason of the row of a solver that does not take a problem; empty if it does."""
     try:
-        supported, reason = solver.supports(problem)
+        taken, reason = supported(solver, problem)
     except Exception as error:
         return FAILED, f"supports() raised {type(error).__name__}: {error}"
-    return ("", "") if supported else (UNSUPPORTED, reason)
+    return ("", "") if taken else (UNSUPPORTED, reason)
 
 
 def _run_all(tasks: Sequence[tuple[int, NamedProblem, str, Solver, int]], budget: Budget | None, n_jobs: int) -> Any:
@@ -279,10 +279,10 @@ class _CsvWriter:
 def _entries(problems: Problems) -> list[Entry]:
     if isinstance(problems, Mapping):
         for name, problem in problems.items():
-            if not isinstance(problem, SRNProblem):
+            if not isinstance(problem, Problem):
                 raise TypeError(f"problems: {type(problem).__name__} given as {name!r}, expected an SRNProblem")
         problems = [NamedProblem(str(name), problem) for name, problem in problems.items()]
-    elif isinstance(problems, str | os.PathLike | SRNProblem | NamedProblem | UnavailableProblem):
+    elif isinstance(problems, str | os.PathLike | Problem | NamedProblem | UnavailableProblem):
         problems = [problems]
     if not isinstance(problems, Iterable):
         raise TypeError(f"problems: {problems!r} given, expected problems or names")
@@ -290,7 +290,7 @@ def _entries(problems: Problems) -> list[Entry]:
     for item in problems:
         if isinstance(item, str | os.PathLike):
             entries.extend(load_family(item))
-        elif isinstance(item, SRNProblem):
+        elif isinstance(item, Problem):
             entries.append(NamedProblem(f"problem {len(entries) + 1}", item))
         elif isinstance(item, NamedProblem | UnavailableProblem):
             entries.append(item)

@@ -3,7 +3,7 @@
 from srnc_manifold.solvers.augmented_lagrangian import AugmentedLagrangian
 from srnc_manifold.solvers.base import Budget, Run, Solver, SphereRun, Stop
 from srnc_manifold.solvers.batch import BatchResult, solve_batch
-from srnc_manifold.solvers.driver import solve
+from srnc_manifold.solvers.driver import solve, supported
 from srnc_manifold.solvers.exact import Exact
 from srnc_manifold.solvers.gradient_descent import GradientDescent
 from srnc_manifold.solvers.matrix_srn import MatrixSRN
@@ -33,4 +33,5 @@ __all__ = [
     "Stop",
     "solve",
     "solve_batch",
+    "supported",
 ]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
-from srnc_manifold.problem import SAME_STABLE_RANK, Restoration, SRNProblem
-from srnc_manifold.result import Evaluation, Result
+from srnc_manifold.problem import SAME_STABLE_RANK, Problem, Restoration, SRNProblem
+from srnc_manifold.products import StackProblem
+from srnc_manifold.result import Bound, Evaluation, Result, Status
 from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver
 from srnc_manifold.solvers.exact import Exact
 from srnc_manifold.spectrum import NormTests
-from srnc_manifold.validation import require_rng
+from srnc_manifold.validation import as_generator, require_rng
 
 
 def solve(
-    problem: SRNProblem,
+    problem: Problem,
     solver: Solver | None = None,
     *,
     start: Any = None,
@@ -27,7 +29,7 @@ def solve(
 
     Parameters
     ----------
-    problem : SRNProblem
+    problem : SRNProblem, StackProblem or SeparableProblem
     solver : Solver, optional
         The explicit global solution, :class:`Exact`, by default.
     start : array, optional
@@ -55,7 +57,7 @@ def solve(
     from threadpoolctl import threadpool_limits
 
     solver = Exact() if solver is None else solver
-    if not isinstance(problem, SRNProblem):
+    if not isinstance(problem, Problem):
         raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
     if not isinstance(solver, Solver):
         raise TypeError(f"solver: {solver!r} given, expected an instance of a solver, such as srnc.solvers.Exact()")
@@ -64,20 +66,86 @@ def solve(
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: {callback!r} given, expected a callable")
     require_rng(rng)
-    supported, reason = solver.supports(problem)
-    if not supported:
+    taken, reason = supported(solver, problem)
+    if not taken:
         raise ValueError(f"solver: {solver.name} does not support this problem: {reason}")
     if start is not None:
-        start = problem.to_sphere(start)
+        start = problem.from_units(problem.unit_kernels_at(problem.to_sphere(start).ravel()))
     # One thread for whatever is iterated from a random start, since sums of another order would lead to another point,
     # and for large blocks, since threads do not pay for many matrices of their size.
-    one_thread = solver.stochastic or problem.geometry.block_rank > NormTests.SMALL
+    large = any(part.geometry.block_rank > NormTests.SMALL for part in problem.parts)
+    one_thread = solver.stochastic or large
     with threadpool_limits(1) if one_thread else nullcontext():
-        result = solver.run(problem, start, budget=budget, rng=rng, callback=callback)
-        return score(problem, result)
+        return score(problem, _run(solver, problem, start, budget, rng, callback))
 
 
-def score(problem: SRNProblem, result: Result) -> Result:
+def supported(solver: Solver, problem: Problem) -> tuple[bool, str]:
+    """Whether a solver takes a problem, as a whole or one part after the other, and if not, why."""
+    if solver.products or isinstance(problem, SRNProblem):
+        return solver.supports(cast(SRNProblem, problem))
+    if not isinstance(problem, StackProblem):
+        return False, f"{solver.name} is a method for kernels whose entries are free"
+    for k, part in enumerate(problem.parts):
+        taken, reason = solver.supports(part)
+        if not taken:
+            return False, f"part {k + 1}: {reason}"
+    return True, ""
+
+
+def _run(
+    solver: Solver, problem: Problem, start: Any, budget: Budget | None, rng: Rng, callback: Callback | None
+) -> Result:
+    """Run a solver; one of single kernels runs on each part of a stack, since nothing ties them together."""
+    if solver.products or isinstance(problem, SRNProblem):
+        return solver.run(cast(SRNProblem, problem), start, budget=budget, rng=rng, callback=callback)
+    stack = cast(StackProblem, problem)
+    n_parts = len(stack.parts)
+    starts = [None] * n_parts if start is None else stack.kernels(start)
+    generators = as_generator(rng).spawn(n_parts)
+    results: list[Result] = []
+    for part, own_start, generator in zip(stack.parts, starts, generators, strict=True):
+        share = None if budget is None else _share(budget, results, n_parts - len(results))
+        results.append(solver.run(part, own_start, budget=share, rng=generator, callback=callback))
+        if results[-1].details.get("interrupted"):
+            break
+    return _joined(stack, solver, results)
+
+
+def _share(budget: Budget, done: Sequence[Result], left: int) -> Budget:
+    """What is left of a budget, for each of the parts that are left; at least a little, so that each has a kernel."""
+    evaluations, seconds = budget.max_evaluations, budget.max_time
+    if evaluations is not None:
+        evaluations = max(1, (evaluations - sum(result.n_evaluations for result in done)) // left)
+    if seconds is not None:
+        seconds = max(1e-3, (seconds - sum(result.runtime for result in done)) / left)
+    return replace(budget, max_evaluations=evaluations, max_time=seconds)
+
+
+def _joined(problem: StackProblem, solver: Solver, results: Sequence[Result]) -> Result:
+    """One result of those of the parts, the first ones if it was interrupted: the others' kernels stay as given."""
+    worst = max(results, key=lambda result: list(Status).index(result.status))
+    kernels = [result.kernel for result in results] + [part.kernel for part in problem.parts[len(results) :]]
+    bounds = [result.bound for result in results if result.bound is not None]
+    messages = dict.fromkeys(result.message for result in results)
+    return Result(
+        kernel=problem.stack(kernels),
+        status=worst.status,
+        message="; ".join(messages),
+        solver=solver.name,
+        n_evaluations=sum(result.n_evaluations for result in results),
+        n_gradients=sum(result.n_gradients for result in results),
+        n_hessians=sum(result.n_hessians for result in results),
+        gradient_norm=max(result.gradient_norm for result in results),
+        runtime=sum(result.runtime for result in results),
+        bound=Bound.total(bounds) if len(bounds) == len(problem.parts) else None,
+        details={
+            "parts": [{"status": r.status.value, "message": r.message, "cost": r.cost} for r in results],
+            **({"interrupted": True} if results[-1].details.get("interrupted") else {}),
+        },
+    )
+
+
+def score(problem: Problem, result: Result) -> Result:
     """The result with the scores that the problem gives to its kernel, as found and restored."""
     result = replace(
         result,

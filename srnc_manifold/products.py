@@ -1,0 +1,324 @@
+"""Problems on products of spheres (docs/theory.md, section 14): stacks of kernels, and kernels that stay separable."""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any, Unpack
+
+import numpy as np
+
+from srnc_manifold import atoms, spectrum
+from srnc_manifold.backends import Namespace
+from srnc_manifold.geometry import InputSize, Layout, as_kernel
+from srnc_manifold.numerics import Array
+from srnc_manifold.problem import SAME_STABLE_RANK, Problem, Restoration, SRNProblem, first_root
+from srnc_manifold.result import Evaluation
+from srnc_manifold.spheres import Spheres
+
+# A kernel is separable if what its best separable approximation leaves is less than this part of it.
+_SEPARABLE = 1e-10
+
+# Passes of the alternation that finds that approximation, which is fast where a kernel is nearly separable.
+_MAX_PASSES = 1000
+
+
+class StackProblem(Problem):
+    """Several kernels, each with a target of its own, solved as one problem on a product of spheres.
+
+    The objective is the sum of the objectives. Nothing ties the kernels together, so that the parts' optima are the
+    stack's: a solver of single kernels is applied to one part after the other, the others work on all at once.
+
+    Parameters
+    ----------
+    problems : iterable of SRNProblem
+
+    Attributes
+    ----------
+    parts : tuple of SRNProblem
+    kernel : array
+        ``(K, *shape)`` if the kernels have the same shape, otherwise flat, one after the other; see :meth:`kernels`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something else than an :class:`SRNProblem` is given, or nothing.
+    """
+
+    def __init__(self, problems: Iterable[SRNProblem]) -> None:
+        self._parts = tuple(problems)
+        if not self._parts:
+            raise ValueError("problems: none given, expected at least one")
+        for part in self._parts:
+            if not isinstance(part, SRNProblem):
+                raise TypeError(f"problems: {type(part).__name__} given, expected SRNProblems")
+        self.kernel = self._joined([part.kernel for part in self._parts])
+        self.kernel.setflags(write=False)
+        self.dtype = np.result_type(*(part.dtype for part in self._parts))
+
+    def __repr__(self) -> str:
+        return f"StackProblem({', '.join(map(repr, self._parts))})"
+
+    @property
+    def parts(self) -> tuple[SRNProblem, ...]:
+        return self._parts
+
+    @cached_property
+    def spheres(self) -> Spheres:
+        """The spheres of unit kernels."""
+        return Spheres(tuple(part.kernel.size for part in self._parts))
+
+    def describe(self) -> str:
+        first = [part.describe() for part in self._parts[:3]]
+        more = ["…"] if len(self._parts) > 3 else []
+        return f"{len(self._parts)} kernels: {'; '.join(first + more)}"
+
+    def kernels(self, x: Any) -> list[Array]:
+        """The kernels of a stack, each in its own shape."""
+        flat = self._checked(x)
+        return [
+            flat[place].reshape(part.kernel.shape) for part, place in zip(self._parts, self.kernel_slices, strict=True)
+        ]
+
+    def stack(self, kernels: Iterable[Any]) -> Array:
+        """The stack of some kernels, the inverse of :meth:`kernels`."""
+        return self._joined([np.asarray(kernel, float) for kernel in kernels])
+
+    def to_sphere(self, x: Any) -> Array:
+        """The point of a stack: every kernel over its norm."""
+        pairs = zip(self._parts, self.kernels(x), strict=True)
+        return np.concatenate([part.to_sphere(kernel).ravel() for part, kernel in pairs])
+
+    def evaluate(self, x: Any) -> Evaluation:
+        """Scores of a stack: the sum of the objectives, the constraints of the kernel that violates its own most."""
+        return combined(
+            [part.evaluate(kernel) for part, kernel in zip(self._parts, self.kernels(x), strict=True)], self._parts
+        )
+
+    def restore(self, x: Any) -> Restoration:
+        """Every kernel restored on its own; a success if each of them is."""
+        found = [part.restore(kernel) for part, kernel in zip(self._parts, self.kernels(x), strict=True)]
+        messages = dict.fromkeys(restoration.message for restoration in found)
+        return Restoration(
+            self.stack(restoration.kernel for restoration in found),
+            all(restoration.success for restoration in found),
+            math.hypot(*(restoration.distance for restoration in found)),
+            "; ".join(messages),
+        )
+
+    def _joined(self, kernels: list[Array]) -> Array:
+        if len({kernel.shape for kernel in kernels}) == 1:
+            return np.stack(kernels)
+        return np.concatenate([kernel.ravel() for kernel in kernels])
+
+    def _checked(self, x: Any) -> Array:
+        array = np.asarray(x, float)
+        if array.shape != self.kernel.shape:
+            raise ValueError(f"x: shape {array.shape} given, expected the shape of the stack, {self.kernel.shape}")
+        return array.ravel()
+
+
+class SeparableProblem(Problem):
+    """A single-channel kernel that stays an outer product of one vector for each axis, ``x = ρ z₁ ⊗ z₂ ⊗ …``.
+
+    The problem is (7) with this additional constraint; the explicit solution does not apply, and its objective is a
+    lower bound. The given kernel need not be separable.
+
+    Parameters
+    ----------
+    kernel, input_size, stable_rank, relative_stable_rank, stable_rank_fraction, stride, dilation
+        As of :class:`SRNProblem`; the kernel has one channel and at least two axes.
+
+    Attributes
+    ----------
+    free : SRNProblem
+        The problem without the additional constraint.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :class:`SRNProblem`, and if the kernel has channels or fewer than two axes.
+    """
+
+    linear = False
+
+    def __init__(
+        self,
+        kernel: Any,
+        input_size: InputSize,
+        *,
+        stable_rank: float | None = None,
+        relative_stable_rank: float | None = None,
+        stable_rank_fraction: float | None = None,
+        **layout: Unpack[Layout],
+    ) -> None:
+        shape = as_kernel(kernel).shape
+        self.free = SRNProblem(
+            kernel,
+            input_size,
+            stable_rank=stable_rank,
+            relative_stable_rank=relative_stable_rank,
+            stable_rank_fraction=stable_rank_fraction,
+            **layout,
+        )
+        if len(shape) != len(self.free.input_size) or len(shape) < 2:
+            raise ValueError(
+                f"kernel: shape {shape} on input_size {self.free.input_size} given, expected a single channel and at "
+                "least two axes"
+            )
+        self.kernel, self.dtype = self.free.kernel, self.free.dtype
+        letters = string.ascii_lowercase[: len(shape)]
+        self._outer = f"{','.join(letters)}->{letters}"
+        # The kernel contracted with all factors but one.
+        self._partial = [f"{letters},{','.join(letters.replace(axis, ''))}->{axis}" for axis in letters]
+
+    def __repr__(self) -> str:
+        return f"Separable{self.free!r}"
+
+    @property
+    def parts(self) -> tuple[SRNProblem, ...]:
+        """The problem without the additional constraint."""
+        return (self.free,)
+
+    @cached_property
+    def spheres(self) -> Spheres:
+        """One sphere for each axis."""
+        return Spheres(self.kernel.shape)
+
+    def describe(self) -> str:
+        return f"separable kernels, {self.free.describe()}"
+
+    def embed(self, z: Any, xp: Namespace = spectrum.NUMPY) -> Any:
+        """The outer product of the factors, flat."""
+        factors = [z[place] for place in self.spheres.slices]
+        product = factors[0]
+        for factor in factors[1:]:
+            product = xp.reshape(xp.reshape(product, (-1, 1)) * factor, (-1,))
+        return product
+
+    def embed_derivative(self, z: Array, vector: Array) -> Array:
+        """The product rule."""
+        factors, changes = self.spheres.split(z), self.spheres.split(vector)
+        terms = [np.einsum(self._outer, *factors[:k], change, *factors[k + 1 :]) for k, change in enumerate(changes)]
+        return np.sum(terms, axis=0).ravel()
+
+    def embed_adjoint(self, z: Array, covector: Array) -> Array:
+        """The covector, a kernel, contracted with all factors but one, for each."""
+        factors, kernel = self.spheres.split(z), covector.reshape(self.kernel.shape)
+        return np.concatenate(
+            [np.einsum(path, kernel, *factors[:k], *factors[k + 1 :]) for k, path in enumerate(self._partial)]
+        )
+
+    def embed_curvature(self, z: Array, vector: Array, covector: Array) -> Array:
+        """The covector contracted with all factors but two and the change of one of these."""
+        factors, changes = self.spheres.split(z), self.spheres.split(vector)
+        kernel, rows = covector.reshape(self.kernel.shape), []
+        for k, path in enumerate(self._partial):
+            row = np.zeros_like(factors[k])
+            for changed in range(len(factors)):
+                if changed != k:
+                    with_change = [changes[j] if j == changed else factor for j, factor in enumerate(factors)]
+                    row += np.einsum(path, kernel, *with_change[:k], *with_change[k + 1 :])
+            rows.append(row)
+        return np.concatenate(rows)
+
+    def to_sphere(self, x: Any) -> Array:
+        """The factors of a separable kernel, each over its norm.
+
+        Raises
+        ------
+        ValueError
+            If the kernel is not separable; see :meth:`nearest_separable`.
+        """
+        x = self.free.to_sphere(x)
+        z = self._factors(x)
+        left = float(np.linalg.norm(self.embed(z) - x.ravel()))
+        if left > _SEPARABLE**0.5:
+            raise ValueError(
+                f"x: a kernel given that is not separable, the nearest that is leaves {left:.1e} of it; expected an "
+                "outer product of one vector for each axis, see nearest_separable"
+            )
+        return z
+
+    def nearest_separable(self, x: Any) -> Array:
+        """A separable kernel of the norm ``ρ``, the nearest to the direction of ``x`` that alternation finds."""
+        return self.free.to_kernel(self.embed(self._factors(self.free.to_sphere(x))))
+
+    def evaluate(self, x: Any) -> Evaluation:
+        """Scores as of :attr:`free`; whether ``x`` is separable is not scored."""
+        return self.free.evaluate(x)
+
+    def restore(self, x: Any) -> Restoration:
+        """Move a separable kernel onto the feasible set, locally: along the gradient of its gain, projected.
+
+        It stops where the stable rank is right, and says so if it does not come there within a quarter turn.
+        """
+        z = self.to_sphere(x)
+        target, gain = self.free.target_gain, self._gain(z)
+        if abs(gain - target) <= SAME_STABLE_RANK * target:
+            return Restoration(self._kernel(z), True, 0.0, "not moved: the stable rank is right")
+        sign = 1.0 if gain < target else -1.0
+        along = self.spheres.projected(self._gain_gradient(z), z)
+        size = float(np.linalg.norm(along))
+        if size <= 1e-12 * gain:
+            return self._unmoved(z, "its gain is stationary among separable kernels")
+        along = sign * along / size
+
+        def at(t: float) -> Array:  # an infinite step retracts to a quarter turn
+            return self.spheres.retracted(z, math.tan(0.499 * math.pi * t) * along)
+
+        def excess(t: Array) -> Array:
+            return np.asarray(sign * (self._gain(at(float(t))) / target - 1.0))
+
+        moved = at(first_root(excess))
+        if abs(self._gain(moved) - target) > SAME_STABLE_RANK * target:
+            return self._unmoved(z, "the target lies too far along the gradient of its gain")
+        distance = float(np.linalg.norm(self.embed(moved) - self.embed(z)))
+        return Restoration(self._kernel(moved), True, distance, f"moved by {distance:.3g} of its norm")
+
+    def _factors(self, x: Array) -> Array:
+        """Unit vectors whose outer product is near a unit kernel: alternation from its leading singular vectors."""
+        factors = []
+        for axis, n in enumerate(x.shape):
+            u, _, _ = np.linalg.svd(np.moveaxis(x, axis, 0).reshape(n, -1), full_matrices=False)
+            factors.append(u[:, 0])
+        before = -np.inf
+        for _ in range(_MAX_PASSES):
+            for k, path in enumerate(self._partial):
+                contracted = np.einsum(path, x, *factors[:k], *factors[k + 1 :])
+                size = float(np.linalg.norm(contracted))
+                factors[k] = contracted / size if size > 0 else factors[k]
+            if size <= before + 1e-15:
+                break
+            before = size
+        return np.concatenate(factors)
+
+    def _kernel(self, z: Array) -> Array:
+        return self.free.to_kernel(self.embed(z))
+
+    def _gain(self, z: Array) -> float:
+        return self.free.gain(self.embed(z))
+
+    def _gain_gradient(self, z: Array) -> Array:
+        tensor = atoms.dominant_atom(self.embed(z).reshape(self.kernel.shape), self.free.geometry).tensor
+        return self.embed_adjoint(z, tensor.ravel())
+
+    def _unmoved(self, z: Array, reason: str) -> Restoration:
+        return Restoration(self._kernel(z), False, 0.0, f"cannot be restored: {reason}")
+
+
+def combined(evaluations: list[Evaluation], parts: tuple[SRNProblem, ...]) -> Evaluation:
+    """The scores of several kernels as one: objectives added, the constraints of the one that violates its own most."""
+    worst = max(evaluations, key=lambda evaluation: evaluation.violation)
+    norms = [float(np.sqrt(part.squared_norm)) for part in parts]
+    moved = math.hypot(*(e.relative_distance * norm for e, norm in zip(evaluations, norms, strict=True)))
+    return Evaluation(
+        objective=sum(evaluation.objective for evaluation in evaluations),
+        stable_rank=worst.stable_rank,
+        spectral_norm=worst.spectral_norm,
+        stable_rank_error=worst.stable_rank_error,
+        spectral_norm_error=worst.spectral_norm_error,
+        relative_distance=moved / math.hypot(*norms),
+    )
