@@ -99,6 +99,8 @@ def check_solver(solver: Solver, *, rng: int | np.random.Generator = 0) -> None:
     ------
     AssertionError
         Naming the property, the problem and the numbers.
+    TypeError
+        If it is no instance of a solver.
     """
     from threadpoolctl import threadpool_limits
 
@@ -445,7 +447,11 @@ def _check_bound_value(name: str, problem: SRNProblem, found: Bound, rng: np.ran
 
 
 def _check_certificate(name: str, problem: SRNProblem, found: Bound) -> None:
-    proved = found.verify(problem)
+    try:
+        proved = found.verify(problem)
+    except Exception as error:
+        message = f"the certificate cannot be verified: {type(error).__name__}: {error}"
+        raise AssertionError(f"{name}: {message}, on {problem}") from error
     assert abs(proved - found.objective) <= _ROUNDING * problem.squared_norm, (
         f"{name}: the certificate proves {proved!r}, the bound says {found.objective!r}, on {problem}"
     )

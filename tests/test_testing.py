@@ -394,6 +394,10 @@ def unproved(problem):
     return replace(found, objective=0.9 * found.objective)
 
 
+def without_certificate(problem):
+    return replace(lemma(problem), certificate={})
+
+
 def not_json(problem):
     return replace(lemma(problem), method=np.random.default_rng())
 
@@ -430,6 +434,7 @@ def refuses(_):
         (infinite, "the bound is -inf"),
         (too_high, "the bound .* exceeds the objective .* of a feasible kernel"),
         (unproved, "the certificate proves .*, the bound says"),
+        (without_certificate, "the certificate cannot be verified: ValueError: problem: the certificate is not"),
         (not_json, "the bound cannot be written as JSON: Generator"),
         (not_pickled, "the bound does not survive pickling"),
         (single, "the bound is another one after pickling"),
