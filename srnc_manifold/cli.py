@@ -13,7 +13,15 @@ import typer
 import srnc_manifold as srnc
 from srnc_manifold.comparison.run import Row
 from srnc_manifold.geometry import Layout
-from srnc_manifold.registry import COSTS, DEFAULT_SOLVERS, SOLVER_NAMES, solver_from_name
+from srnc_manifold.plugins import working
+from srnc_manifold.registry import (
+    COSTS,
+    DEFAULT_SOLVERS,
+    SOLVER_NAMES,
+    cost_plugins,
+    solver_from_name,
+    solver_plugins,
+)
 
 app = typer.Typer(
     help="Stable rank normalization of convolution kernels.",
@@ -59,7 +67,11 @@ def compare(
         list[str], typer.Argument(help=f"Families ({', '.join(srnc.families.FAMILIES)}) or .py files with problems().")
     ],
     solvers: Annotated[
-        str, typer.Option(help=f"Comma-separated: {', '.join(SOLVER_NAMES)}; some take :{'|:'.join(COSTS)}.")
+        str,
+        typer.Option(
+            help=f"Comma-separated: {', '.join(SOLVER_NAMES)}; some take :{'|:'.join(COSTS)}. 'srnc solvers' lists "
+            "those of plug-ins, too."
+        ),
     ] = ",".join(DEFAULT_SOLVERS),
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each solver on each problem, seeds 0, 1, …")] = 3,
     max_time: Annotated[float, typer.Option(min=0.001, help="Seconds a run may take.")] = 10.0,
@@ -120,7 +132,7 @@ def solve(
     groups: GroupsOption = 1,
     stride: StrideOption = "1",
     dilation: DilationOption = "1",
-    solver: Annotated[str, typer.Option(help="See 'srnc compare --help'.")] = "exact",
+    solver: Annotated[str, typer.Option(help="See 'srnc solvers'.")] = "exact",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     max_time: Annotated[float | None, typer.Option(min=0.001, help="Seconds the run may take.")] = None,
     output: Annotated[
@@ -266,9 +278,10 @@ def analyse_srnc(
 
 @app.command()
 def solvers() -> None:
-    """Names of the solvers and costs."""
-    typer.echo("solvers: " + ", ".join(SOLVER_NAMES))
-    typer.echo("costs:   " + ", ".join(COSTS))
+    """Names of the solvers and costs; those of plug-ins with the distribution that they come from."""
+    for title, own, found in (("solvers", SOLVER_NAMES, solver_plugins()), ("costs", COSTS, cost_plugins())):
+        others = (f"{plugin.name} ({plugin.distribution})" for plugin in working(found.values()))
+        typer.echo(f"{title + ':':8} {', '.join((*own, *others))}")
 
 
 def _sizes(option: str, text: str) -> Any:

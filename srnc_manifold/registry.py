@@ -1,9 +1,15 @@
-"""Solvers and costs by name, for the command line and other scripts; everything else passes instances."""
+"""Solvers and costs by name, for the command line and other scripts; everything else passes instances.
+
+Names are the package's own and those of plug-ins, which other distributions declare as entry points of the groups
+``srnc_manifold.costs`` and ``srnc_manifold.solvers``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
+from srnc_manifold import plugins
 from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
 from srnc_manifold.solvers import (
     SRNC,
@@ -44,6 +50,7 @@ _WITHOUT_COST: dict[str, Callable[[], Solver]] = {
     "spectral-normalization-flattened": lambda: SpectralNormalization("flattened"),
 }
 
+#: The package's own.
 SOLVER_NAMES = (*_WITHOUT_COST, *_WITH_COST)
 
 #: What a comparison runs unless told otherwise.
@@ -69,21 +76,42 @@ DEFAULT_SOLVERS = (
 )
 
 
+@cache
+def cost_plugins() -> dict[str, plugins.Plugin]:
+    """Costs of other distributions, by name."""
+    return plugins.find("srnc_manifold.costs", Cost, COSTS)
+
+
+@cache
+def solver_plugins() -> dict[str, plugins.Plugin]:
+    """Solvers of other distributions, by name; those whose callable has a parameter ``cost`` take one."""
+    return plugins.find("srnc_manifold.solvers", Solver, SOLVER_NAMES)
+
+
 def solver_from_name(name: str) -> Solver:
     """The solver of a name, ``"slsqp"``, or of a name and a cost, ``"trust-regions:exact-max"``.
 
     Raises
     ------
     ValueError
-        If the solver or the cost is not known, with those that are.
+        If the solver or the cost is not known, with those that are; if it is a plug-in that is broken, with the reason;
+        or if two plug-ins share a name.
     """
     solver, _, cost = name.partition(":")
-    if solver in _WITH_COST:
-        if cost and cost not in COSTS:
-            raise ValueError(f"solver: {name!r} given, its cost is not one of {', '.join(COSTS)}")
-        return _WITH_COST[solver](COSTS[cost or "lse"]())
-    if solver in _WITHOUT_COST:
-        if cost:
-            raise ValueError(f"solver: {name!r} given, but {solver} takes no cost")
-        return _WITHOUT_COST[solver]()
-    raise ValueError(f"solver: {name!r} given, expected one of {', '.join(SOLVER_NAMES)}, some with :COST after it")
+    others = solver_plugins()
+    costs = COSTS | {plugin.name: plugin.make for plugin in cost_plugins().values()}
+    if solver not in (*SOLVER_NAMES, *others):
+        names = ", ".join((*SOLVER_NAMES, *others))
+        raise ValueError(f"solver: {name!r} given, expected one of {names}, some with :COST after it")
+    if cost and cost not in costs:
+        raise ValueError(f"solver: {name!r} given, its cost is not one of {', '.join(costs)}")
+    try:
+        if solver in _WITH_COST:
+            return _WITH_COST[solver](costs[cost or "lse"]())
+        if not cost:
+            return _WITHOUT_COST[solver]() if solver in _WITHOUT_COST else others[solver].make()
+        if solver in others and others[solver].takes("cost"):
+            return others[solver].make(cost=costs[cost]())
+    except plugins.PluginError as error:
+        raise ValueError(f"solver: {name!r} given, but {error}") from error
+    raise ValueError(f"solver: {name!r} given, but {solver} takes no cost")

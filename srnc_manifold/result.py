@@ -292,9 +292,10 @@ def _bound_to_json(bound: Bound) -> dict[str, Any]:
 def _bound_from_json(data: dict[str, Any]) -> Bound:
     certificate = {}
     for name, stored in data["certificate"].items():
-        parts = [np.asarray(part, float if len(stored["parts"]) == 2 else stored["dtype"]) for part in stored["parts"]]
-        flat = parts[0] + 1j * parts[1] if len(parts) == 2 else parts[0]
-        certificate[name] = flat.reshape(stored["shape"])
+        array = np.array(stored["parts"][0], stored["dtype"])
+        if len(stored["parts"]) == 2:  # set, not added: 1j times a number loses the sign of zeros
+            array.imag = stored["parts"][1]
+        certificate[name] = array.reshape(stored["shape"])
     summands = tuple(_bound_from_json(part) for part in data.get("parts", ()))
     return Bound(data["objective"], data["method"], data["kind"], certificate, summands)
 

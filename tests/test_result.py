@@ -34,6 +34,13 @@ def assert_same(one, other):
     np.testing.assert_array_equal(one.alternatives, other.alternatives)
 
 
+def test_certificates_keep_the_signs_of_their_zeros(paper):
+    certificate = {"values": np.array([complex(1.0, -0.0), complex(-0.0, 2.0)])}
+    found = srnc.Result(paper(32).kernel, srnc.Status.LIMIT, "", "", bound=srnc.Bound(0.0, "", "caps", certificate))
+    text = found.to_json()
+    assert srnc.Result.from_json(text).to_json() == text
+
+
 def test_results_survive_pickle_and_json_bit_for_bit(result, tmp_path):
     assert_same(result, pickle.loads(pickle.dumps(result)))
     assert_same(result, srnc.Result.from_json(result.to_json()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from srnc_manifold.solvers.base import (
     Stop,
     stationarity,
 )
-from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
+from srnc_manifold.validation import as_generator, require_count, require_positive
 
 # SciPy's name -> most kernel entries for which one start is bearable (dense factorizations of that order).
 METHODS = {"SLSQP": 500, "trust-constr": 500, "COBYQA": 100}
@@ -41,20 +42,24 @@ class MultiStart(Solver):
 
     Parameters
     ----------
-    method : str
-        ``"SLSQP"``, ``"trust-constr"`` or ``"COBYQA"``.
+    method : str or callable
+        ``"SLSQP"``, ``"trust-constr"`` or ``"COBYQA"``, or a minimizer of one's own as SciPy takes them:
+        ``method(fun, x0, args=(), jac=…, hess=…, constraints=…, callback=…, maxiter=…, tol=…, **options)``, which
+        returns a ``scipy.optimize.OptimizeResult``. The constraints are two ``scipy.optimize.NonlinearConstraint``: an
+        equation and inequalities; SciPy does not rewrite them for such a method. The history has the points that it
+        passes to ``callback(x)``.
     n_starts : int
         Starts on the sphere ``‖x‖ = ρ``: the given one, if any, then random ones.
     max_iterations : int
         Of each start.
     tolerance : float
         SciPy's ``ftol`` (SLSQP), ``gtol`` and ``xtol`` (trust-constr), ``final_tr_radius`` (COBYQA, at least 1e-8,
-        below which its models are rounding errors).
+        below which its models are rounding errors), ``tol`` of a callable.
     n_jobs : int
         Processes (joblib); results do not depend on it.
     """
 
-    method: str = "SLSQP"
+    method: str | Callable[..., Any] = "SLSQP"
     n_starts: int = 10
     max_iterations: int = 300
     tolerance: float = 1e-12
@@ -63,15 +68,20 @@ class MultiStart(Solver):
     products = True
 
     def __post_init__(self) -> None:
-        require_choice(METHODS, method=self.method)
+        if not callable(self.method) and self.method not in tuple(METHODS):
+            raise ValueError(f"method: {self.method!r} given, expected one of {', '.join(METHODS)} or a callable")
         require_count(n_starts=self.n_starts, max_iterations=self.max_iterations)
         require_positive(tolerance=self.tolerance)
 
     @property
     def name(self) -> str:
-        return f"{self.method} ×{self.n_starts}"
+        method = self.method
+        label = method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
+        return f"{label} ×{self.n_starts}"
 
     def supports(self, problem: Problem) -> tuple[bool, str]:
+        if not isinstance(self.method, str):
+            return True, ""
         size, limit = problem.spheres.size, METHODS[self.method]
         if size > limit:
             return False, f"{self.method} works with dense matrices of the kernel's size, {size}; limited to {limit}"
@@ -146,13 +156,15 @@ def _minimize(solver: MultiStart, functions: _Functions, z: Array) -> tuple[Stat
         optimize.NonlinearConstraint(functions.gain, 0.0, np.inf, **_jac(functions.gain_jacobian, gradients)),
     ]
     options: dict[str, Any] = {"maxiter": solver.max_iterations}
+    method = solver.method if isinstance(solver.method, str) else "custom"
     options |= {
         "SLSQP": {"ftol": solver.tolerance},
         "trust-constr": {"gtol": solver.tolerance, "xtol": solver.tolerance},
         "COBYQA": {"final_tr_radius": max(solver.tolerance, 1e-8), "maxfev": 20 * solver.max_iterations},
-    }[solver.method]
+        "custom": {"tol": solver.tolerance},
+    }[method]
     derivatives: dict[str, Any] = {"jac": functions.objective_gradient} if gradients else {}
-    if solver.method == "trust-constr":
+    if method in ("trust-constr", "custom"):
         derivatives["hess"] = functions.objective_hessian
     outcome = optimize.minimize(
         functions.objective,
@@ -163,6 +175,8 @@ def _minimize(solver: MultiStart, functions: _Functions, z: Array) -> tuple[Stat
         callback=functions.iterate,
         **derivatives,
     )
+    if not isinstance(outcome, optimize.OptimizeResult) or not {"x", "success", "message"} <= outcome.keys():
+        raise TypeError(f"method: returned {outcome!r}, expected an OptimizeResult with x, success and message")
     functions.watch(np.asarray(outcome.x))
     if outcome.success or (solver.method == "trust-constr" and outcome.status in (1, 2)):
         return Status.CONVERGED, str(outcome.message)

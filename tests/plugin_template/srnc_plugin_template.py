@@ -1,0 +1,81 @@
+"""A cost and a solver, as an example to copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold import Budget, Result, SRNProblem, Status
+from srnc_manifold.costs import Cost, LogSumExp, View
+from srnc_manifold.solvers import Solver, SphereRun
+
+
+@dataclass(frozen=True)
+class PNorm(Cost):
+    """``(‖σ²‖_p − c)² + λ · fidelity``: the maximum replaced by a p-norm over all singular values of the operator."""
+
+    p: float = 16.0
+    fidelity_weight: float = 0.01
+
+    def value(self, view: View, xp: Any) -> Any:
+        largest = xp.max(view.squared_singular_values)  # taken out so that no power overflows
+        total = xp.sum(view.multiplicities * (view.squared_singular_values / largest) ** self.p)
+        return (largest * total ** (1 / self.p) - view.target) ** 2 + self.fidelity_weight * view.fidelity
+
+    def __str__(self) -> str:
+        return f"p-norm p={self.p:g} λ={self.fidelity_weight:g}"
+
+
+@dataclass(frozen=True)
+class RandomSearch(Solver):
+    """Steps in random directions of the sphere, taken where the cost falls.
+
+    Steps grow after a success and shrink after a failure, so that one in five succeeds (Rechenberg's rule).
+    """
+
+    cost: Cost = field(default_factory=LogSumExp)
+    step_size: float = 0.5
+    shortest_step: float = 1e-8
+    patience: int = 1000
+
+    @property
+    def name(self) -> str:
+        return f"random-search [{self.cost}]"
+
+    def run(
+        self,
+        problem: SRNProblem,
+        start: Any = None,
+        *,
+        budget: Budget | None = None,
+        rng: int | np.random.Generator | None = None,
+        callback: Any = None,
+    ) -> Result:
+        generator = np.random.default_rng(rng)
+        # Counts, records every improvement, watches the budget and draws the start if none is given.
+        run = SphereRun(
+            problem,
+            self.cost,
+            self.name,
+            start,
+            budget=budget,
+            rng=generator,
+            callback=callback,
+            patience=self.patience,
+        )
+        return run.finish(lambda: self._search(run, generator))
+
+    def _search(self, run: SphereRun, rng: np.random.Generator) -> tuple[Status, str]:
+        z, step = run.start, self.step_size
+        value = run.value(z)
+        while step > self.shortest_step:
+            moved = z + step * rng.standard_normal(z.size) / np.sqrt(z.size)
+            moved /= np.linalg.norm(moved)
+            moved_value = run.value(moved)
+            if moved_value < value:
+                z, value, step = moved, moved_value, min(1.0, step * np.exp(0.8))
+            else:
+                step *= np.exp(-0.2)
+        return Status.STALLED, f"no improvement by steps as short as {self.shortest_step:g}"
