@@ -102,3 +102,37 @@ def newton_root(
             break
     root[which] = at
     return root
+
+
+def shortest_in_hull(vectors: Array, tolerance: float = 1e-12) -> Array:
+    """The shortest vector in the convex hull of some, shape ``(count, n)``.
+
+    P. Wolfe, *Finding the nearest point in a polytope*, Math. Program. 11 (1976).
+    """
+    gram = vectors @ vectors.T
+    chosen, weights = [int(np.argmin(np.diag(gram)))], np.array([1.0])
+    for _ in range(10 * len(vectors)):
+        products = gram[:, chosen] @ weights
+        new, squared = int(np.argmin(products)), float(products[chosen] @ weights)
+        if new in chosen or products[new] >= squared - tolerance * max(squared, float(np.max(np.diag(gram)))):
+            break
+        chosen, weights = [*chosen, new], np.append(weights, 0.0)
+        chosen, weights = _onto_affine_minimum(gram, chosen, weights)
+    return weights @ vectors[chosen]
+
+
+def _onto_affine_minimum(gram: Array, chosen: list[int], weights: Array) -> tuple[list[int], Array]:
+    """Towards the shortest vector of the affine hull, leaving out vectors whose weights come to zero on the way."""
+    while True:
+        size = len(chosen)
+        system = np.ones((size + 1, size + 1))
+        system[:size, :size], system[size, size] = gram[np.ix_(chosen, chosen)], 0.0
+        target = np.linalg.lstsq(system, np.append(np.zeros(size), 1.0), rcond=None)[0][:size]
+        falling = target < 1e-14
+        if not np.any(falling):
+            return chosen, target / np.sum(target)
+        steps = weights[falling] / np.maximum(weights[falling] - target[falling], 1e-300)
+        weights = np.maximum(weights + min(1.0, float(np.min(steps))) * (target - weights), 0.0)
+        weights[np.flatnonzero(falling)[np.argmin(steps)]] = 0.0
+        stay = np.flatnonzero(weights > 0)
+        chosen, weights = [chosen[k] for k in stay], weights[stay] / np.sum(weights[stay])

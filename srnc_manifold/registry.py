@@ -14,8 +14,11 @@ from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
 from srnc_manifold.solvers import (
     SRNC,
     AugmentedLagrangian,
+    Continuation,
     Exact,
+    ExactPenalty,
     GradientDescent,
+    GradientSampling,
     MatrixSRN,
     MultiStart,
     ReshapeThenSRN,
@@ -23,6 +26,7 @@ from srnc_manifold.solvers import (
     RiemannianLBFGS,
     Solver,
     SpectralNormalization,
+    Subgradient,
 )
 from srnc_manifold.solvers.multi_start import METHODS
 from srnc_manifold.solvers.riemannian import OPTIMIZERS
@@ -41,6 +45,14 @@ _WITHOUT_COST: dict[str, Callable[[], Solver]] = {
     "exact": Exact,
     **{name.lower(): (lambda name=name: MultiStart(method=name)) for name in METHODS},  # type: ignore[misc]
     "augmented-lagrangian": AugmentedLagrangian,
+    "exact-penalty": ExactPenalty,
+    "exact-penalty-lse": lambda: ExactPenalty(smoothing="log-sum-exp"),
+    "continuation": Continuation,
+    "continuation-cg": lambda: Continuation(optimizer="conjugate-gradient"),
+    "gradient-sampling": GradientSampling,
+    "subgradient": Subgradient,
+    "subgradient-diminishing": lambda: Subgradient(step_rule="diminishing"),
+    "subgradient-polyak-certified": lambda: Subgradient(step_rule="polyak-certified"),
     "srn-c": SRNC,
     "srn-c-one-step": lambda: SRNC(repair="step"),
     "srn-c-repaired": lambda: SRNC(repair="iterated"),

@@ -3,7 +3,17 @@
 from srnc_manifold.costs.augmented import AugmentedLagrangianCost
 from srnc_manifold.costs.base import Cost, SphereFunction, View
 from srnc_manifold.costs.exact_max import ExactMax
+from srnc_manifold.costs.exact_penalty import ExactPenaltyCost
 from srnc_manifold.costs.log_sum_exp import LogSumExp
 from srnc_manifold.costs.penalty import Penalty
 
-__all__ = ["AugmentedLagrangianCost", "Cost", "ExactMax", "LogSumExp", "Penalty", "SphereFunction", "View"]
+__all__ = [
+    "AugmentedLagrangianCost",
+    "Cost",
+    "ExactMax",
+    "ExactPenaltyCost",
+    "LogSumExp",
+    "Penalty",
+    "SphereFunction",
+    "View",
+]

@@ -5,12 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold import spectrum
 from srnc_manifold.costs.augmented import AugmentedLagrangianCost
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
-from srnc_manifold.solvers.base import Budget, Callback, ConstrainedRun, Rng, Solver, stationarity
+from srnc_manifold.solvers.base import (
+    Budget,
+    Callback,
+    ConstrainedRun,
+    Rng,
+    Solver,
+    binding_side,
+    objective_weight,
+    stationarity,
+)
 from srnc_manifold.solvers.quasi_newton import lbfgs
 from srnc_manifold.validation import as_generator, require_count, require_positive
 
@@ -80,9 +88,8 @@ class AugmentedLagrangian(Solver):
         """The augmented Lagrangian of each part, which add up to that of the problem."""
         return [
             AugmentedLagrangianCost(
-                "stay-below" if part.regime == "raise" else "reach",
-                # The view's distance is in units of the part's spectral norm, the objective in those of ‖C(a)‖_F².
-                part.spectral_norm / problem.squared_norm * part.spectral_norm,
+                binding_side(part),
+                objective_weight(problem, part),
                 penalty,
                 0.0 if multipliers is None else multipliers[k],
             )
@@ -92,13 +99,13 @@ class AugmentedLagrangian(Solver):
     def _rounds(self, run: ConstrainedRun) -> tuple[Status, str]:
         z, penalty, inner, before = run.start, self.penalty, _FIRST_TOLERANCE, np.inf
         first = zip(self._costs(run.problem, penalty, None), run.function.views(z), strict=True)
-        multipliers = [np.zeros_like(cost.constraints(view, spectrum.NUMPY)) for cost, view in first]
+        multipliers = [np.zeros_like(cost.constraints(view)) for cost, view in first]
         for rounds in range(self.max_rounds):
             costs = self._costs(run.problem, penalty, multipliers)
             run.pose(costs, penalty=penalty, multiplier=float(sum(np.sum(values) for values in multipliers)))
             z, _, _ = lbfgs(run, z, tolerance=inner, max_iterations=self.max_iterations, memory=10)
             pairs = zip(costs, run.function.views(z), strict=True)
-            h = [cost.constraints(view, spectrum.NUMPY) for cost, view in pairs]
+            h = [cost.constraints(view) for cost, view in pairs]
             missing = max(
                 float(np.max(np.abs(np.maximum(own, -values / penalty))))
                 for own, values in zip(h, multipliers, strict=True)

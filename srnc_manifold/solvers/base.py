@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from srnc_manifold import atoms, spectrum
-from srnc_manifold.costs import Cost, SphereFunction
+from srnc_manifold.costs import Cost, ExactPenaltyCost, SphereFunction
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem, SRNProblem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE, History, Result, Status
@@ -253,14 +253,16 @@ class SphereRun(Run[Problem]):
         """What the best point has the least of."""
         return (value,)
 
-    def gradient(self, z: Array) -> Array:
-        """Riemannian gradient at a point, counted; each point where it is taken is an iterate of the history."""
+    def gradient(self, z: Array, *, iterate: bool = True) -> Array:
+        """Riemannian gradient at a point, counted; unless said otherwise the point is an iterate of the history."""
         value = self.cost_at(z)
         self.n_gradients += 1
         gradient = self.function.gradient(z)
         if not np.all(np.isfinite(gradient)):
             raise Stop(Status.NONFINITE, "the gradient of the cost is not finite")
         tangent = self.spheres.projected(gradient, z)
+        if not iterate:
+            return tangent
         self._iterate = np.array(z), value
         if self._patience is None:
             self._record(z, value, float(np.linalg.norm(tangent)))
@@ -353,9 +355,23 @@ class ConstrainedRun(SphereRun):
 
     def _objective(self, z: Array) -> float:
         """As a part of ``‖C(a)‖²``."""
-        total = self.problem.squared_norm
         pairs = zip(self.problem.parts, self.function.views(z), strict=True)
-        return sum(part.spectral_norm / total * part.spectral_norm * float(view.fidelity) for part, view in pairs)
+        return sum(objective_weight(self.problem, part) * float(view.fidelity) for part, view in pairs)
+
+
+def objective_weight(problem: Problem, part: SRNProblem) -> float:
+    """What makes a view's distance, in units of the part's spectral norm, the objective over ``‖C(a)‖_F²``."""
+    return part.spectral_norm / problem.squared_norm * part.spectral_norm
+
+
+def binding_side(part: SRNProblem) -> str:
+    """The half of (15) that binds; see :class:`srnc_manifold.costs.constraints.ConstrainedCost`."""
+    return "stay-below" if part.regime == "raise" else "reach"
+
+
+def nonsmooth_costs(problem: Problem, penalty: float) -> list[Cost]:
+    """The exact penalty with the maximum itself, of every part, for solvers that need no smoothness."""
+    return [ExactPenaltyCost("equal", objective_weight(problem, part), penalty) for part in problem.parts]
 
 
 def stationarity(problem: Problem, x: Array, blocks: Sequence[int] | None = None) -> float:
@@ -369,7 +385,7 @@ def stationarity(problem: Problem, x: Array, blocks: Sequence[int] | None = None
     w = problem.embed(z)
     gradient, normals = np.zeros_like(w), []
     for part, place in zip(problem.parts, problem.kernel_slices, strict=True):
-        share = part.spectral_norm / problem.squared_norm * part.spectral_norm * part.geometry.n_points
+        share = objective_weight(problem, part) * part.geometry.n_points
         gradient[place] = share * part.unit_radius * (part.unit_radius * w[place] - part.unit_kernel.ravel())
         for normal in _active_normals(part, w[place], blocks):
             normals.append(np.zeros_like(w))

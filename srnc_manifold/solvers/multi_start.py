@@ -21,6 +21,7 @@ from srnc_manifold.solvers.base import (
     Run,
     Solver,
     Stop,
+    objective_weight,
     stationarity,
 )
 from srnc_manifold.validation import as_generator, require_count, require_positive
@@ -195,11 +196,10 @@ class _Functions:
         self.problem, self.run, self.spheres = problem, run, problem.spheres
         self._kernels = list(zip(problem.parts, problem.kernel_slices, strict=True))
         self._anchor = np.concatenate([part.unit_kernel.ravel() for part in problem.parts])
-        total = problem.squared_norm
         # The weight of each entry's square in the objective over ‖C(a)‖², and the radius of its kernel.
         self._weights, self._radii = np.empty_like(self._anchor), np.empty_like(self._anchor)
         for part, place in self._kernels:
-            self._weights[place] = part.geometry.n_points * (part.spectral_norm / total * part.spectral_norm)
+            self._weights[place] = part.geometry.n_points * objective_weight(problem, part)
             self._radii[place] = part.unit_radius
         self._seen: tuple[bytes, list[Array]] | None = None
 

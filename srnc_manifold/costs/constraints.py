@@ -1,0 +1,68 @@
+"""What the formulations have in common that charge for the paper's constraint (15) beside the distance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.backends import Namespace, namespace
+from srnc_manifold.costs.base import Cost, View
+from srnc_manifold.numerics import Array
+from srnc_manifold.validation import require_choice, require_nonnegative
+
+NUMPY = namespace("numpy")
+
+SIDES = ("reach", "stay-below", "equal")
+
+
+@dataclass(frozen=True)
+class ConstrainedCost(Cost):
+    """``w |N| ‖ρ z − a‖² + Σ charge(h)``, the distance in units of ``‖C(a)‖₂²`` as in every view.
+
+    ``side="reach"``: one constraint ``h = 1 − max σ²/c <= 0``, "some singular value reaches", with the maximum itself,
+    which is smooth where it is attained once; minimizers avoid the other points, as the maximum is convex.
+    ``side="stay-below"``: ``h_i = σ_i²/c − 1 <= 0`` for every singular value, with its multiplicity, "none exceeds".
+    ``side="equal"``: one constraint ``h = max σ²/c − 1 = 0``.
+
+    Parameters
+    ----------
+    side : str
+    fidelity_weight : float
+        ``w >= 0``.
+    """
+
+    side: str = "reach"
+    fidelity_weight: float = 1.0
+
+    smooth = False
+
+    def __post_init__(self) -> None:
+        require_choice(SIDES, side=self.side)
+        require_nonnegative(fidelity_weight=self.fidelity_weight)
+
+    def charge(self, h: Any, xp: Namespace) -> Any:
+        """What a constraint costs, elementwise."""
+        raise NotImplementedError(f"{type(self).__name__} must define charge(h, xp)")
+
+    def charge_slope(self, h: Any) -> Any:
+        """Its derivative."""
+        raise NotImplementedError(f"{type(self).__name__} must define charge_slope(h)")
+
+    def constraints(self, view: View, xp: Namespace = NUMPY) -> Any:
+        """``h``."""
+        values = view.squared_singular_values if self.side == "stay-below" else xp.max(view.squared_singular_values)
+        return 1.0 - values / view.target if self.side == "reach" else values / view.target - 1.0
+
+    def value(self, view: View, xp: Namespace) -> Any:
+        counts = view.multiplicities if self.side == "stay-below" else 1.0
+        return self.fidelity_weight * view.fidelity + xp.sum(counts * self.charge(self.constraints(view, xp), xp))
+
+    def gradient(self, view: View) -> tuple[Array, float]:
+        values, forces = view.squared_singular_values, self.charge_slope(self.constraints(view)) / view.target
+        if self.side == "stay-below":
+            return view.multiplicities * forces, self.fidelity_weight
+        attained = values == np.max(values)
+        sign = -1.0 if self.side == "reach" else 1.0
+        return sign * forces * attained / np.sum(attained), self.fidelity_weight

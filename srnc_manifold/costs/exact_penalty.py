@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.backends import Namespace
+from srnc_manifold.costs.constraints import ConstrainedCost
+from srnc_manifold.validation import require_choice, require_nonnegative, require_positive
+
+SMOOTHINGS = ("log-sum-exp", "huber")
+
+
+@dataclass(frozen=True)
+class ExactPenaltyCost(ConstrainedCost):
+    """Exact penalty of the paper's (15): ``w |N| ‖ρ z − a‖² + p Σ [h]₊``, or ``p |h|`` for equality, smoothed or not.
+
+    With ``smoothing="log-sum-exp"`` the hinge ``[h]₊`` is ``ε log(1 + exp(h/ε))``; with ``"huber"`` it is
+    ``h²/(2ε)`` up to ``ε`` and ``h − ε/2`` from there (C. Liu, N. Boumal, Appl. Math. Optim. 82, 2020, section 4.2).
+    ``|h|`` is the sum of the hinges of ``h`` and ``−h``. With ``epsilon=0`` there is no smoothing.
+
+    Parameters
+    ----------
+    side, fidelity_weight
+        As of every constrained cost.
+    penalty : float
+        ``p > 0``; where it exceeds the multiplier, minimizers are feasible.
+    epsilon : float
+        ``ε >= 0``.
+    smoothing : str
+    """
+
+    penalty: float = 3.0
+    epsilon: float = 0.0
+    smoothing: str = "huber"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(penalty=self.penalty)
+        require_nonnegative(epsilon=self.epsilon)
+        require_choice(SMOOTHINGS, smoothing=self.smoothing)
+
+    def charge(self, h: Any, xp: Namespace) -> Any:
+        hinges = self._hinge(h, xp)
+        return self.penalty * (hinges + self._hinge(-h, xp) if self.side == "equal" else hinges)
+
+    def charge_slope(self, h: Any) -> Any:
+        slope = self._hinge_slope(h)
+        return self.penalty * (slope - self._hinge_slope(-h) if self.side == "equal" else slope)
+
+    def _hinge(self, h: Any, xp: Namespace) -> Any:
+        positive = xp.maximum(h, 0.0 * h)
+        if self.epsilon == 0:
+            return positive
+        if self.smoothing == "log-sum-exp":
+            return positive + self.epsilon * xp.log(1.0 + xp.exp(-xp.abs(h) / self.epsilon))
+        return xp.where(positive < self.epsilon, positive**2 / (2 * self.epsilon), positive - 0.5 * self.epsilon)
+
+    def _hinge_slope(self, h: Any) -> Any:
+        if self.epsilon == 0:
+            return np.where(h > 0, 1.0, 0.0)
+        if self.smoothing == "log-sum-exp":
+            decay = np.exp(-np.abs(h) / self.epsilon)
+            return np.where(h > 0, 1.0, decay) / (1.0 + decay)
+        return np.clip(h / self.epsilon, 0.0, 1.0)
+
+    def __str__(self) -> str:
+        smoothing = f" {self.smoothing} ε={self.epsilon:g}" if self.epsilon else ""
+        return f"exact penalty p={self.penalty:g}{smoothing}"
