@@ -9,7 +9,7 @@ import os
 import warnings
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,7 +138,7 @@ class Problem(ABC):
         ]
         return np.concatenate(kernels).reshape(self.kernel.shape)
 
-    def scores(self, unit_kernels: Array, gains: Sequence[float]) -> dict[str, float]:
+    def scores(self, unit_kernels: Array, gains: Iterable[float]) -> dict[str, float]:
         """Objective and constraints of kernels in units of the spectral norms, whose squared norms are known.
 
         Of several parts the sum of the objectives, and the constraints of the one that violates its own most.

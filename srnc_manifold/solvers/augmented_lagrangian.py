@@ -37,7 +37,8 @@ class AugmentedLagrangian(Solver):
     singular value reaches ``√c``", with the exact maximum and one multiplier; when raising it "none exceeds it",
     with a multiplier for each singular value. The subproblems are solved by L-BFGS on the sphere.
 
-    The history has the columns ``penalty`` and ``multiplier`` (their sum).
+    Where the rounds end in a local minimum of the violation, they begin again at the start with a larger penalty. The
+    history has the columns ``penalty`` and ``multiplier`` (their sum).
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ class AugmentedLagrangian(Solver):
     ) -> Result:
         costs = self._costs(problem, self.penalty, None)
         run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
-        return run.finish(lambda: self._rounds(run))
+        return run.finish(lambda: run.attempt(lambda penalty: self._rounds(run, penalty), self.penalty))
 
     def _costs(self, problem: Problem, penalty: float, multipliers: list[Any] | None) -> list[AugmentedLagrangianCost]:
         """The augmented Lagrangian of each part, which add up to that of the problem."""
@@ -96,8 +97,8 @@ class AugmentedLagrangian(Solver):
             for k, part in enumerate(problem.parts)
         ]
 
-    def _rounds(self, run: ConstrainedRun) -> tuple[Status, str]:
-        z, penalty, inner, before = run.start, self.penalty, _FIRST_TOLERANCE, np.inf
+    def _rounds(self, run: ConstrainedRun, penalty: float) -> tuple[Status, str]:
+        z, largest, inner, before = run.start, _LARGEST * penalty, _FIRST_TOLERANCE, np.inf
         first = zip(self._costs(run.problem, penalty, None), run.function.views(z), strict=True)
         multipliers = [np.zeros_like(cost.constraints(view)) for cost, view in first]
         for rounds in range(self.max_rounds):
@@ -115,7 +116,7 @@ class AugmentedLagrangian(Solver):
             multipliers = [np.maximum(values + penalty * own, 0.0) for own, values in zip(h, multipliers, strict=True)]
             if missing > _ENOUGH * before and missing > self.tolerance:
                 penalty *= _GROWTH
-                if penalty > _LARGEST * self.penalty and missing > FEASIBILITY_TOLERANCE:
+                if penalty > largest and missing > FEASIBILITY_TOLERANCE:
                     return self._outcome(run, z, rounds + 1)
             before, inner = missing, max(_SHARPER * inner, self.tolerance)
         return Status.LIMIT, f"{self.max_rounds} rounds, violation {run.violation(z):.1e}"

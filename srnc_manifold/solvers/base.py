@@ -14,7 +14,7 @@ from srnc_manifold import atoms, spectrum
 from srnc_manifold.costs import Cost, ExactPenaltyCost, SphereFunction
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem, SRNProblem
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, History, Result, Status
+from srnc_manifold.result import FEASIBILITY_TOLERANCE, Bound, History, Result, Status
 from srnc_manifold.validation import require_count, require_positive
 
 P = TypeVar("P", bound=Problem)
@@ -33,7 +33,10 @@ MAX_RECORDED_SIZE = 100
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of one run, beside a solver's own settings; ``None`` is no limit.
+    """When to end a run, beside a solver's own settings; ``None`` is never.
+
+    Two limits, after which the status is ``LIMIT``, and three goals, at which it is ``CONVERGED`` with that iterate as
+    the result; the message says which. What a limit cut short and what reached a goal are told apart.
 
     Attributes
     ----------
@@ -41,16 +44,53 @@ class Budget:
         Kernels whose singular values may be computed.
     max_time : float
         Seconds.
+    gradient_norm : float
+        Goal for the norm of the Riemannian gradient of what the solver minimizes.
+    violation : float
+        Goal for the larger relative error of stable rank and spectral norm; with a goal for the gap only both together.
+    gap : float
+        Goal for the distance of the objective to ``bound``, as a part of ``‖C(a)‖_F²``, of an iterate that is feasible
+        (to ``violation``, or 1e-6).
+    bound : Bound or float
+        On the objective; see :func:`srnc_manifold.bound`. Needed for ``gap``.
     """
 
     max_evaluations: int | None = None
     max_time: float | None = None
+    gradient_norm: float | None = None
+    violation: float | None = None
+    gap: float | None = None
+    bound: Bound | float | None = None
 
     def __post_init__(self) -> None:
         if self.max_evaluations is not None:
             require_count(max_evaluations=self.max_evaluations)
-        if self.max_time is not None:
-            require_positive(max_time=self.max_time)
+        names = ("max_time", "gradient_norm", "violation", "gap")
+        require_positive(**{name: getattr(self, name) for name in names if getattr(self, name) is not None})
+        if (self.gap is None) != (self.bound is None):
+            given = "gap" if self.bound is None else "bound"
+            raise ValueError(f"{given}: given alone, expected gap and bound together")
+        if self.bound is not None and not np.isfinite(self.bound_on_objective):
+            raise ValueError(f"bound: {self.bound!r} given, expected a Bound or a finite number")
+
+    @property
+    def bound_on_objective(self) -> float:
+        """``bound`` as a number."""
+        return self.bound.objective if isinstance(self.bound, Bound) else float(self.bound or 0.0)
+
+    def reached(self, row: dict[str, float], squared_norm: float) -> str:
+        """Which goal a row of a history reaches, in words; empty if none."""
+        violation = max(row["stable_rank_error"], row["spectral_norm_error"])
+        if self.gradient_norm is not None and row["gradient_norm"] <= self.gradient_norm:
+            return f"gradient norm {row['gradient_norm']:.1e} is within the goal of {self.gradient_norm:g}"
+        if self.gap is not None:
+            gap = (row["objective"] - self.bound_on_objective) / squared_norm
+            allowed = FEASIBILITY_TOLERANCE if self.violation is None else self.violation
+            if violation <= allowed and gap <= self.gap:
+                return f"gap {gap:.1e} to the bound is within the goal of {self.gap:g}, violation {violation:.1e}"
+        elif self.violation is not None and violation <= self.violation:
+            return f"violation {violation:.1e} is within the goal of {self.violation:g}"
+        return ""
 
 
 class Solver(ABC):
@@ -150,7 +190,12 @@ class Run(Generic[P]):
         norm = float(np.linalg.norm(unit_kernel))
         if unit_kernel.size <= MAX_RECORDED_SIZE and norm > 0:
             self.history.points.append(unit_kernel / norm)
+        goal = self.budget.reached(row, self.problem.squared_norm)
+        if goal:
+            self.best = np.array(unit_kernel)
         self.notify(row)
+        if goal:
+            raise Stop(Status.CONVERGED, goal)
 
     def deliver(self, unit_kernel: Array) -> None:
         """The kernel (in units of the spectral norm) of a method that has no others: remembered and recorded."""
@@ -283,11 +328,14 @@ class SphereRun(Run[Problem]):
     def finish(self, body: Callable[[], tuple[Status, str]], **extra: Any) -> Result:
         """As :meth:`Run.finish`, with cost and gradient norm at the point that is returned.
 
-        That is the iterate that passed the test of optimality, if one did, else the one of least cost.
+        That is the iterate that passed the test of optimality or reached a goal, if one did, else that of least cost.
         """
 
         def settled() -> tuple[Status, str]:
-            status, message = body()
+            try:
+                status, message = body()
+            except Stop as stop:
+                status, message = stop.status, stop.message
             if status is Status.CONVERGED and self._iterate is not None:
                 self.best_point, value = self._iterate
                 self.best, self.best_key = self.problem.unit_kernels_at(self.best_point), (value,)
@@ -326,6 +374,9 @@ class ConstrainedRun(SphereRun):
     #: Below it, violations are not told apart.
     NEGLIGIBLE = 0.1 * FEASIBILITY_TOLERANCE
 
+    #: First penalties, as multiples of that asked for, that are tried until a point is feasible.
+    PENALTIES = (1.0, 10.0, 100.0)
+
     def pose(self, cost: Cost | Sequence[Cost], **parameters: float) -> None:
         """Go on with another cost, or one for each part of the problem.
 
@@ -337,6 +388,19 @@ class ConstrainedRun(SphereRun):
     def rank(self, z: Array, value: float) -> tuple[float, ...]:
         violation = self.violation(z)
         return (0.0 if violation <= self.NEGLIGIBLE else violation), self._objective(z)
+
+    def attempt(self, rounds: Callable[[float], tuple[Status, str]], penalty: float) -> tuple[Status, str]:
+        """Rounds of a method with a first penalty, begun again with larger ones where no point found is feasible.
+
+        Under a small penalty the first round forgets the start, and ends near ``a`` from any: if the way from there
+        leads to frequencies that cannot reach the target, another start is of no use, a larger penalty is.
+        """
+        outcome = Status.STALLED, ""
+        for factor in self.PENALTIES:
+            outcome = rounds(factor * penalty)
+            if self.best_key[0] <= FEASIBILITY_TOLERANCE:
+                break
+        return outcome
 
     def violation(self, z: Array) -> float:
         """Relative error of the stable rank; that of the norm is half of it, as kernels have the right radius.
@@ -350,8 +414,9 @@ class ConstrainedRun(SphereRun):
     def finish(self, body: Callable[[], tuple[Status, str]], **extra: Any) -> Result:
         """As :meth:`Run.finish`, with the objective as the cost and stationarity in the constrained problem."""
         result = Run.finish(self, body, **extra)
-        cost = self.best_key[1] * self.problem.squared_norm if len(self.best_key) > 1 else np.nan
-        return replace(result, cost=float(cost), gradient_norm=stationarity(self.problem, result.kernel))
+        assert self.best is not None  # the start, at least
+        scores = self.problem.scores(self.best, np.ones(len(self.problem.parts)))  # whatever the gains
+        return replace(result, cost=scores["objective"], gradient_norm=stationarity(self.problem, result.kernel))
 
     def _objective(self, z: Array) -> float:
         """As a part of ``‖C(a)‖²``."""

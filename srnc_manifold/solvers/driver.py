@@ -118,7 +118,8 @@ def _share(budget: Budget, done: Sequence[Result], left: int) -> Budget:
         evaluations = max(1, (evaluations - sum(result.n_evaluations for result in done)) // left)
     if seconds is not None:
         seconds = max(1e-3, (seconds - sum(result.runtime for result in done)) / left)
-    return replace(budget, max_evaluations=evaluations, max_time=seconds)
+    # A bound on the whole objective says nothing of a part's.
+    return replace(budget, max_evaluations=evaluations, max_time=seconds, gap=None, bound=None)
 
 
 def _joined(problem: StackProblem, solver: Solver, results: Sequence[Result]) -> Result:

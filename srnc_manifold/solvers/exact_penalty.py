@@ -26,7 +26,8 @@ class ExactPenalty(Solver):
     82 (2020), algorithm 2: hinges of the violations, log-sum-exp or Huber, smoothed less in every round, each round by
     L-BFGS from where the last one ended; the penalty grows where the constraints stay violated.
 
-    The history has the columns ``epsilon`` and ``penalty``.
+    Where the rounds end in a local minimum of the violation, they begin again at the start with a larger penalty. The
+    history has the columns ``epsilon`` and ``penalty``.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ class ExactPenalty(Solver):
     ) -> Result:
         costs = self._costs(problem, self.penalty, self.epsilon)
         run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
-        return run.finish(lambda: self._rounds(run))
+        return run.finish(lambda: run.attempt(lambda penalty: self._rounds(run, penalty), self.penalty))
 
     def _costs(self, problem: Problem, penalty: float, epsilon: float) -> list[ExactPenaltyCost]:
         return [
@@ -86,8 +87,8 @@ class ExactPenalty(Solver):
             for part in problem.parts
         ]
 
-    def _rounds(self, run: ConstrainedRun) -> tuple[Status, str]:
-        z, penalty, epsilon, inner = run.start, self.penalty, self.epsilon, _FIRST_TOLERANCE
+    def _rounds(self, run: ConstrainedRun, penalty: float) -> tuple[Status, str]:
+        z, largest, epsilon, inner = run.start, _LARGEST * penalty, self.epsilon, _FIRST_TOLERANCE
         steps = max(1, self.n_rounds - 1)
         sharper = (self.last_epsilon / self.epsilon) ** (1 / steps)
         tighter = (_LAST_TOLERANCE / _FIRST_TOLERANCE) ** (1 / steps)
@@ -102,7 +103,7 @@ class ExactPenalty(Solver):
             # Smoothed hinges are violated by about ε.
             if violation > max(epsilon, FEASIBILITY_TOLERANCE):
                 penalty *= _GROWTH
-                if penalty > _LARGEST * self.penalty:
+                if penalty > largest:
                     return Status.STALLED, f"{message}: a local minimum of the constraint's violation"
             elif rounds >= self.n_rounds:
                 return Status.STALLED, f"{message}: what the last smoothing leaves"

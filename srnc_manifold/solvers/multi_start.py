@@ -141,7 +141,7 @@ def _one_start(solver: MultiStart, problem: Problem, z: Array, budget: Budget, c
         warnings.simplefilter("ignore")
         result = run.finish(lambda: _minimize(solver, functions, z))
     violation, cost = (*run.best_key, np.inf)[:2]
-    if result.status is Status.CONVERGED and violation > FEASIBILITY_TOLERANCE:
+    if result.status is Status.CONVERGED and violation > max(FEASIBILITY_TOLERANCE, budget.violation or 0.0):
         message = f"SciPy says {result.message!r}, but the constraints are violated by {violation:.0e}"
         result = replace(result, status=Status.STALLED, message=message)
     return replace(result, cost=cost, details={**result.details, "violation": violation})
@@ -291,7 +291,7 @@ def _share(budget: Budget, n_starts: int, n_jobs: int) -> Budget:
     """What each start may use of a budget for all; independent of ``n_jobs`` in evaluations, so that results are."""
     evaluations = None if budget.max_evaluations is None else max(1, budget.max_evaluations // n_starts)
     time = None if budget.max_time is None else budget.max_time * min(n_jobs, n_starts) / n_starts
-    return Budget(evaluations, time)
+    return replace(budget, max_evaluations=evaluations, max_time=time)
 
 
 def _merge(result: Result, outcomes: list[Result]) -> Result:

@@ -4,7 +4,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srnc_manifold.backends import namespace
-from srnc_manifold.costs import AugmentedLagrangianCost, Cost, ExactMax, LogSumExp, Penalty, SphereFunction, View
+from srnc_manifold.costs import (
+    AugmentedLagrangianCost,
+    Cost,
+    ExactMax,
+    ExactPenaltyCost,
+    LogSumExp,
+    Penalty,
+    SphereFunction,
+    View,
+)
+from srnc_manifold.costs.constraints import SIDES
+from srnc_manifold.costs.exact_penalty import SMOOTHINGS
 from srnc_manifold.testing import check_cost, taylor_slope
 
 BUILT_IN = [
@@ -15,6 +26,8 @@ BUILT_IN = [
     Penalty(alpha=5.0),
     AugmentedLagrangianCost(multipliers=0.5),
     AugmentedLagrangianCost("stay-below", multipliers=0.5),
+    *[ExactPenaltyCost(side) for side in SIDES],
+    *[ExactPenaltyCost(side, epsilon=0.2, smoothing=how) for side in SIDES for how in SMOOTHINGS],
 ]
 
 

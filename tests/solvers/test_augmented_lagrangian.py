@@ -120,11 +120,11 @@ def test_an_interrupt_leaves_the_best_point(random_problem, monkeypatch):
     calls = []
     constraints = AugmentedLagrangianCost.constraints
 
-    def interrupted(self, view, xp):
+    def interrupted(self, view, *xp):
         calls.append(1)
         if len(calls) == 60:
             raise KeyboardInterrupt
-        return constraints(self, view, xp)
+        return constraints(self, view, *xp)
 
     monkeypatch.setattr(AugmentedLagrangianCost, "constraints", interrupted)
     result = srnc.solve(problem, AugmentedLagrangian(), rng=0)

@@ -1,9 +1,12 @@
+from itertools import product
+
 import numpy as np
 import pytest
 
 import srnc_manifold as srnc
 from srnc_manifold.costs import Cost, LogSumExp
-from srnc_manifold.solvers import Budget, GradientDescent, MultiStart, Riemannian
+from srnc_manifold.solvers import Budget, GradientDescent, GradientSampling, MultiStart, Riemannian, Subgradient
+from srnc_manifold.solvers.subgradient import STEP_RULES
 
 SOLVERS = [
     srnc.solvers.Exact(),
@@ -11,6 +14,12 @@ SOLVERS = [
     GradientDescent(step_rule="barzilai-borwein", max_iterations=60),
     *[Riemannian(optimizer=name, max_iterations=60) for name in srnc.solvers.riemannian.OPTIMIZERS],
     *[MultiStart(method=name, n_starts=3, max_iterations=60) for name in srnc.solvers.multi_start.METHODS],
+    srnc.solvers.RiemannianLBFGS(),
+    srnc.solvers.AugmentedLagrangian(),
+    srnc.solvers.ExactPenalty(),
+    srnc.solvers.Continuation(n_rounds=5),
+    *[Subgradient(step_rule=rule, max_iterations=60) for rule in STEP_RULES],
+    GradientSampling(max_iterations=10),
 ]
 names = [solver.name for solver in SOLVERS]
 random_solvers = pytest.mark.parametrize("solver", SOLVERS[1:], ids=names[1:])
@@ -92,10 +101,71 @@ def test_a_budget_of_time_is_kept(solver, random_problem):
     assert result.evaluation is not None
 
 
-@pytest.mark.parametrize("budget", [{"max_time": 0}, {"max_evaluations": -1}])
-def test_budgets_are_positive(budget):
-    with pytest.raises(ValueError, match="0 given, expected a positive number|-1 given, expected at least 1"):
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({"max_time": 0}, "max_time: 0 given, expected a positive number"),
+        ({"max_evaluations": -1}, "max_evaluations: -1 given, expected at least 1"),
+        ({"violation": 0}, "violation: 0 given, expected a positive number"),
+        ({"gap": 1e-3}, "gap: given alone, expected gap and bound together"),
+        ({"bound": 1.0}, "bound: given alone, expected gap and bound together"),
+        ({"gap": 1e-3, "bound": float("nan")}, "bound: nan given, expected a Bound or a finite number"),
+    ],
+)
+def test_budgets_are_checked(budget, message):
+    with pytest.raises(ValueError, match=message):
         Budget(**budget)
+
+
+GOALS = {
+    "gradient norm": Budget(gradient_norm=1e-2),
+    "violation": Budget(violation=1e-3),
+    "gap": Budget(gap=1e-2, bound=32 / 3, violation=1e-3),
+}
+
+
+GOAL_SOLVERS = [
+    Riemannian(cost=srnc.costs.LogSumExp(alpha=1e4, fidelity_weight=1e-5)),
+    srnc.solvers.RiemannianLBFGS(cost=srnc.costs.LogSumExp(alpha=1e4, fidelity_weight=1e-5)),
+    srnc.solvers.AugmentedLagrangian(),
+    srnc.solvers.ExactPenalty(),
+    srnc.solvers.Continuation(),
+    MultiStart(n_starts=1),
+]
+
+
+@pytest.mark.parametrize(
+    ("solver", "goal"),
+    # SciPy's optimizers have no Riemannian gradient.
+    [pair for pair in product(GOAL_SOLVERS, GOALS) if pair != (GOAL_SOLVERS[-1], "gradient norm")],
+)
+def test_a_goal_ends_the_run_with_the_iterate_that_reached_it(solver, goal, paper):
+    problem, budget = paper(32), GOALS[goal]
+    start = [0.9, 0.3, 0.2]
+    result = srnc.solve(problem, solver, start=start, budget=budget)
+    assert result.status is srnc.Status.CONVERGED
+    assert result.message.startswith(goal)
+    last = {name: column[-1] for name, column in result.history.columns.items()}
+    assert result.evaluation.objective == pytest.approx(last["objective"], rel=1e-12)
+    assert result.evaluation.stable_rank_error == pytest.approx(last["stable_rank_error"], abs=1e-12)
+    assert budget.reached(last, problem.squared_norm) == result.message
+    before = {name: column[-2] for name, column in result.history.columns.items()}
+    assert not budget.reached(before, problem.squared_norm)
+    if goal == "gap":
+        assert result.evaluation.violation <= 1e-3
+        assert result.evaluation.objective <= 32 / 3 + 1e-2 * problem.squared_norm
+    full = srnc.solve(problem, solver, start=start)
+    assert full.n_evaluations > result.n_evaluations
+
+
+def test_a_bound_is_a_goal(paper):
+    problem = paper(32)
+    budget = Budget(gap=1e-4, bound=srnc.bound(problem))
+    result = srnc.solve(problem, srnc.solvers.AugmentedLagrangian(), start=[0.9, 0.3, 0.2], budget=budget)
+    assert result.message.startswith("gap")
+    gap = (result.evaluation.objective - srnc.bound(problem).objective) / problem.squared_norm
+    assert gap <= 1e-4
+    assert srnc.solve(problem, budget=budget).status is srnc.Status.CONVERGED
 
 
 class After(LogSumExp):
@@ -118,6 +188,7 @@ class After(LogSumExp):
 
 
 COST_SOLVERS = [
+    lambda cost: srnc.solvers.RiemannianLBFGS(cost=cost),
     lambda cost: GradientDescent(cost=cost),
     lambda cost: GradientDescent(cost=cost, step_rule="armijo", momentum=0.5),
     lambda cost: GradientDescent(cost=cost, step_rule="barzilai-borwein"),
@@ -144,6 +215,65 @@ def test_the_best_point_survives_whatever_happens(make, what, status, message, r
     assert np.all(np.isfinite(result.kernel))
 
 
+# Those that rank points by the constraint, whatever the cost.
+@pytest.mark.parametrize(
+    "make", [lambda cost: Subgradient("diminishing", cost=cost), lambda cost: GradientSampling(cost=cost)]
+)
+@pytest.mark.parametrize(
+    ("what", "status"),
+    [
+        (float("nan"), srnc.Status.NONFINITE),
+        (RuntimeError("out of order"), srnc.Status.FAILED),
+        (KeyboardInterrupt(), srnc.Status.LIMIT),
+    ],
+)
+def test_the_least_violation_survives_whatever_happens(make, what, status, random_problem):
+    problem = random_problem((4,), (11,))
+    result = srnc.solve(problem, make(After(what, calls=20)), rng=0)
+    good = srnc.solve(problem, make(After(what, calls=10**9)), rng=0, budget=Budget(max_evaluations=20))
+    assert result.status is status
+    np.testing.assert_array_equal(result.kernel, good.kernel)
+    start = srnc.solve(problem, make(After(what, calls=1)), rng=0)
+    assert result.evaluation.violation < start.evaluation.violation
+
+
+@pytest.mark.parametrize("solver", SOLVERS[1:], ids=names[1:])
+def test_an_interrupt_keeps_the_best_so_far(solver, random_problem):
+    rows = []
+
+    def callback(row):
+        rows.append(row)
+        if len(rows) == 3:
+            raise KeyboardInterrupt
+
+    problem = random_problem((4,), (11,))
+    result = srnc.solve(problem, solver, rng=0, callback=callback)
+    assert result.status is srnc.Status.LIMIT
+    assert result.details["interrupted"]
+    assert result.message == "interrupted"
+    assert len(result.history) == 3
+    assert np.all(np.isfinite(result.kernel))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        srnc.solvers.AugmentedLagrangian,
+        srnc.solvers.ExactPenalty,
+        srnc.solvers.Continuation,
+        Subgradient,
+        GradientSampling,
+    ],
+)
+def test_from_a_critical_point_of_a_constrained_problem_it_ends_well(make):
+    # The optimum of two equal taps is a critical point of every formulation, by symmetry.
+    problem = srnc.SRNProblem([1, 1], 8, stable_rank=5.0)
+    result = srnc.solve(problem, make(), start=[1.0, 1.0])
+    assert result.status in (srnc.Status.CONVERGED, srnc.Status.STALLED)
+    assert np.all(np.isfinite(result.kernel))
+    np.testing.assert_allclose(np.abs(result.kernel), np.abs(result.kernel[::-1]), rtol=0.5)
+
+
 @pytest.mark.parametrize("make", COST_SOLVERS)
 def test_a_cost_that_never_works_gives_the_start_back(make, random_problem):
     problem = random_problem((4,), (11,))
@@ -153,7 +283,7 @@ def test_a_cost_that_never_works_gives_the_start_back(make, random_problem):
     np.testing.assert_allclose(problem.to_sphere(result.kernel), start / np.linalg.norm(start))
 
 
-@pytest.mark.parametrize("make", COST_SOLVERS[:6])
+@pytest.mark.parametrize("make", COST_SOLVERS[:7])
 def test_a_critical_start_has_converged(make):
     # The cost does not change if the two taps are exchanged, so it is critical where they are equal.
     problem = srnc.SRNProblem([1, 1], 8, stable_rank=5.0)
