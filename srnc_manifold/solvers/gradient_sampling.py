@@ -47,7 +47,7 @@ class GradientSampling(Solver):
     radius: float = 1e-1
     last_radius: float = 1e-7
     tolerance: float = 1e-1
-    max_iterations: int = 1000
+    max_iterations: int = 300
 
     products = True
 

@@ -61,7 +61,7 @@ class Subgradient(Solver):
     penalty: float = 3.0
     step_size: float = 0.3
     tolerance: float = 1e-9
-    max_iterations: int = 5000
+    max_iterations: int = 2000
 
     products = True
 
