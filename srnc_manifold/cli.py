@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +14,8 @@ import typer
 
 import srnc_manifold as srnc
 from srnc_manifold.comparison.run import Row
+from srnc_manifold.comparison.study import STUDIES
+from srnc_manifold.comparison.study import run as run_study
 from srnc_manifold.geometry import Layout
 from srnc_manifold.plugins import working
 from srnc_manifold.registry import (
@@ -64,26 +68,67 @@ def main() -> None:
 @app.command()
 def compare(
     problem_files: Annotated[
-        list[str], typer.Argument(help=f"Families ({', '.join(srnc.families.FAMILIES)}) or .py files with problems().")
-    ],
+        list[str] | None,
+        typer.Argument(help=f"Families ({', '.join(srnc.families.FAMILIES)}) or .py files with problems()."),
+    ] = None,
     solvers: Annotated[
-        str,
+        str | None,
         typer.Option(
             help=f"Comma-separated: {', '.join(SOLVER_NAMES)}; some take :{'|:'.join(COSTS)}. 'srnc solvers' lists "
-            "those of plug-ins, too."
+            f"those of plug-ins, too. By default {', '.join(DEFAULT_SOLVERS)}."
         ),
-    ] = ",".join(DEFAULT_SOLVERS),
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each solver on each problem, seeds 0, 1, …")] = 3,
-    max_time: Annotated[float, typer.Option(min=0.001, help="Seconds a run may take.")] = 10.0,
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Runs of each solver on each problem, seeds 0, 1, …; 3, of a study 5.")
+    ] = None,
+    max_time: Annotated[float | None, typer.Option(min=0.001, help="Seconds a run may take; 10, of a study 1.")] = None,
     max_evaluations: Annotated[int | None, typer.Option(min=1, help="Evaluations a run may take.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes; -1 for all cores.")] = -1,
-    output: Annotated[Path, typer.Option(help="Folder for rows.csv, table.csv and comparison.png.")] = Path("results"),
+    study: Annotated[
+        str | None,
+        typer.Option(help=f"Instead of problems and solvers, a study with its own: {', '.join(STUDIES)}."),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for rows.csv, table.csv and figures.")] = Path("results"),
 ) -> None:
-    """Compare solvers on problems; tables are printed, rows and a figure saved."""
+    """Compare solvers on problems; tables are printed, rows and figures saved."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from srnc_manifold.comparison import report
+
+    if (study is None) == (not problem_files):
+        raise ValueError("problem-files: expected families or files, or --study, and not both")
+    if study is not None and solvers is not None:
+        raise ValueError("solvers: given, but a study has its own")
+    budget = srnc.Budget(max_evaluations, max_time or (10.0 if study is None else 1.0))
+    settings: dict[str, Any] = {"budget": budget, "n_jobs": jobs, "output": output / "rows.csv"}
+    with _progress_bar() as progress:
+        if study is not None:
+            done = run_study(study, range(seeds or 5), progress=progress, **settings)
+            comparison = done.comparison
+        else:
+            names = [name.strip() for name in (solvers or ",".join(DEFAULT_SOLVERS)).split(",") if name.strip()]
+            comparison = srnc.compare(problem_files or (), names, range(seeds or 3), progress=progress, **settings)
+    if comparison.interrupted and study is not None:
+        typer.secho(f"srnc: interrupted; {output / 'rows.csv'} holds what was done", err=True, fg="red")
+        raise typer.Exit(130)
+    if study is not None:
+        typer.echo(done.findings())
+        saved = done.save(output)
+    else:
+        # Never narrower than a table: wrapped lines can be read, numbers cut off cannot.
+        report.print_report(comparison, Console(width=max(Console().width, report.WIDTH)))
+        saved = comparison.save(output)
+    typer.echo(f"Saved: {', '.join(map(str, saved))}")
+    if comparison.interrupted:
+        typer.secho("srnc: interrupted; the tables hold what was done", err=True, fg="red")
+        raise typer.Exit(130)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Any]:
+    """What a comparison is to call for its progress to be shown."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
         TextColumn("comparing"),
@@ -101,24 +146,10 @@ def compare(
         bar.update(task, completed=done, total=total, description=description)
 
     try:
-        comparison = srnc.compare(
-            problem_files,
-            [name.strip() for name in solvers.split(",") if name.strip()],
-            range(seeds),
-            budget=srnc.Budget(max_evaluations, max_time),
-            n_jobs=jobs,
-            progress=progress,
-            output=output / "rows.csv",
-        )
+        yield progress
     finally:
         if bar.live.is_started:
             bar.stop()
-    # Never narrower than a table: wrapped lines can be read, numbers cut off cannot.
-    report.print_report(comparison, Console(width=max(Console().width, report.WIDTH)))
-    typer.echo(f"Saved: {', '.join(map(str, comparison.save(output)))}")
-    if comparison.interrupted:
-        typer.secho("srnc: interrupted; the tables hold what was done", err=True, fg="red")
-        raise typer.Exit(130)
 
 
 @app.command()

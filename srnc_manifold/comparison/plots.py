@@ -139,6 +139,55 @@ def trajectory(
     return _saved(figure, path)
 
 
+def violations(study: Any, path: str | os.PathLike[str] | None = None) -> Any:
+    """Median violation against ``λ``, a line for each formulation and ``α``, of a study of formulations."""
+    rows = study.rows
+    figure = _figure(8, 4.6)
+    axes = figure.subplots()
+    fixed = rows[(rows["by"] == "trust regions") & rows["weight"].notna()]
+    markers = iter("osD^vPX*")
+    for (formulation, alpha), block in fixed.groupby(["formulation", "alpha"], sort=False, dropna=False):
+        medians = block.groupby("weight")["violation"].median()
+        label = formulation if np.isnan(alpha) else f"{formulation}, α = {alpha:g}"
+        axes.plot(medians.index, np.maximum(medians, _FLOOR), marker=next(markers), linewidth=1.4, label=label)
+    for formulation, style in (("augmented Lagrangian", "--"), ("log-sum-exp, α and λ changed", ":")):
+        median = float(rows[rows["formulation"] == formulation]["violation"].median())
+        axes.axhline(max(median, _FLOOR), color="0.2", linestyle=style, linewidth=1.4, label=formulation)
+    axes.axhspan(1e-10, 1e-6, color="tab:green", alpha=0.12)
+    axes.annotate("feasible", (0.01, 1e-6), xycoords=("axes fraction", "data"), va="top", fontsize=9, color="0.3",
+                  xytext=(0, -3), textcoords="offset points")  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(1e-9, 3)
+    axes.set_xlabel("weight λ of the distance")
+    axes.set_ylabel("violation as found, median")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right center", fontsize=9)
+    return _saved(figure, path)
+
+
+def hits(study: Any, path: str | os.PathLike[str] | None = None) -> Any:
+    """Share of starts that find the optimum against evaluations, a mark for each method of a study."""
+    table = study.table()
+    figure = _figure(9, 4.6)
+    axes = figure.subplots()
+    fixed = table[table["weight"].notna()].drop_duplicates(["formulation", "by"])
+    axes.plot(
+        fixed["evaluations"], fixed["hit"], "o", color="0.65", markersize=7, label="fixed α and λ, the best choice"
+    )
+    markers = iter("sD^vPX*h")
+    for row in table[table["weight"].isna()].to_dict("records"):
+        label = f"{row['formulation']}, by {row['by']}"
+        axes.plot(row["evaluations"], row["hit"], marker=next(markers), markersize=9, linestyle="none", label=label)
+    axes.set_xscale("log")
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlabel("evaluations of a start, mean")
+    axes.set_ylabel("share of starts that find the optimum")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    return _saved(figure, path)
+
+
 def _unit(longitude: float, latitude: float) -> Any:
     return np.array([np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)])
 
