@@ -14,12 +14,13 @@ from srnc_manifold import atoms, spectrum
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import InputSize, Layout, as_kernel
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import SAME_STABLE_RANK, Problem, Restoration, SRNProblem, first_root
+from srnc_manifold.problem import SAME_STABLE_RANK, Problem, Regime, Restoration, SRNProblem, first_root, regime
 from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
 
-# A kernel is separable if what its best separable approximation leaves is less than this part of it.
-_SEPARABLE = 1e-10
+# A kernel is separable if what its best separable approximation leaves is less than this part of it, above what
+# single precision makes of one that is.
+_SEPARABLE = 1e-5
 
 # Passes of the alternation that finds that approximation, which is fast where a kernel is nearly separable.
 _MAX_PASSES = 1000
@@ -48,6 +49,8 @@ class StackProblem(Problem):
     """
 
     def __init__(self, problems: Iterable[SRNProblem]) -> None:
+        if not isinstance(problems, Iterable):
+            raise TypeError(f"problems: {type(problems).__name__} given, expected several SRNProblems")
         self._parts = tuple(problems)
         if not self._parts:
             raise ValueError("problems: none given, expected at least one")
@@ -84,7 +87,11 @@ class StackProblem(Problem):
 
     def stack(self, kernels: Iterable[Any]) -> Array:
         """The stack of some kernels, the inverse of :meth:`kernels`."""
-        return self._joined([np.asarray(kernel, float) for kernel in kernels])
+        arrays = [np.asarray(kernel, float) for kernel in kernels]
+        given, expected = [array.shape for array in arrays], [part.kernel.shape for part in self._parts]
+        if given != expected:
+            raise ValueError(f"kernels: shapes {given} given, expected those of the parts, {expected}")
+        return self._joined(arrays)
 
     def to_sphere(self, x: Any) -> Array:
         """The point of a stack: every kernel over its norm."""
@@ -113,8 +120,12 @@ class StackProblem(Problem):
             return np.stack(kernels)
         return np.concatenate([kernel.ravel() for kernel in kernels])
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.kernel.setflags(write=False)
+
     def _checked(self, x: Any) -> Array:
-        array = np.asarray(x, float)
+        array = as_kernel(x, "x")
         if array.shape != self.kernel.shape:
             raise ValueError(f"x: shape {array.shape} given, expected the shape of the stack, {self.kernel.shape}")
         return array.ravel()
@@ -187,6 +198,12 @@ class SeparableProblem(Problem):
         """One sphere for each axis."""
         return Spheres(self.kernel.shape)
 
+    @cached_property
+    def regimes(self) -> tuple[Regime, ...]:
+        """By the stable rank of the nearest separable kernel (docs/theory.md, proposition 21), not that of ``a``."""
+        nearest = self.free.geometry.n_points / self._gain(self._factors(self.free.direction))
+        return (regime(self.free.stable_rank, nearest),)
+
     def describe(self) -> str:
         return f"separable kernels, {self.free.describe()}"
 
@@ -235,7 +252,7 @@ class SeparableProblem(Problem):
         x = self.free.to_sphere(x)
         z = self._factors(x)
         left = float(np.linalg.norm(self.embed(z) - x.ravel()))
-        if left > _SEPARABLE**0.5:
+        if left > _SEPARABLE:
             raise ValueError(
                 f"x: a kernel given that is not separable, the nearest that is leaves {left:.1e} of it; expected an "
                 "outer product of one vector for each axis, see nearest_separable"
@@ -280,16 +297,18 @@ class SeparableProblem(Problem):
 
     def _factors(self, x: Array) -> Array:
         """Unit vectors whose outer product is near a unit kernel: alternation from its leading singular vectors."""
-        factors = []
-        for axis, n in enumerate(x.shape):
-            u, _, _ = np.linalg.svd(np.moveaxis(x, axis, 0).reshape(n, -1), full_matrices=False)
+        factors, rest = [], x
+        for n in x.shape[:-1]:  # contracted one after the other, so that the last is not zero
+            u, _, _ = np.linalg.svd(rest.reshape(n, -1), full_matrices=False)
             factors.append(u[:, 0])
+            rest = np.tensordot(u[:, 0], rest, axes=1)
+        factors.append(rest / np.linalg.norm(rest))
         before = -np.inf
         for _ in range(_MAX_PASSES):
             for k, path in enumerate(self._partial):
                 contracted = np.einsum(path, x, *factors[:k], *factors[k + 1 :])
                 size = float(np.linalg.norm(contracted))
-                factors[k] = contracted / size if size > 0 else factors[k]
+                factors[k] = contracted / size
             if size <= before + 1e-15:
                 break
             before = size

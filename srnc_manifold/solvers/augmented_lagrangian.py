@@ -80,13 +80,13 @@ class AugmentedLagrangian(Solver):
         """The augmented Lagrangian of each part, which add up to that of the problem."""
         return [
             AugmentedLagrangianCost(
-                "stay-below" if part.regime == "raise" else "reach",
+                "stay-below" if regime == "raise" else "reach",
                 # The view's distance is in units of the part's spectral norm, the objective in those of ‖C(a)‖_F².
                 part.spectral_norm / problem.squared_norm * part.spectral_norm,
                 penalty,
                 0.0 if multipliers is None else multipliers[k],
             )
-            for k, part in enumerate(problem.parts)
+            for k, (part, regime) in enumerate(zip(problem.parts, problem.regimes, strict=True))
         ]
 
     def _rounds(self, run: ConstrainedRun) -> tuple[Status, str]:

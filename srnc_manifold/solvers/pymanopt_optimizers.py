@@ -132,9 +132,14 @@ def _flat_product(spheres: Spheres, start: Array, rng: np.random.Generator) -> A
             self._first: Array | None = start
 
         typical_dist = product.typical_dist
-        retraction, exp, log, transport, pair_mean, to_tangent_space = map(
-            joined, ("retraction", "exp", "log", "transport", "pair_mean", "to_tangent_space")
+        retraction, exp, log, transport, to_tangent_space = map(
+            joined, ("retraction", "exp", "log", "transport", "to_tangent_space")
         )
+
+        def pair_mean(self, a: Array, b: Array) -> Array:
+            middle = a + b
+            # Of opposite points, all there is on a sphere of one entry, every other point is as much in the middle.
+            return spheres.normalized(np.where(spheres.inner(middle, middle) > 0, middle, a))
 
         def inner_product(self, point: Array, a: Array, b: Array) -> float:
             return float(a @ b)
