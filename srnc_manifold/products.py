@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, Unpack
 
@@ -74,9 +74,7 @@ class StackProblem(Problem):
         return Spheres(tuple(part.kernel.size for part in self._parts))
 
     def describe(self) -> str:
-        first = [part.describe() for part in self._parts[:3]]
-        more = ["…"] if len(self._parts) > 3 else []
-        return f"{len(self._parts)} kernels: {'; '.join(first + more)}"
+        return f"{len(self._parts)} kernels: {listed(part.describe() for part in self._parts)}"
 
     def kernels(self, x: Any) -> list[Array]:
         """The kernels of a stack, each in its own shape."""
@@ -107,12 +105,12 @@ class StackProblem(Problem):
     def restore(self, x: Any) -> Restoration:
         """Every kernel restored on its own; a success if each of them is."""
         found = [part.restore(kernel) for part, kernel in zip(self._parts, self.kernels(x), strict=True)]
-        messages = dict.fromkeys(restoration.message for restoration in found)
+        success = all(restoration.success for restoration in found)
         return Restoration(
             self.stack(restoration.kernel for restoration in found),
-            all(restoration.success for restoration in found),
+            success,
             math.hypot(*(restoration.distance for restoration in found)),
-            "; ".join(messages),
+            listed(restoration.message for restoration in found if restoration.success == success),
         )
 
     def _joined(self, kernels: list[Array]) -> Array:
@@ -201,8 +199,12 @@ class SeparableProblem(Problem):
     @cached_property
     def regimes(self) -> tuple[Regime, ...]:
         """By the stable rank of the nearest separable kernel (docs/theory.md, proposition 21), not that of ``a``."""
-        nearest = self.free.geometry.n_points / self._gain(self._factors(self.free.direction))
-        return (regime(self.free.stable_rank, nearest),)
+        return (regime(self.free.stable_rank, self.free.geometry.n_points / self._gain(self._nearest)),)
+
+    @cached_property
+    def _nearest(self) -> Array:
+        """The point of the nearest separable kernel."""
+        return self._factors(self.free.direction)
 
     def describe(self) -> str:
         return f"separable kernels, {self.free.describe()}"
@@ -268,32 +270,52 @@ class SeparableProblem(Problem):
         return self.free.evaluate(x)
 
     def restore(self, x: Any) -> Restoration:
-        """Move a separable kernel onto the feasible set, locally: along the gradient of its gain, projected.
+        """Move a separable kernel onto the feasible set, locally.
 
-        It stops where the stable rank is right, and says so if it does not come there within a quarter turn.
+        A kernel whose gain is too low moves along the gradient of the gain, one whose gain is too high towards the nearest
+        separable kernel of ``a`` (reduce) or one of a single tap (raise), every factor on its sphere. In both cases it
+        stops where the stable rank is right; the former says so if it does not come there.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`to_sphere`.
         """
         z = self.to_sphere(x)
         target, gain = self.free.target_gain, self._gain(z)
         if abs(gain - target) <= SAME_STABLE_RANK * target:
             return Restoration(self._kernel(z), True, 0.0, "not moved: the stable rank is right")
         sign = 1.0 if gain < target else -1.0
-        along = self.spheres.projected(self._gain_gradient(z), z)
-        size = float(np.linalg.norm(along))
-        if size <= 1e-12 * gain:
+        at = self._rising(z) if gain < target else self._falling(z)
+        if at is None:
             return self._unmoved(z, "its gain is stationary among separable kernels")
-        along = sign * along / size
-
-        def at(t: float) -> Array:  # an infinite step retracts to a quarter turn
-            return self.spheres.retracted(z, math.tan(0.499 * math.pi * t) * along)
 
         def excess(t: Array) -> Array:
             return np.asarray(sign * (self._gain(at(float(t))) / target - 1.0))
 
         moved = at(first_root(excess))
-        if abs(self._gain(moved) - target) > SAME_STABLE_RANK * target:
+        if abs(self._gain(moved) - target) > 10 * SAME_STABLE_RANK * target:
             return self._unmoved(z, "the target lies too far along the gradient of its gain")
         distance = float(np.linalg.norm(self.embed(moved) - self.embed(z)))
         return Restoration(self._kernel(moved), True, distance, f"moved by {distance:.3g} of its norm")
+
+    def _rising(self, z: Array) -> Callable[[float], Array] | None:
+        """The way along the gradient of the gain, up to almost a quarter turn; None if there is none."""
+        along = self.spheres.projected(self._gain_gradient(z), z)
+        size = float(np.linalg.norm(along))
+        if size <= 1e-12:
+            return None
+        return lambda t: self.spheres.retracted(z, math.tan(0.499 * math.pi * t) / size * along)
+
+    def _falling(self, z: Array) -> Callable[[float], Array]:
+        """The way to a separable kernel of which the gain is not above the target."""
+        if self.regimes == ("reduce",):
+            end = self._nearest
+        else:  # of the largest taps, which lowers the gain also where no gradient tells how
+            parts = self.spheres.split(z)
+            end = np.concatenate([np.eye(len(part))[np.argmax(np.abs(part))] for part in parts])
+        end = np.where(self.spheres.inner(end, z) < 0, -end, end)  # changes of sign change no gain
+        return lambda t: self.spheres.normalized((1 - t) * z + t * end)
 
     def _factors(self, x: Array) -> Array:
         """Unit vectors whose outer product is near a unit kernel: alternation from its leading singular vectors."""
@@ -326,6 +348,12 @@ class SeparableProblem(Problem):
 
     def _unmoved(self, z: Array, reason: str) -> Restoration:
         return Restoration(self._kernel(z), False, 0.0, f"cannot be restored: {reason}")
+
+
+def listed(texts: Iterable[str]) -> str:
+    """The first few of some texts, each once."""
+    distinct = list(dict.fromkeys(texts))
+    return "; ".join([*distinct[:3], *(["…"] if len(distinct) > 3 else [])])
 
 
 def combined(evaluations: list[Evaluation], parts: tuple[SRNProblem, ...]) -> Evaluation:

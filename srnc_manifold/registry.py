@@ -7,6 +7,7 @@ from collections.abc import Callable
 from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
 from srnc_manifold.solvers import (
     SRNC,
+    AtomSearch,
     AugmentedLagrangian,
     Exact,
     GradientDescent,
@@ -34,6 +35,7 @@ _WITH_COST: dict[str, Callable[[Cost], Solver]] = {
 _WITHOUT_COST: dict[str, Callable[[], Solver]] = {
     "exact": Exact,
     **{name.lower(): (lambda name=name: MultiStart(method=name)) for name in METHODS},  # type: ignore[misc]
+    "atom-search": AtomSearch,
     "augmented-lagrangian": AugmentedLagrangian,
     "srn-c": SRNC,
     "srn-c-one-step": lambda: SRNC(repair="step"),

@@ -1,5 +1,6 @@
 """Methods, one a file, and the way into them, :func:`solve`."""
 
+from srnc_manifold.solvers.atom_search import AtomSearch
 from srnc_manifold.solvers.augmented_lagrangian import AugmentedLagrangian
 from srnc_manifold.solvers.base import Budget, Run, Solver, SphereRun, Stop
 from srnc_manifold.solvers.batch import BatchResult, solve_batch
@@ -16,6 +17,7 @@ from srnc_manifold.solvers.srnc import SRNC
 
 __all__ = [
     "SRNC",
+    "AtomSearch",
     "AugmentedLagrangian",
     "BatchResult",
     "Budget",

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from srnc_manifold.problem import SAME_STABLE_RANK, Problem, Restoration, SRNProblem
-from srnc_manifold.products import StackProblem
+from srnc_manifold.products import StackProblem, listed
 from srnc_manifold.result import Bound, Evaluation, Result, Status
 from srnc_manifold.solvers.base import STOPPED_BY_CALLBACK, Budget, Callback, Rng, Solver
 from srnc_manifold.solvers.exact import Exact
@@ -133,16 +133,16 @@ def _joined(problem: StackProblem, solver: Solver, results: Sequence[Result]) ->
     worst = results[-1] if _ended(results[-1]) else max(results, key=lambda r: list(Status).index(r.status))
     kernels = [result.kernel for result in results] + [part.kernel for part in problem.parts[len(results) :]]
     bounds = [result.bound for result in results if result.bound is not None]
-    messages = dict.fromkeys(result.message for result in results)
     return Result(
         kernel=problem.stack(kernels),
         status=worst.status,
-        message="; ".join(messages),
+        message=listed(result.message for result in results if result.status is worst.status),
         solver=solver.name,
         n_evaluations=sum(result.n_evaluations for result in results),
         n_gradients=sum(result.n_gradients for result in results),
         n_hessians=sum(result.n_hessians for result in results),
         gradient_norm=float(np.max([result.gradient_norm for result in results])),
+        cost=sum(result.cost for result in results),
         runtime=sum(result.runtime for result in results),
         bound=Bound.total(bounds) if len(bounds) == len(problem.parts) else None,
         details={
