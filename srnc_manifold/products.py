@@ -15,15 +15,19 @@ from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import InputSize, Layout, as_kernel
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SAME_STABLE_RANK, Problem, Regime, Restoration, SRNProblem, first_root, regime
-from srnc_manifold.result import Evaluation
+from srnc_manifold.result import FEASIBILITY_TOLERANCE, Evaluation
 from srnc_manifold.spheres import Spheres
+
+# A path on the spheres, from the time 0 to 1.
+Way = Callable[[float], Array]
 
 # A kernel is separable if what its best separable approximation leaves is less than this part of it, above what
 # single precision makes of one that is.
 _SEPARABLE = 1e-5
 
-# Passes of the alternation that finds that approximation, which is fast where a kernel is nearly separable.
-_MAX_PASSES = 1000
+# Passes of the alternation that finds that approximation, which is fast where a kernel is nearly separable, and its
+# random starts for kernels of three and more axes.
+_MAX_PASSES, _MORE_STARTS = 1000, 5
 
 
 class StackProblem(Problem):
@@ -272,9 +276,10 @@ class SeparableProblem(Problem):
     def restore(self, x: Any) -> Restoration:
         """Move a separable kernel onto the feasible set, locally.
 
-        A kernel whose gain is too low moves along the gradient of the gain, one whose gain is too high towards the nearest
-        separable kernel of ``a`` (reduce) or one of a single tap (raise), every factor on its sphere. In both cases it
-        stops where the stable rank is right; the former says so if it does not come there.
+        A kernel whose gain is too low moves along the gradient of the gain, one whose gain is too high along the least
+        step that lowers all singular values which reach the target; where that does not lead there, towards the nearest
+        separable kernel of ``a`` (reduce) or one of a single tap (raise). Every factor moves on its sphere, and stops
+        where the stable rank is right.
 
         Raises
         ------
@@ -286,45 +291,63 @@ class SeparableProblem(Problem):
         if abs(gain - target) <= SAME_STABLE_RANK * target:
             return Restoration(self._kernel(z), True, 0.0, "not moved: the stable rank is right")
         sign = 1.0 if gain < target else -1.0
-        at = self._rising(z) if gain < target else self._falling(z)
-        if at is None:
-            return self._unmoved(z, "its gain is stationary among separable kernels")
+        for way in (self._straight, self._falling)[: 1 if sign > 0 else 2]:
+            at = way(z)
 
-        def excess(t: Array) -> Array:
-            return np.asarray(sign * (self._gain(at(float(t))) / target - 1.0))
+            def excess(t: Array, at: Way = at) -> Array:
+                return np.asarray(sign * (self._gain(at(float(t))) / target - 1.0))
 
-        moved = at(first_root(excess))
-        if abs(self._gain(moved) - target) > 10 * SAME_STABLE_RANK * target:
-            return self._unmoved(z, "the target lies too far along the gradient of its gain")
-        distance = float(np.linalg.norm(self.embed(moved) - self.embed(z)))
-        return Restoration(self._kernel(moved), True, distance, f"moved by {distance:.3g} of its norm")
+            moved = at(first_root(excess))
+            if abs(self._gain(moved) - target) <= 10 * SAME_STABLE_RANK * target:
+                distance = float(np.linalg.norm(self.embed(moved) - self.embed(z)))
+                return Restoration(self._kernel(moved), True, distance, f"moved by {distance:.3g} of its norm")
+        return self._unmoved(z, "the target does not lie along the gradient of its gain")
 
-    def _rising(self, z: Array) -> Callable[[float], Array] | None:
-        """The way along the gradient of the gain, up to almost a quarter turn; None if there is none."""
-        along = self.spheres.projected(self._gain_gradient(z), z)
-        size = float(np.linalg.norm(along))
-        if size <= 1e-12:
-            return None
-        return lambda t: self.spheres.retracted(z, math.tan(0.499 * math.pi * t) / size * along)
+    def _straight(self, z: Array) -> Way:
+        """The way along the least step that moves singular values to the target to first order, to infinity.
 
-    def _falling(self, z: Array) -> Callable[[float], Array]:
+        If the largest is too low it alone; otherwise all that reach the target, of which several may be tied.
+        """
+        geometry, level = self.free.geometry, math.sqrt(self.free.target_gain)
+        u, s, vh = spectrum.singular_vectors(spectrum.symbol(self.embed(z).reshape(self.kernel.shape), geometry))
+        moving = s[:, 0] >= min((1 - FEASIBILITY_TOLERANCE) * level, float(np.max(s)))
+        normals = [
+            self.embed_adjoint(z, atoms.atom(geometry, int(k), u[k, :, 0], vh[k, 0].conj()).tensor.ravel())
+            for k in np.flatnonzero(moving)
+        ]
+        slopes = np.array([self.spheres.projected(normal, z) for normal in normals])
+        step = np.linalg.lstsq(slopes, level - s[moving, 0], rcond=1e-12)[0]
+        return lambda t: self.spheres.retracted(z, math.tan(0.499 * math.pi * t) * step)
+
+    def _falling(self, z: Array) -> Way:
         """The way to a separable kernel of which the gain is not above the target."""
         if self.regimes == ("reduce",):
             end = self._nearest
-        else:  # of the largest taps, which lowers the gain also where no gradient tells how
+        else:
             parts = self.spheres.split(z)
             end = np.concatenate([np.eye(len(part))[np.argmax(np.abs(part))] for part in parts])
         end = np.where(self.spheres.inner(end, z) < 0, -end, end)  # changes of sign change no gain
         return lambda t: self.spheres.normalized((1 - t) * z + t * end)
 
     def _factors(self, x: Array) -> Array:
-        """Unit vectors whose outer product is near a unit kernel: alternation from its leading singular vectors."""
+        """Unit vectors whose outer product is near a unit kernel: alternation from its leading singular vectors.
+
+        These solve it for two axes; for more it may end in other stationary points, so that there are further starts.
+        """
         factors, rest = [], x
         for n in x.shape[:-1]:  # contracted one after the other, so that the last is not zero
             u, _, _ = np.linalg.svd(rest.reshape(n, -1), full_matrices=False)
             factors.append(u[:, 0])
             rest = np.tensordot(u[:, 0], rest, axes=1)
-        factors.append(rest / np.linalg.norm(rest))
+        z = self._alternated(x, [*factors, rest / np.linalg.norm(rest)])
+        if x.ndim == 2 or self.embed(z) @ x.ravel() >= 1 - _SEPARABLE:
+            return z
+        rng = np.random.default_rng(0)
+        starts = [list(self.spheres.split(self.spheres.random_point(rng))) for _ in range(_MORE_STARTS)]
+        return max(z, *(self._alternated(x, start) for start in starts), key=lambda p: self.embed(p) @ x.ravel())
+
+    def _alternated(self, x: Array, factors: list[Array]) -> Array:
+        """Each factor in turn replaced by the best one for the others, until nothing is gained."""
         before = -np.inf
         for _ in range(_MAX_PASSES):
             for k, path in enumerate(self._partial):
@@ -341,10 +364,6 @@ class SeparableProblem(Problem):
 
     def _gain(self, z: Array) -> float:
         return self.free.gain(self.embed(z))
-
-    def _gain_gradient(self, z: Array) -> Array:
-        tensor = atoms.dominant_atom(self.embed(z).reshape(self.kernel.shape), self.free.geometry).tensor
-        return self.embed_adjoint(z, tensor.ravel())
 
     def _unmoved(self, z: Array, reason: str) -> Restoration:
         return Restoration(self._kernel(z), False, 0.0, f"cannot be restored: {reason}")

@@ -1,11 +1,11 @@
 """The one place that knows pymanopt.
 
 What pymanopt 2.2.1 does that users must not meet, and what is done about it here: points of its products are lists,
-with which its Nelder-Mead fails (a product of our own has flat arrays); it draws from NumPy's global state (a manifold with its
-own generator, and a state that is set aside); steepest descent divides by zero at a critical starting point (tested
-before it starts); a NaN cost runs on to a NaN point (ends the run); stopping reasons are prose, and
-``cost_evaluations`` and ``gradient_norm`` are not what they say (statuses, counts and norms are our own); Nelder-Mead
-refuses a simplex of the right size (it draws it from our manifold).
+with which its Nelder-Mead fails and which are slow (a product of our own has flat arrays); it draws from NumPy's global
+state (a manifold with its own generator, and a state that is set aside); steepest descent divides by zero at a critical
+starting point (tested before it starts); a NaN cost runs on to a NaN point (ends the run); stopping reasons are prose,
+and ``cost_evaluations`` and ``gradient_norm`` are not what they say (statuses, counts and norms are our own);
+Nelder-Mead refuses a simplex of the right size (it draws it from our manifold).
 """
 
 from __future__ import annotations
