@@ -31,6 +31,8 @@ LARGEST = 1e152
 # Two stable ranks this close, relatively, are the same up to rounding.
 SAME_STABLE_RANK = 1e-12
 
+Regime = Literal["reduce", "raise", "none"]
+
 
 @dataclass(frozen=True)
 class Restoration:
@@ -101,6 +103,11 @@ class Problem(ABC):
     def squared_norm(self) -> float:
         """``‖C(a)‖_F²``, the unit in which gaps are told; of several parts the sum."""
         return sum(part.squared_norm for part in self.parts)
+
+    @property
+    def regimes(self) -> tuple[Regime, ...]:
+        """The half of each constraint that binds: some gain reaches it ("reduce"), or none exceeds it ("raise")."""
+        return tuple(part.regime for part in self.parts)
 
     # -- from points to kernels -----------------------------------------------------------------------------
 
@@ -267,11 +274,9 @@ class SRNProblem(Problem):
         return self.geometry.stable_rank_range
 
     @property
-    def regime(self) -> Literal["reduce", "raise", "none"]:
+    def regime(self) -> Regime:
         """Whether the target lies below the kernel's own stable rank, above it, or at it."""
-        if abs(self.stable_rank - self.kernel_stable_rank) <= SAME_STABLE_RANK * self.kernel_stable_rank:
-            return "none"
-        return "reduce" if self.stable_rank < self.kernel_stable_rank else "raise"
+        return regime(self.stable_rank, self.kernel_stable_rank)
 
     @property
     def parts(self) -> tuple[SRNProblem, ...]:
@@ -477,6 +482,13 @@ class SRNProblem(Problem):
 
     def _unmoved(self, z: Array, reason: str) -> Restoration:
         return Restoration(self.to_kernel(z), False, 0.0, f"cannot be restored: {reason}")
+
+
+def regime(target: float, own: float) -> Regime:
+    """Whether a target lies below the stable rank that a kernel has, above it, or at it."""
+    if abs(target - own) <= SAME_STABLE_RANK * own:
+        return "none"
+    return "reduce" if target < own else "raise"
 
 
 def named_target(absolute: Any, relative: Any, fraction: Any) -> tuple[str, Any]:

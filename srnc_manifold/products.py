@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, Unpack
 
@@ -14,15 +14,20 @@ from srnc_manifold import atoms, spectrum
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import InputSize, Layout, as_kernel
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import SAME_STABLE_RANK, Problem, Restoration, SRNProblem, first_root
-from srnc_manifold.result import Evaluation
+from srnc_manifold.problem import SAME_STABLE_RANK, Problem, Regime, Restoration, SRNProblem, first_root, regime
+from srnc_manifold.result import FEASIBILITY_TOLERANCE, Evaluation
 from srnc_manifold.spheres import Spheres
 
-# A kernel is separable if what its best separable approximation leaves is less than this part of it.
-_SEPARABLE = 1e-10
+# A path on the spheres, from the time 0 to 1.
+Way = Callable[[float], Array]
 
-# Passes of the alternation that finds that approximation, which is fast where a kernel is nearly separable.
-_MAX_PASSES = 1000
+# A kernel is separable if what its best separable approximation leaves is less than this part of it, above what
+# single precision makes of one that is.
+_SEPARABLE = 1e-5
+
+# Passes of the alternation that finds that approximation, which is fast where a kernel is nearly separable, and its
+# random starts for kernels of three and more axes.
+_MAX_PASSES, _MORE_STARTS = 1000, 5
 
 
 class StackProblem(Problem):
@@ -48,6 +53,8 @@ class StackProblem(Problem):
     """
 
     def __init__(self, problems: Iterable[SRNProblem]) -> None:
+        if not isinstance(problems, Iterable):
+            raise TypeError(f"problems: {type(problems).__name__} given, expected several SRNProblems")
         self._parts = tuple(problems)
         if not self._parts:
             raise ValueError("problems: none given, expected at least one")
@@ -71,9 +78,7 @@ class StackProblem(Problem):
         return Spheres(tuple(part.kernel.size for part in self._parts))
 
     def describe(self) -> str:
-        first = [part.describe() for part in self._parts[:3]]
-        more = ["…"] if len(self._parts) > 3 else []
-        return f"{len(self._parts)} kernels: {'; '.join(first + more)}"
+        return f"{len(self._parts)} kernels: {listed(part.describe() for part in self._parts)}"
 
     def kernels(self, x: Any) -> list[Array]:
         """The kernels of a stack, each in its own shape."""
@@ -84,7 +89,11 @@ class StackProblem(Problem):
 
     def stack(self, kernels: Iterable[Any]) -> Array:
         """The stack of some kernels, the inverse of :meth:`kernels`."""
-        return self._joined([np.asarray(kernel, float) for kernel in kernels])
+        arrays = [np.asarray(kernel, float) for kernel in kernels]
+        given, expected = [array.shape for array in arrays], [part.kernel.shape for part in self._parts]
+        if given != expected:
+            raise ValueError(f"kernels: shapes {given} given, expected those of the parts, {expected}")
+        return self._joined(arrays)
 
     def to_sphere(self, x: Any) -> Array:
         """The point of a stack: every kernel over its norm."""
@@ -100,12 +109,12 @@ class StackProblem(Problem):
     def restore(self, x: Any) -> Restoration:
         """Every kernel restored on its own; a success if each of them is."""
         found = [part.restore(kernel) for part, kernel in zip(self._parts, self.kernels(x), strict=True)]
-        messages = dict.fromkeys(restoration.message for restoration in found)
+        success = all(restoration.success for restoration in found)
         return Restoration(
             self.stack(restoration.kernel for restoration in found),
-            all(restoration.success for restoration in found),
+            success,
             math.hypot(*(restoration.distance for restoration in found)),
-            "; ".join(messages),
+            listed(restoration.message for restoration in found if restoration.success == success),
         )
 
     def _joined(self, kernels: list[Array]) -> Array:
@@ -113,8 +122,12 @@ class StackProblem(Problem):
             return np.stack(kernels)
         return np.concatenate([kernel.ravel() for kernel in kernels])
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.kernel.setflags(write=False)
+
     def _checked(self, x: Any) -> Array:
-        array = np.asarray(x, float)
+        array = as_kernel(x, "x")
         if array.shape != self.kernel.shape:
             raise ValueError(f"x: shape {array.shape} given, expected the shape of the stack, {self.kernel.shape}")
         return array.ravel()
@@ -187,6 +200,16 @@ class SeparableProblem(Problem):
         """One sphere for each axis."""
         return Spheres(self.kernel.shape)
 
+    @cached_property
+    def regimes(self) -> tuple[Regime, ...]:
+        """By the stable rank of the nearest separable kernel (docs/theory.md, proposition 21), not that of ``a``."""
+        return (regime(self.free.stable_rank, self.free.geometry.n_points / self._gain(self._nearest)),)
+
+    @cached_property
+    def _nearest(self) -> Array:
+        """The point of the nearest separable kernel."""
+        return self._factors(self.free.direction)
+
     def describe(self) -> str:
         return f"separable kernels, {self.free.describe()}"
 
@@ -235,7 +258,7 @@ class SeparableProblem(Problem):
         x = self.free.to_sphere(x)
         z = self._factors(x)
         left = float(np.linalg.norm(self.embed(z) - x.ravel()))
-        if left > _SEPARABLE**0.5:
+        if left > _SEPARABLE:
             raise ValueError(
                 f"x: a kernel given that is not separable, the nearest that is leaves {left:.1e} of it; expected an "
                 "outer product of one vector for each axis, see nearest_separable"
@@ -251,45 +274,86 @@ class SeparableProblem(Problem):
         return self.free.evaluate(x)
 
     def restore(self, x: Any) -> Restoration:
-        """Move a separable kernel onto the feasible set, locally: along the gradient of its gain, projected.
+        """Move a separable kernel onto the feasible set, locally.
 
-        It stops where the stable rank is right, and says so if it does not come there within a quarter turn.
+        A kernel whose gain is too low moves along the gradient of the gain, one whose gain is too high along the least
+        step that lowers all singular values which reach the target; where that does not lead there, towards the nearest
+        separable kernel of ``a`` (reduce) or one of a single tap (raise). Every factor moves on its sphere, and stops
+        where the stable rank is right.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`to_sphere`.
         """
         z = self.to_sphere(x)
         target, gain = self.free.target_gain, self._gain(z)
         if abs(gain - target) <= SAME_STABLE_RANK * target:
             return Restoration(self._kernel(z), True, 0.0, "not moved: the stable rank is right")
         sign = 1.0 if gain < target else -1.0
-        along = self.spheres.projected(self._gain_gradient(z), z)
-        size = float(np.linalg.norm(along))
-        if size <= 1e-12 * gain:
-            return self._unmoved(z, "its gain is stationary among separable kernels")
-        along = sign * along / size
+        for way in (self._straight, self._falling)[: 1 if sign > 0 else 2]:
+            at = way(z)
 
-        def at(t: float) -> Array:  # an infinite step retracts to a quarter turn
-            return self.spheres.retracted(z, math.tan(0.499 * math.pi * t) * along)
+            def excess(t: Array, at: Way = at) -> Array:
+                return np.asarray(sign * (self._gain(at(float(t))) / target - 1.0))
 
-        def excess(t: Array) -> Array:
-            return np.asarray(sign * (self._gain(at(float(t))) / target - 1.0))
+            moved = at(first_root(excess))
+            if abs(self._gain(moved) - target) <= 10 * SAME_STABLE_RANK * target:
+                distance = float(np.linalg.norm(self.embed(moved) - self.embed(z)))
+                return Restoration(self._kernel(moved), True, distance, f"moved by {distance:.3g} of its norm")
+        return self._unmoved(z, "the target does not lie along the gradient of its gain")
 
-        moved = at(first_root(excess))
-        if abs(self._gain(moved) - target) > SAME_STABLE_RANK * target:
-            return self._unmoved(z, "the target lies too far along the gradient of its gain")
-        distance = float(np.linalg.norm(self.embed(moved) - self.embed(z)))
-        return Restoration(self._kernel(moved), True, distance, f"moved by {distance:.3g} of its norm")
+    def _straight(self, z: Array) -> Way:
+        """The way along the least step that moves singular values to the target to first order, to infinity.
+
+        If the largest is too low it alone; otherwise all that reach the target, of which several may be tied.
+        """
+        geometry, level = self.free.geometry, math.sqrt(self.free.target_gain)
+        u, s, vh = spectrum.singular_vectors(spectrum.symbol(self.embed(z).reshape(self.kernel.shape), geometry))
+        moving = s[:, 0] >= min((1 - FEASIBILITY_TOLERANCE) * level, float(np.max(s)))
+        normals = [
+            self.embed_adjoint(z, atoms.atom(geometry, int(k), u[k, :, 0], vh[k, 0].conj()).tensor.ravel())
+            for k in np.flatnonzero(moving)
+        ]
+        slopes = np.array([self.spheres.projected(normal, z) for normal in normals])
+        step = np.linalg.lstsq(slopes, level - s[moving, 0], rcond=1e-12)[0]
+        return lambda t: self.spheres.retracted(z, math.tan(0.499 * math.pi * t) * step)
+
+    def _falling(self, z: Array) -> Way:
+        """The way to a separable kernel of which the gain is not above the target."""
+        if self.regimes == ("reduce",):
+            end = self._nearest
+        else:
+            parts = self.spheres.split(z)
+            end = np.concatenate([np.eye(len(part))[np.argmax(np.abs(part))] for part in parts])
+        end = np.where(self.spheres.inner(end, z) < 0, -end, end)  # changes of sign change no gain
+        return lambda t: self.spheres.normalized((1 - t) * z + t * end)
 
     def _factors(self, x: Array) -> Array:
-        """Unit vectors whose outer product is near a unit kernel: alternation from its leading singular vectors."""
-        factors = []
-        for axis, n in enumerate(x.shape):
-            u, _, _ = np.linalg.svd(np.moveaxis(x, axis, 0).reshape(n, -1), full_matrices=False)
+        """Unit vectors whose outer product is near a unit kernel: alternation from its leading singular vectors.
+
+        These solve it for two axes; for more it may end in other stationary points, so that there are further starts.
+        """
+        factors, rest = [], x
+        for n in x.shape[:-1]:  # contracted one after the other, so that the last is not zero
+            u, _, _ = np.linalg.svd(rest.reshape(n, -1), full_matrices=False)
             factors.append(u[:, 0])
+            rest = np.tensordot(u[:, 0], rest, axes=1)
+        z = self._alternated(x, [*factors, rest / np.linalg.norm(rest)])
+        if x.ndim == 2 or self.embed(z) @ x.ravel() >= 1 - _SEPARABLE:
+            return z
+        rng = np.random.default_rng(0)
+        starts = [list(self.spheres.split(self.spheres.random_point(rng))) for _ in range(_MORE_STARTS)]
+        return max(z, *(self._alternated(x, start) for start in starts), key=lambda p: self.embed(p) @ x.ravel())
+
+    def _alternated(self, x: Array, factors: list[Array]) -> Array:
+        """Each factor in turn replaced by the best one for the others, until nothing is gained."""
         before = -np.inf
         for _ in range(_MAX_PASSES):
             for k, path in enumerate(self._partial):
                 contracted = np.einsum(path, x, *factors[:k], *factors[k + 1 :])
                 size = float(np.linalg.norm(contracted))
-                factors[k] = contracted / size if size > 0 else factors[k]
+                factors[k] = contracted / size
             if size <= before + 1e-15:
                 break
             before = size
@@ -301,12 +365,14 @@ class SeparableProblem(Problem):
     def _gain(self, z: Array) -> float:
         return self.free.gain(self.embed(z))
 
-    def _gain_gradient(self, z: Array) -> Array:
-        tensor = atoms.dominant_atom(self.embed(z).reshape(self.kernel.shape), self.free.geometry).tensor
-        return self.embed_adjoint(z, tensor.ravel())
-
     def _unmoved(self, z: Array, reason: str) -> Restoration:
         return Restoration(self._kernel(z), False, 0.0, f"cannot be restored: {reason}")
+
+
+def listed(texts: Iterable[str]) -> str:
+    """The first few of some texts, each once."""
+    distinct = list(dict.fromkeys(texts))
+    return "; ".join([*distinct[:3], *(["…"] if len(distinct) > 3 else [])])
 
 
 def combined(evaluations: list[Evaluation], parts: tuple[SRNProblem, ...]) -> Evaluation:

@@ -13,6 +13,7 @@ from srnc_manifold import plugins
 from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
 from srnc_manifold.solvers import (
     SRNC,
+    AtomSearch,
     AugmentedLagrangian,
     Continuation,
     Exact,
@@ -44,6 +45,7 @@ _WITH_COST: dict[str, Callable[[Cost], Solver]] = {
 _WITHOUT_COST: dict[str, Callable[[], Solver]] = {
     "exact": Exact,
     **{name.lower(): (lambda name=name: MultiStart(method=name)) for name in METHODS},  # type: ignore[misc]
+    "atom-search": AtomSearch,
     "augmented-lagrangian": AugmentedLagrangian,
     "exact-penalty": ExactPenalty,
     "exact-penalty-lse": lambda: ExactPenalty(smoothing="log-sum-exp"),

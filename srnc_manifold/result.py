@@ -116,8 +116,10 @@ class Bound:
             If the certificate is not one of such a problem.
         """
         if self.kind == "sum":
-            pairs = zip(self.parts, problem.parts, strict=True)
-            return sum(part.verify(own) for part, own in pairs)
+            given = len(problem.parts)
+            if given != len(self.parts):
+                raise ValueError(f"problem: {given} parts given, the certificate is of {len(self.parts)}")
+            return sum(part.verify(own) for part, own in zip(self.parts, problem.parts, strict=True))
         place = problem.direction, problem.geometry, problem.target_gain
         try:
             return problem.objective_at(certificates.squared_distance(self.kind, self.certificate, *place))

@@ -175,10 +175,11 @@ def hits(study: Any, path: str | os.PathLike[str] | None = None) -> Any:
     axes.plot(
         fixed["evaluations"], fixed["hit"], "o", color="0.65", markersize=7, label="fixed α and λ, the best choice"
     )
-    markers = iter("sD^vPX*h")
+    styles = iter(zip("sD^vPX*h", ("C0", "C1", "C2", "C3", "C4", "C5", "C6", "C9"), strict=True))
     for row in table[table["weight"].isna()].to_dict("records"):
-        label = f"{row['formulation']}, by {row['by']}"
-        axes.plot(row["evaluations"], row["hit"], marker=next(markers), markersize=9, linestyle="none", label=label)
+        label, (marker, colour) = f"{row['formulation']}, by {row['by']}", next(styles)
+        style = {"marker": marker, "color": colour, "markersize": 9, "linestyle": "none", "label": label}
+        axes.plot(row["evaluations"], row["hit"], **style)
     axes.set_xscale("log")
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("evaluations of a start, mean")

@@ -1,5 +1,6 @@
 """Methods, one a file, and the way into them, :func:`solve`."""
 
+from srnc_manifold.solvers.atom_search import AtomSearch
 from srnc_manifold.solvers.augmented_lagrangian import AugmentedLagrangian
 from srnc_manifold.solvers.base import Budget, Run, Solver, SphereRun, Stop
 from srnc_manifold.solvers.batch import BatchResult, solve_batch
@@ -20,6 +21,7 @@ from srnc_manifold.solvers.subgradient import Subgradient
 
 __all__ = [
     "SRNC",
+    "AtomSearch",
     "AugmentedLagrangian",
     "BatchResult",
     "Budget",

@@ -89,12 +89,12 @@ class AugmentedLagrangian(Solver):
         """The augmented Lagrangian of each part, which add up to that of the problem."""
         return [
             AugmentedLagrangianCost(
-                binding_side(part),
+                binding_side(regime),
                 objective_weight(problem, part),
                 penalty,
                 0.0 if multipliers is None else multipliers[k],
             )
-            for k, part in enumerate(problem.parts)
+            for k, (part, regime) in enumerate(zip(problem.parts, problem.regimes, strict=True))
         ]
 
     def _rounds(self, run: ConstrainedRun, penalty: float) -> tuple[Status, str]:

@@ -429,9 +429,9 @@ def objective_weight(problem: Problem, part: SRNProblem) -> float:
     return part.spectral_norm / problem.squared_norm * part.spectral_norm
 
 
-def binding_side(part: SRNProblem) -> str:
+def binding_side(regime: str) -> str:
     """The half of (15) that binds; see :class:`srnc_manifold.costs.constraints.ConstrainedCost`."""
-    return "stay-below" if part.regime == "raise" else "reach"
+    return "stay-below" if regime == "raise" else "reach"
 
 
 def nonsmooth_costs(problem: Problem, penalty: float) -> list[Cost]:
@@ -443,30 +443,36 @@ def stationarity(problem: Problem, x: Array, blocks: Sequence[int] | None = None
     """Norm of the objective's gradient after projection onto the tangent space of the active constraints, relative.
 
     Active are the norms and, in each part, the singular values within 1e-6 of the largest, in the given blocks if some
-    are given. Zero at a Karush-Kuhn-Tucker point; NaN where the active constraints' gradients are parallel, as at the
-    least feasible stable rank, and tell nothing.
+    are given. Zero at a Karush-Kuhn-Tucker point; NaN where a part's active constraints have parallel gradients, as at
+    the least feasible stable rank, and tell nothing.
     """
     z = problem.to_sphere(x).ravel()
     w = problem.embed(z)
-    gradient, normals = np.zeros_like(w), []
+    gradient, normals, silent = np.zeros_like(w), [], False
     for part, place in zip(problem.parts, problem.kernel_slices, strict=True):
         share = objective_weight(problem, part) * part.geometry.n_points
         gradient[place] = share * part.unit_radius * (part.unit_radius * w[place] - part.unit_kernel.ravel())
+        own = []
         for normal in _active_normals(part, w[place], blocks):
-            normals.append(np.zeros_like(w))
-            normals[-1][place] = normal
+            covector = np.zeros_like(w)
+            covector[place] = normal
+            own.append(problem.embed_adjoint(z, covector))
+        tangents = [np.linalg.norm(problem.spheres.projected(normal, z)) for normal in own]
+        steep = (t > FEASIBILITY_TOLERANCE * np.linalg.norm(n) for t, n in zip(tangents, own, strict=True))
+        silent |= part.kernel.size > 1 and not any(steep)
+        normals += own
     gradient = problem.embed_adjoint(z, gradient)
     size = np.linalg.norm(gradient)
     if size <= 1e-12:
         return 0.0
+    if silent:
+        return np.nan
     radii = np.zeros((z.size, len(problem.spheres.sizes)))
     for k, place in enumerate(problem.spheres.slices):
         radii[place, k] = z[place]
-    basis = np.column_stack([radii, *(problem.embed_adjoint(z, normal) for normal in normals)])
+    basis = np.column_stack([radii, *normals])
     basis /= np.linalg.norm(basis, axis=0)
     directions, sizes, _ = np.linalg.svd(basis, full_matrices=False)
-    if np.sum(sizes > FEASIBILITY_TOLERANCE) < 2:
-        return np.nan
     spanned = directions[:, sizes > 1e-14]
     return float(np.linalg.norm(gradient - spanned @ (spanned.T @ gradient)) / size)
 

@@ -7,10 +7,12 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
+
 from srnc_manifold.problem import SAME_STABLE_RANK, Problem, Restoration, SRNProblem
-from srnc_manifold.products import StackProblem
+from srnc_manifold.products import StackProblem, listed
 from srnc_manifold.result import Bound, Evaluation, Result, Status
-from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver
+from srnc_manifold.solvers.base import STOPPED_BY_CALLBACK, Budget, Callback, Rng, Solver
 from srnc_manifold.solvers.exact import Exact
 from srnc_manifold.spectrum import NormTests
 from srnc_manifold.validation import as_generator, require_rng
@@ -106,9 +108,14 @@ def _run(
     for part, own_start, generator in zip(stack.parts, starts, generators, strict=True):
         share = None if budget is None else _share(budget, results, n_parts - len(results))
         results.append(solver.run(part, own_start, budget=share, rng=generator, callback=callback))
-        if results[-1].details.get("interrupted"):
+        if _ended(results[-1]):
             break
     return _joined(stack, solver, results)
+
+
+def _ended(result: Result) -> bool:
+    """Whether the user ended the run."""
+    return result.details.get("interrupted", False) or result.message == STOPPED_BY_CALLBACK
 
 
 def _share(budget: Budget, done: Sequence[Result], left: int) -> Budget:
@@ -123,20 +130,20 @@ def _share(budget: Budget, done: Sequence[Result], left: int) -> Budget:
 
 
 def _joined(problem: StackProblem, solver: Solver, results: Sequence[Result]) -> Result:
-    """One result of those of the parts, the first ones if it was interrupted: the others' kernels stay as given."""
-    worst = max(results, key=lambda result: list(Status).index(result.status))
+    """One result of those of the parts, the first ones if the user ended it: the others' kernels stay as given."""
+    worst = results[-1] if _ended(results[-1]) else max(results, key=lambda r: list(Status).index(r.status))
     kernels = [result.kernel for result in results] + [part.kernel for part in problem.parts[len(results) :]]
     bounds = [result.bound for result in results if result.bound is not None]
-    messages = dict.fromkeys(result.message for result in results)
     return Result(
         kernel=problem.stack(kernels),
         status=worst.status,
-        message="; ".join(messages),
+        message=listed(result.message for result in results if result.status is worst.status),
         solver=solver.name,
         n_evaluations=sum(result.n_evaluations for result in results),
         n_gradients=sum(result.n_gradients for result in results),
         n_hessians=sum(result.n_hessians for result in results),
-        gradient_norm=max(result.gradient_norm for result in results),
+        gradient_norm=float(np.max([result.gradient_norm for result in results])),
+        cost=sum(result.cost for result in results),
         runtime=sum(result.runtime for result in results),
         bound=Bound.total(bounds) if len(bounds) == len(problem.parts) else None,
         details={

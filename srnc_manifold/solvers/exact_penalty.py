@@ -83,8 +83,8 @@ class ExactPenalty(Solver):
 
     def _costs(self, problem: Problem, penalty: float, epsilon: float) -> list[ExactPenaltyCost]:
         return [
-            ExactPenaltyCost(binding_side(part), objective_weight(problem, part), penalty, epsilon, self.smoothing)
-            for part in problem.parts
+            ExactPenaltyCost(binding_side(regime), objective_weight(problem, part), penalty, epsilon, self.smoothing)
+            for part, regime in zip(problem.parts, problem.regimes, strict=True)
         ]
 
     def _rounds(self, run: ConstrainedRun, penalty: float) -> tuple[Status, str]:

@@ -195,6 +195,7 @@ class _Functions:
     def __init__(self, problem: Problem, run: Run[Problem]) -> None:
         self.problem, self.run, self.spheres = problem, run, problem.spheres
         self._kernels = list(zip(problem.parts, problem.kernel_slices, strict=True))
+        self._raising = [regime == "raise" for regime in problem.regimes]
         self._anchor = np.concatenate([part.unit_kernel.ravel() for part in problem.parts])
         # The weight of each entry's square in the objective over ‖C(a)‖², and the radius of its kernel.
         self._weights, self._radii = np.empty_like(self._anchor), np.empty_like(self._anchor)
@@ -232,18 +233,17 @@ class _Functions:
     def gain(self, z: Array) -> Array:
         return np.concatenate(
             [
-                1.0 - gains if part.regime == "raise" else np.max(gains, keepdims=True) - 1.0
-                for part, gains in zip(self.problem.parts, self._gains(z), strict=True)
+                1.0 - gains if raising else np.max(gains, keepdims=True) - 1.0
+                for raising, gains in zip(self._raising, self._gains(z), strict=True)
             ]
         )
 
     def gain_jacobian(self, z: Array) -> Array:
         self.run.n_gradients += 1
         w, rows = self.problem.embed(z), []
-        for part, place in self._kernels:
+        for (part, place), raising in zip(self._kernels, self._raising, strict=True):
             geometry = part.geometry
             u, s, vh = spectrum.singular_vectors(spectrum.symbol(w[place].reshape(geometry.kernel_shape), geometry))
-            raising = part.regime == "raise"
             factor = (-2.0 if raising else 2.0) * part.unit_radius**2
             for k in range(len(s)) if raising else [int(np.argmax(s[:, 0]))]:
                 covector = np.zeros_like(w)

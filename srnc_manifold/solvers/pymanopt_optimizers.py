@@ -1,11 +1,11 @@
 """The one place that knows pymanopt.
 
 What pymanopt 2.2.1 does that users must not meet, and what is done about it here: points of its products are lists,
-with which its Nelder-Mead fails (they are flat arrays here); it draws from NumPy's global state (a manifold with its
-own generator, and a state that is set aside); steepest descent divides by zero at a critical starting point (tested
-before it starts); a NaN cost runs on to a NaN point (ends the run); stopping reasons are prose, and
-``cost_evaluations`` and ``gradient_norm`` are not what they say (statuses, counts and norms are our own); Nelder-Mead
-refuses a simplex of the right size (it draws it from our manifold).
+with which its Nelder-Mead fails and which are slow (a product of our own has flat arrays); it draws from NumPy's global
+state (a manifold with its own generator, and a state that is set aside); steepest descent divides by zero at a critical
+starting point (tested before it starts); a NaN cost runs on to a NaN point (ends the run); stopping reasons are prose,
+and ``cost_evaluations`` and ``gradient_norm`` are not what they say (statuses, counts and norms are our own);
+Nelder-Mead refuses a simplex of the right size (it draws it from our manifold).
 """
 
 from __future__ import annotations
@@ -116,25 +116,23 @@ def minimize(
 
 
 def _flat_product(spheres: Spheres, start: Array, rng: np.random.Generator) -> Any:
-    """pymanopt's product of spheres for flat points, drawing from our generator; the first point is the start."""
-    from pymanopt.manifolds import Product, Sphere
+    """The product of spheres for pymanopt, of flat points, drawing from our generator; the first point is the start."""
     from pymanopt.manifolds.manifold import Manifold
 
-    product = Product([Sphere(n) for n in spheres.sizes])
+    tiny = np.finfo(float).eps
 
-    def joined(name: str) -> Callable[..., Array]:
-        method = getattr(product, name)
-        return lambda _, *points: np.concatenate(method(*map(spheres.split, points)))
+    def angles(a: Array, b: Array) -> Array:
+        return np.arccos(np.clip(spheres.inner(a, b), -1.0, 1.0))
+
+    def norms(vector: Array) -> Array:
+        return np.sqrt(spheres.inner(vector, vector))
 
     class FlatProduct(Manifold):
-        def __init__(self) -> None:
-            super().__init__(str(product), spheres.dimension, point_layout=1)
-            self._first: Array | None = start
+        typical_dist = np.pi * len(spheres.sizes) ** 0.5
 
-        typical_dist = product.typical_dist
-        retraction, exp, log, transport, pair_mean, to_tangent_space = map(
-            joined, ("retraction", "exp", "log", "transport", "pair_mean", "to_tangent_space")
-        )
+        def __init__(self) -> None:
+            super().__init__(f"Product of spheres of {spheres.sizes} entries", spheres.dimension, point_layout=1)
+            self._first: Array | None = start
 
         def inner_product(self, point: Array, a: Array, b: Array) -> float:
             return float(a @ b)
@@ -143,12 +141,32 @@ def _flat_product(spheres: Spheres, start: Array, rng: np.random.Generator) -> A
             return float(np.linalg.norm(vector))
 
         def dist(self, a: Array, b: Array) -> float:
-            return float(product.dist(spheres.split(a), spheres.split(b)))
+            pairs = zip(spheres.split(a), spheres.split(b), strict=True)
+            return float(np.linalg.norm([np.arccos(np.clip(x @ y, -1.0, 1.0)) for x, y in pairs]))
 
         def projection(self, point: Array, vector: Array) -> Array:
             return spheres.projected(vector, point)
 
-        euclidean_to_riemannian_gradient = projection
+        to_tangent_space = euclidean_to_riemannian_gradient = projection
+
+        def transport(self, a: Array, b: Array, vector: Array) -> Array:
+            return spheres.projected(vector, b)
+
+        def retraction(self, point: Array, vector: Array) -> Array:
+            return spheres.retracted(point, vector)
+
+        def exp(self, point: Array, vector: Array) -> Array:
+            length = norms(vector)
+            return point * np.cos(length) + vector * np.sinc(length / np.pi)
+
+        def log(self, a: Array, b: Array) -> Array:
+            vector = spheres.projected(b - a, a)
+            return (angles(a, b) + tiny) / (norms(vector) + tiny) * vector
+
+        def pair_mean(self, a: Array, b: Array) -> Array:
+            middle = a + b
+            # Of opposite points, all there is on a sphere of one entry, every other point is as much in the middle.
+            return spheres.normalized(np.where(spheres.inner(middle, middle) > 0, middle, a))
 
         def zero_vector(self, point: Array) -> Array:
             return np.zeros_like(point)
