@@ -82,6 +82,8 @@ DEFAULT_SOLVERS = (
     "trust-constr",
     "cobyqa",
     "augmented-lagrangian",
+    "exact-penalty",
+    "continuation",
     "srn-c",
     "srn-c-repaired",
     "matrix-srn",

@@ -41,6 +41,16 @@ def test_compare(folder):
     assert (folder / "results" / "table.csv").exists()
 
 
+def test_compare_takes_problems_or_a_study(folder):
+    assert "expected families or files, or --study" in run("compare", cwd=folder, code=2)
+    assert "expected families or files, or --study" in run(
+        "compare", "paper", "--study", "formulations", cwd=folder, code=2
+    )
+    assert "study: 'all' given, expected one of formulations" in run("compare", "--study", "all", cwd=folder, code=2)
+    both = run("compare", "--study", "formulations", "--solvers", "slsqp", cwd=folder, code=2)
+    assert "solvers: given, but a study has its own" in both
+
+
 def test_compare_reads_files_of_one_s_own(folder):
     (folder / "mine.py").write_text(
         "import srnc_manifold as srnc\n"

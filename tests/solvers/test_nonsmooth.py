@@ -64,6 +64,24 @@ def test_the_bias_of_a_fixed_alpha_is_what_continuation_removes(paper):
     assert srnc.solve(problem, Continuation(), start=START).evaluation.stable_rank_error < 1e-6
 
 
+@pytest.mark.parametrize("alpha", [5.0, 50.0, 500.0])
+@pytest.mark.parametrize("weight", [1e-1, 1e-3])
+def test_minimizers_are_as_near_as_the_two_biases_allow(alpha, weight, paper):
+    # docs/theory.md, proposition 23, for the global minimizer: the best of several starts.
+    problem = paper(32)
+    cost = srnc.costs.LogSumExp(alpha, weight)
+    results = [srnc.solve(problem, srnc.solvers.Riemannian(cost), rng=seed) for seed in range(5)]
+    best = min(results, key=lambda result: result.cost)
+    z, optimum = problem.to_sphere(best.kernel), 32 / 3
+    bias = np.log(64) / alpha
+    gains = srnc.singular_values(z, 64) ** 2
+    smooth = gains.max() + np.log(np.sum(np.exp(alpha * (gains - gains.max())))) / alpha
+    assert gains.max() <= smooth <= gains.max() + bias
+    # The cost's gradient vanishes to 1e-6: less than 1e-5 in its values.
+    assert best.evaluation.objective <= optimum + bias**2 / weight + 1e-5
+    assert abs(smooth - problem.target_gain) <= np.sqrt(bias**2 + weight * optimum) + 1e-5
+
+
 def test_diminishing_steps_are_as_long_as_the_rule_says(paper):
     result = srnc.solve(paper(32), Subgradient("diminishing", step_size=0.2, max_iterations=30), start=START)
     steps = result.history["step"][1:]
