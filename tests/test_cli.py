@@ -42,7 +42,7 @@ def test_compare(folder):
 
 
 def test_compare_takes_problems_or_a_study(folder):
-    assert "expected families or files, or --study" in run("compare", cwd=folder, code=2)
+    assert "problem-files: expected families or files, or --study" in run("compare", cwd=folder, code=2)
     assert "expected families or files, or --study" in run(
         "compare", "paper", "--study", "formulations", cwd=folder, code=2
     )
@@ -169,8 +169,6 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, arguments, message):
     assert errors.startswith("srnc: ")
 
 
-@pytest.mark.parametrize(
-    "arguments", [("compare",), ("solve", "kernel.npy"), ("fly",), ("compare", "paper", "--seeds", "0")]
-)
+@pytest.mark.parametrize("arguments", [("solve", "kernel.npy"), ("fly",), ("compare", "paper", "--seeds", "0")])
 def test_wrong_usage_is_exit_code_2(folder, arguments):
     assert "Error" in run(*arguments, cwd=folder, code=2)
