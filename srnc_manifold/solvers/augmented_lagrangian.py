@@ -14,7 +14,7 @@ from srnc_manifold.solvers.base import (
     Callback,
     ConstrainedRun,
     Rng,
-    Solver,
+    SphereSolver,
     binding_side,
     objective_weight,
     stationarity,
@@ -29,7 +29,7 @@ _FIRST_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
-class AugmentedLagrangian(Solver):
+class AugmentedLagrangian(SphereSolver):
     """Riemannian augmented Lagrangian method for the paper's (15) on the sphere.
 
     C. Liu, N. Boumal, *Simple algorithms for optimization on Riemannian manifolds with constraints*, Appl. Math. Optim.
@@ -57,8 +57,6 @@ class AugmentedLagrangian(Solver):
     max_rounds: int = 60
     max_iterations: int = 500
 
-    products = True
-
     def __post_init__(self) -> None:
         require_positive(penalty=self.penalty, tolerance=self.tolerance)
         require_count(max_rounds=self.max_rounds, max_iterations=self.max_iterations)
@@ -66,11 +64,6 @@ class AugmentedLagrangian(Solver):
     @property
     def name(self) -> str:
         return "augmented-lagrangian"
-
-    def supports(self, problem: Problem) -> tuple[bool, str]:
-        if problem.spheres.dimension < 1:
-            return False, "a kernel with one entry leaves nothing to optimize on a sphere"
-        return True, ""
 
     def run(
         self,

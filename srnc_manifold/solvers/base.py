@@ -124,6 +124,18 @@ class Solver(ABC):
         """Solve, without printing and without scoring; :func:`srnc_manifold.solve` checks, calls this and scores."""
 
 
+class SphereSolver(Solver):
+    """A method on products of spheres, which takes every problem that leaves something to choose on them."""
+
+    products = True
+
+    def supports(self, problem: Problem) -> tuple[bool, str]:
+        """Whether there is anything to optimize."""
+        if problem.spheres.dimension < 1:
+            return False, "a kernel with one entry leaves nothing to optimize on a sphere"
+        return True, ""
+
+
 def require_cost(cost: Any) -> None:
     """Refuse what is not an instance of a cost."""
     if not isinstance(cost, Cost):

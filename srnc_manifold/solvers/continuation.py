@@ -10,7 +10,7 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
 from srnc_manifold.solvers import pymanopt_optimizers
-from srnc_manifold.solvers.base import Budget, Callback, ConstrainedRun, Rng, Solver
+from srnc_manifold.solvers.base import Budget, Callback, ConstrainedRun, Rng, SphereSolver
 from srnc_manifold.solvers.pymanopt_optimizers import OPTIMIZERS, uses_gradients
 from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
 
@@ -19,7 +19,7 @@ _ACCURACY = 1e-3
 
 
 @dataclass(frozen=True)
-class Continuation(Solver):
+class Continuation(SphereSolver):
     """The paper's log-sum-exp formulation (16), sharpened round by round, each started where the last one ended.
 
     ``α`` grows and ``λ`` falls in equal ratios, by one of pymanopt's optimizers: the first removes the bias of the
@@ -49,8 +49,6 @@ class Continuation(Solver):
     optimizer: str = "trust-regions"
     max_iterations: int = 200
 
-    products = True
-
     def __post_init__(self) -> None:
         require_positive(alpha=self.alpha, last_alpha=self.last_alpha)
         require_positive(fidelity_weight=self.fidelity_weight, last_fidelity_weight=self.last_fidelity_weight)
@@ -66,11 +64,6 @@ class Continuation(Solver):
     @property
     def name(self) -> str:
         return f"continuation {self.optimizer}"
-
-    def supports(self, problem: Problem) -> tuple[bool, str]:
-        if problem.spheres.dimension < 1:
-            return False, "a kernel with one entry leaves nothing to optimize on a sphere"
-        return True, ""
 
     def run(
         self,

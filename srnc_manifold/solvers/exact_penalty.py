@@ -6,7 +6,15 @@ from srnc_manifold.costs.exact_penalty import SMOOTHINGS, ExactPenaltyCost
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
-from srnc_manifold.solvers.base import Budget, Callback, ConstrainedRun, Rng, Solver, binding_side, objective_weight
+from srnc_manifold.solvers.base import (
+    Budget,
+    Callback,
+    ConstrainedRun,
+    Rng,
+    SphereSolver,
+    binding_side,
+    objective_weight,
+)
 from srnc_manifold.solvers.quasi_newton import lbfgs
 from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
 
@@ -19,7 +27,7 @@ _FIRST_TOLERANCE, _LAST_TOLERANCE = 1e-2, 1e-7
 
 
 @dataclass(frozen=True)
-class ExactPenalty(Solver):
+class ExactPenalty(SphereSolver):
     """Riemannian exact penalty method by smoothing, for the paper's (15) on the sphere.
 
     C. Liu, N. Boumal, *Simple algorithms for optimization on Riemannian manifolds with constraints*, Appl. Math. Optim.
@@ -50,8 +58,6 @@ class ExactPenalty(Solver):
     n_rounds: int = 20
     max_iterations: int = 500
 
-    products = True
-
     def __post_init__(self) -> None:
         require_choice(SMOOTHINGS, smoothing=self.smoothing)
         require_positive(penalty=self.penalty, epsilon=self.epsilon, last_epsilon=self.last_epsilon)
@@ -62,11 +68,6 @@ class ExactPenalty(Solver):
     @property
     def name(self) -> str:
         return f"exact-penalty {self.smoothing}"
-
-    def supports(self, problem: Problem) -> tuple[bool, str]:
-        if problem.spheres.dimension < 1:
-            return False, "a kernel with one entry leaves nothing to optimize on a sphere"
-        return True, ""
 
     def run(
         self,

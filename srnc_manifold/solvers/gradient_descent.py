@@ -8,7 +8,7 @@ from srnc_manifold.costs import Cost, LogSumExp
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver, SphereRun, require_cost
+from srnc_manifold.solvers.base import Budget, Callback, Rng, SphereRun, SphereSolver, require_cost
 from srnc_manifold.solvers.line_search import backtrack
 from srnc_manifold.spheres import Spheres
 from srnc_manifold.validation import as_generator, require_choice, require_count, require_nonnegative, require_positive
@@ -20,7 +20,7 @@ _MEMORY, _SHORTEST, _LONGEST = 10, 1e-12, 1e6
 
 
 @dataclass(frozen=True)
-class GradientDescent(Solver):
+class GradientDescent(SphereSolver):
     """The paper's Riemannian gradient descent (17)-(19), with its fixed step or one that is chosen.
 
     ``d = ∇h(z)``; ``d̃ = d − ⟨d, z⟩ z``; ``z ← (z − η d̃) / ‖z − η d̃‖``. Every iterate is in the history.
@@ -51,8 +51,6 @@ class GradientDescent(Solver):
     tolerance: float = 1e-6
     step_rule: str = "fixed"
     momentum: float = 0.0
-
-    products = True
 
     def __post_init__(self) -> None:
         require_cost(self.cost)

@@ -8,7 +8,15 @@ from srnc_manifold.costs import Cost
 from srnc_manifold.numerics import Array, shortest_in_hull
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Budget, Callback, ConstrainedRun, Rng, Solver, nonsmooth_costs, require_cost
+from srnc_manifold.solvers.base import (
+    Budget,
+    Callback,
+    ConstrainedRun,
+    Rng,
+    SphereSolver,
+    nonsmooth_costs,
+    require_cost,
+)
 from srnc_manifold.solvers.line_search import backtrack
 from srnc_manifold.validation import as_generator, require_count, require_positive
 
@@ -20,7 +28,7 @@ _MAX_SIZE = 100
 
 
 @dataclass(frozen=True)
-class GradientSampling(Solver):
+class GradientSampling(SphereSolver):
     """Riemannian gradient sampling for the exact maximum.
 
     S. Hosseini, A. Uschmajew, *A Riemannian gradient sampling algorithm for nonsmooth optimization on manifolds*, SIAM
@@ -49,8 +57,6 @@ class GradientSampling(Solver):
     tolerance: float = 1e-1
     max_iterations: int = 300
 
-    products = True
-
     def __post_init__(self) -> None:
         if self.cost is not None:
             require_cost(self.cost)
@@ -64,11 +70,9 @@ class GradientSampling(Solver):
         return "gradient-sampling" if self.cost is None else f"gradient-sampling [{self.cost}]"
 
     def supports(self, problem: Problem) -> tuple[bool, str]:
-        if problem.spheres.dimension < 1:
-            return False, "a kernel with one entry leaves nothing to optimize on a sphere"
         if problem.spheres.size > _MAX_SIZE:
             return False, f"it draws {problem.spheres.size} gradients in every step; limited to {_MAX_SIZE} entries"
-        return True, ""
+        return super().supports(problem)
 
     def run(
         self,

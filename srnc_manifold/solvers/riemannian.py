@@ -10,7 +10,7 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers import pymanopt_optimizers
-from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver, SphereRun, require_cost
+from srnc_manifold.solvers.base import Budget, Callback, Rng, SphereRun, SphereSolver, require_cost
 from srnc_manifold.solvers.pymanopt_optimizers import OPTIMIZERS, uses_gradients
 from srnc_manifold.validation import as_generator, require_choice, require_count, require_nonnegative
 
@@ -20,7 +20,7 @@ _PATIENCE = 200
 
 
 @dataclass(frozen=True)
-class Riemannian(Solver):
+class Riemannian(SphereSolver):
     """A cost minimized on the unit sphere, or a product of spheres, by one of pymanopt's optimizers.
 
     Parameters
@@ -43,8 +43,6 @@ class Riemannian(Solver):
     tolerance: float = 1e-6
     backend: str = "numpy"
 
-    products = True
-
     def __post_init__(self) -> None:
         require_cost(self.cost)
         require_choice(OPTIMIZERS, optimizer=self.optimizer)
@@ -57,11 +55,9 @@ class Riemannian(Solver):
         return f"{self.optimizer} [{self.cost}]"
 
     def supports(self, problem: Problem) -> tuple[bool, str]:
-        if problem.spheres.dimension < 1:
-            return False, "a kernel with one entry leaves nothing to optimize on a sphere"
         if self.optimizer == "nelder-mead" and problem.spheres.size > 200:
             return False, f"Nelder-Mead keeps a simplex of {problem.spheres.size} points; it is limited to 200 entries"
-        return True, ""
+        return super().supports(problem)
 
     def run(
         self,

@@ -6,13 +6,13 @@ from srnc_manifold.costs import Cost, LogSumExp
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Budget, Callback, Rng, Solver, SphereRun, require_cost
+from srnc_manifold.solvers.base import Budget, Callback, Rng, SphereRun, SphereSolver, require_cost
 from srnc_manifold.solvers.quasi_newton import lbfgs
 from srnc_manifold.validation import as_generator, require_count, require_nonnegative
 
 
 @dataclass(frozen=True)
-class RiemannianLBFGS(Solver):
+class RiemannianLBFGS(SphereSolver):
     """A cost minimized on the unit sphere by limited-memory BFGS; see :mod:`srnc_manifold.solvers.quasi_newton`.
 
     Parameters
@@ -30,8 +30,6 @@ class RiemannianLBFGS(Solver):
     memory: int = 10
     max_iterations: int = 1000
     tolerance: float = 1e-6
-
-    products = True
 
     def __post_init__(self) -> None:
         require_cost(self.cost)

@@ -14,7 +14,7 @@ from srnc_manifold.solvers.base import (
     Callback,
     ConstrainedRun,
     Rng,
-    Solver,
+    SphereSolver,
     nonsmooth_costs,
     require_cost,
 )
@@ -27,7 +27,7 @@ _PATH = 1.0
 
 
 @dataclass(frozen=True)
-class Subgradient(Solver):
+class Subgradient(SphereSolver):
     """Riemannian subgradient method for the exact maximum: ``z ← R_z(−η g)``, ``g`` a subgradient of a nonsmooth cost.
 
     O. P. Ferreira, P. R. Oliveira, *Subgradient algorithm on Riemannian manifolds*, J. Optim. Theory Appl. 97 (1998).
@@ -63,8 +63,6 @@ class Subgradient(Solver):
     tolerance: float = 1e-9
     max_iterations: int = 2000
 
-    products = True
-
     def __post_init__(self) -> None:
         require_choice(STEP_RULES, step_rule=self.step_rule)
         require_positive(penalty=self.penalty, step_size=self.step_size, tolerance=self.tolerance)
@@ -80,14 +78,12 @@ class Subgradient(Solver):
         return f"subgradient {self.step_rule}{cost}"
 
     def supports(self, problem: Problem) -> tuple[bool, str]:
-        if problem.spheres.dimension < 1:
-            return False, "a kernel with one entry leaves nothing to optimize on a sphere"
         if self.step_rule == "polyak-certified":
             if not problem.linear:
                 return False, "the certified optimum is that of kernels whose entries are free"
             if any(part.regime == "raise" for part in problem.parts):
                 return False, "the optimum is certified for reducing the stable rank only"
-        return True, ""
+        return super().supports(problem)
 
     def run(
         self,
