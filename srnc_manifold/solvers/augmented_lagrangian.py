@@ -16,6 +16,7 @@ from srnc_manifold.solvers.base import (
     Rng,
     SphereSolver,
     binding_side,
+    first_penalty,
     objective_weight,
     stationarity,
 )
@@ -42,8 +43,9 @@ class AugmentedLagrangian(SphereSolver):
 
     Parameters
     ----------
-    penalty : float
-        The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``.
+    penalty : float, optional
+        The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``; by default 1, or 10 where the stable
+        rank is raised.
     tolerance : float
         Violation, and norm of the Lagrangian's gradient, at which the run has converged.
     max_rounds : int
@@ -52,13 +54,15 @@ class AugmentedLagrangian(SphereSolver):
         Of each subproblem.
     """
 
-    penalty: float = 1.0
+    penalty: float | None = None
     tolerance: float = 1e-8
     max_rounds: int = 60
     max_iterations: int = 500
 
     def __post_init__(self) -> None:
-        require_positive(penalty=self.penalty, tolerance=self.tolerance)
+        require_positive(tolerance=self.tolerance)
+        if self.penalty is not None:
+            require_positive(penalty=self.penalty)
         require_count(max_rounds=self.max_rounds, max_iterations=self.max_iterations)
 
     @property
@@ -74,7 +78,7 @@ class AugmentedLagrangian(SphereSolver):
         rng: Rng = None,
         callback: Callback | None = None,
     ) -> Result:
-        costs = self._costs(problem, self.penalty, None)
+        costs = self._costs(problem, self.penalty or first_penalty(problem), None)
         run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
         return run.finish(lambda: run.attempt(lambda penalty: self._rounds(run, penalty), self.penalty))
 

@@ -401,15 +401,15 @@ class ConstrainedRun(SphereRun):
         violation = self.violation(z)
         return (0.0 if violation <= self.NEGLIGIBLE else violation), self._objective(z)
 
-    def attempt(self, rounds: Callable[[float], tuple[Status, str]], penalty: float) -> tuple[Status, str]:
+    def attempt(self, rounds: Callable[[float], tuple[Status, str]], penalty: float | None) -> tuple[Status, str]:
         """Rounds of a method with a first penalty, begun again with larger ones where no point found is feasible.
 
         Under a small penalty the first round forgets the start, and ends near ``a`` from any: if the way from there
         leads to frequencies that cannot reach the target, another start is of no use, a larger penalty is.
         """
-        outcome = Status.STALLED, ""
+        first, outcome = penalty or first_penalty(self.problem), (Status.STALLED, "")
         for factor in self.PENALTIES:
-            outcome = rounds(factor * penalty)
+            outcome = rounds(factor * first)
             if self.best_key[0] <= FEASIBILITY_TOLERANCE:
                 break
         return outcome
@@ -444,6 +444,13 @@ def objective_weight(problem: Problem, part: SRNProblem) -> float:
 def binding_side(regime: str) -> str:
     """The half of (15) that binds; see :class:`srnc_manifold.costs.constraints.ConstrainedCost`."""
     return "stay-below" if regime == "raise" else "reach"
+
+
+def first_penalty(problem: Problem) -> float:
+    """A penalty to begin with, for objectives over ``‖C(a)‖_F²``: where the stable rank is raised, a smaller one leads
+    all starts to the same local minimum.
+    """
+    return 10.0 if "raise" in problem.regimes else 1.0
 
 
 def nonsmooth_costs(problem: Problem, penalty: float) -> list[Cost]:

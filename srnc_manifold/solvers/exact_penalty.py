@@ -13,6 +13,7 @@ from srnc_manifold.solvers.base import (
     Rng,
     SphereSolver,
     binding_side,
+    first_penalty,
     objective_weight,
 )
 from srnc_manifold.solvers.quasi_newton import lbfgs
@@ -41,8 +42,9 @@ class ExactPenalty(SphereSolver):
     ----------
     smoothing : str
         ``"huber"`` or ``"log-sum-exp"``.
-    penalty : float
-        The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``.
+    penalty : float, optional
+        The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``; by default 1, or 10 where the stable
+        rank is raised.
     epsilon, last_epsilon : float
         The first and last smoothing, of constraints relative to ``c``.
     n_rounds : int
@@ -52,7 +54,7 @@ class ExactPenalty(SphereSolver):
     """
 
     smoothing: str = "huber"
-    penalty: float = 1.0
+    penalty: float | None = None
     epsilon: float = 1e-1
     last_epsilon: float = 1e-6
     n_rounds: int = 20
@@ -60,7 +62,9 @@ class ExactPenalty(SphereSolver):
 
     def __post_init__(self) -> None:
         require_choice(SMOOTHINGS, smoothing=self.smoothing)
-        require_positive(penalty=self.penalty, epsilon=self.epsilon, last_epsilon=self.last_epsilon)
+        require_positive(epsilon=self.epsilon, last_epsilon=self.last_epsilon)
+        if self.penalty is not None:
+            require_positive(penalty=self.penalty)
         require_count(n_rounds=self.n_rounds, max_iterations=self.max_iterations)
         if self.last_epsilon > self.epsilon:
             raise ValueError(f"last_epsilon: {self.last_epsilon!r} given, expected at most epsilon = {self.epsilon!r}")
@@ -78,7 +82,7 @@ class ExactPenalty(SphereSolver):
         rng: Rng = None,
         callback: Callback | None = None,
     ) -> Result:
-        costs = self._costs(problem, self.penalty, self.epsilon)
+        costs = self._costs(problem, self.penalty or first_penalty(problem), self.epsilon)
         run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
         return run.finish(lambda: run.attempt(lambda penalty: self._rounds(run, penalty), self.penalty))
 
