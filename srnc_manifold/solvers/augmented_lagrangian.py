@@ -16,7 +16,6 @@ from srnc_manifold.solvers.base import (
     Rng,
     SphereSolver,
     binding_side,
-    first_penalty,
     objective_weight,
     stationarity,
 )
@@ -38,14 +37,15 @@ class AugmentedLagrangian(SphereSolver):
     singular value reaches ``√c``", with the exact maximum and one multiplier; when raising it "none exceeds it",
     with a multiplier for each singular value. The subproblems are solved by L-BFGS on the sphere.
 
-    Where the rounds end in a local minimum of the violation, they begin again at the start with a larger penalty. The
-    history has the columns ``penalty`` and ``multiplier`` (their sum).
+    Where the rounds end in a local minimum of the violation, they begin again at the start with a larger penalty, and
+    where the stable rank is raised in any case, as a larger one leads to other local minima.
+
+    The history has the columns ``penalty`` and ``multiplier`` (their sum).
 
     Parameters
     ----------
-    penalty : float, optional
-        The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``; by default 1, or 10 where the stable
-        rank is raised.
+    penalty : float
+        The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``.
     tolerance : float
         Violation, and norm of the Lagrangian's gradient, at which the run has converged.
     max_rounds : int
@@ -54,15 +54,13 @@ class AugmentedLagrangian(SphereSolver):
         Of each subproblem.
     """
 
-    penalty: float | None = None
+    penalty: float = 1.0
     tolerance: float = 1e-8
     max_rounds: int = 60
     max_iterations: int = 500
 
     def __post_init__(self) -> None:
-        require_positive(tolerance=self.tolerance)
-        if self.penalty is not None:
-            require_positive(penalty=self.penalty)
+        require_positive(penalty=self.penalty, tolerance=self.tolerance)
         require_count(max_rounds=self.max_rounds, max_iterations=self.max_iterations)
 
     @property
@@ -78,7 +76,7 @@ class AugmentedLagrangian(SphereSolver):
         rng: Rng = None,
         callback: Callback | None = None,
     ) -> Result:
-        costs = self._costs(problem, self.penalty or first_penalty(problem), None)
+        costs = self._costs(problem, self.penalty, None)
         run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
         return run.finish(lambda: run.attempt(lambda penalty: self._rounds(run, penalty), self.penalty))
 

@@ -386,9 +386,6 @@ class ConstrainedRun(SphereRun):
     #: Below it, violations are not told apart.
     NEGLIGIBLE = 0.1 * FEASIBILITY_TOLERANCE
 
-    #: First penalties, as multiples of that asked for, that are tried until a point is feasible.
-    PENALTIES = (1.0, 10.0, 100.0)
-
     def pose(self, cost: Cost | Sequence[Cost], **parameters: float) -> None:
         """Go on with another cost, or one for each part of the problem.
 
@@ -401,16 +398,18 @@ class ConstrainedRun(SphereRun):
         violation = self.violation(z)
         return (0.0 if violation <= self.NEGLIGIBLE else violation), self._objective(z)
 
-    def attempt(self, rounds: Callable[[float], tuple[Status, str]], penalty: float | None) -> tuple[Status, str]:
-        """Rounds of a method with a first penalty, begun again with larger ones where no point found is feasible.
+    def attempt(self, rounds: Callable[[float], tuple[Status, str]], penalty: float) -> tuple[Status, str]:
+        """Rounds of a method with a first penalty, and again from the start with larger ones; the best point is kept.
 
-        Under a small penalty the first round forgets the start, and ends near ``a`` from any: if the way from there
-        leads to frequencies that cannot reach the target, another start is of no use, a larger penalty is.
+        Under a small penalty the first round forgets the start, and ends near ``a`` from any. Where the stable rank is
+        reduced, that is well unless the way from there leads to frequencies that cannot reach the target: larger ones
+        are tried until a point is feasible. Where it is raised, a larger one leads to other local minima.
         """
-        first, outcome = penalty or first_penalty(self.problem), (Status.STALLED, "")
-        for factor in self.PENALTIES:
-            outcome = rounds(factor * first)
-            if self.best_key[0] <= FEASIBILITY_TOLERANCE:
+        raising, outcome = "raise" in self.problem.regimes, (Status.STALLED, "")
+        for factor in (1.0, 100.0) if raising else (1.0, 10.0, 100.0):
+            before, found = self.best_key, rounds(factor * penalty)
+            outcome = found if self.best_key < before or not outcome[1] else outcome
+            if not raising and self.best_key[0] <= FEASIBILITY_TOLERANCE:
                 break
         return outcome
 
@@ -444,13 +443,6 @@ def objective_weight(problem: Problem, part: SRNProblem) -> float:
 def binding_side(regime: str) -> str:
     """The half of (15) that binds; see :class:`srnc_manifold.costs.constraints.ConstrainedCost`."""
     return "stay-below" if regime == "raise" else "reach"
-
-
-def first_penalty(problem: Problem) -> float:
-    """A penalty to begin with, for objectives over ``‖C(a)‖_F²``: where the stable rank is raised, a smaller one leads
-    all starts to the same local minimum.
-    """
-    return 10.0 if "raise" in problem.regimes else 1.0
 
 
 def nonsmooth_costs(problem: Problem, penalty: float) -> list[Cost]:

@@ -13,7 +13,6 @@ from srnc_manifold.solvers.base import (
     Rng,
     SphereSolver,
     binding_side,
-    first_penalty,
     objective_weight,
 )
 from srnc_manifold.solvers.quasi_newton import lbfgs
@@ -35,16 +34,17 @@ class ExactPenalty(SphereSolver):
     82 (2020), algorithm 2: hinges of the violations, log-sum-exp or Huber, smoothed less in every round, each round by
     L-BFGS from where the last one ended; the penalty grows where the constraints stay violated.
 
-    Where the rounds end in a local minimum of the violation, they begin again at the start with a larger penalty. The
-    history has the columns ``epsilon`` and ``penalty``.
+    Where the rounds end in a local minimum of the violation, they begin again at the start with a larger penalty, and
+    where the stable rank is raised in any case, as a larger one leads to other local minima.
+
+    The history has the columns ``epsilon`` and ``penalty``.
 
     Parameters
     ----------
     smoothing : str
         ``"huber"`` or ``"log-sum-exp"``.
-    penalty : float, optional
-        The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``; by default 1, or 10 where the stable
-        rank is raised.
+    penalty : float
+        The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``.
     epsilon, last_epsilon : float
         The first and last smoothing, of constraints relative to ``c``.
     n_rounds : int
@@ -54,7 +54,7 @@ class ExactPenalty(SphereSolver):
     """
 
     smoothing: str = "huber"
-    penalty: float | None = None
+    penalty: float = 1.0
     epsilon: float = 1e-1
     last_epsilon: float = 1e-6
     n_rounds: int = 20
@@ -62,9 +62,7 @@ class ExactPenalty(SphereSolver):
 
     def __post_init__(self) -> None:
         require_choice(SMOOTHINGS, smoothing=self.smoothing)
-        require_positive(epsilon=self.epsilon, last_epsilon=self.last_epsilon)
-        if self.penalty is not None:
-            require_positive(penalty=self.penalty)
+        require_positive(penalty=self.penalty, epsilon=self.epsilon, last_epsilon=self.last_epsilon)
         require_count(n_rounds=self.n_rounds, max_iterations=self.max_iterations)
         if self.last_epsilon > self.epsilon:
             raise ValueError(f"last_epsilon: {self.last_epsilon!r} given, expected at most epsilon = {self.epsilon!r}")
@@ -82,7 +80,7 @@ class ExactPenalty(SphereSolver):
         rng: Rng = None,
         callback: Callback | None = None,
     ) -> Result:
-        costs = self._costs(problem, self.penalty or first_penalty(problem), self.epsilon)
+        costs = self._costs(problem, self.penalty, self.epsilon)
         run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
         return run.finish(lambda: run.attempt(lambda penalty: self._rounds(run, penalty), self.penalty))
 
