@@ -73,10 +73,11 @@ def solve(
         raise ValueError(f"solver: {solver.name} does not support this problem: {reason}")
     if start is not None:
         start = problem.from_units(problem.unit_kernels_at(problem.to_sphere(start).ravel()))
-    # One thread for whatever is iterated from a random start, since sums of another order would lead to another point,
-    # and for large blocks, since threads do not pay for many matrices of their size.
+    # One thread for whatever is iterated from a random start, since sums of another order would lead to another point;
+    # for large blocks, since threads do not pay for many matrices of their size; and for least squares where the stable
+    # rank is raised, which on a busy machine take ten times as long with threads that wait for each other.
     large = any(part.geometry.block_rank > NormTests.SMALL for part in problem.parts)
-    one_thread = solver.stochastic or large
+    one_thread = solver.stochastic or large or "raise" in problem.regimes
     with threadpool_limits(1) if one_thread else nullcontext():
         return score(problem, _run(solver, problem, start, budget, rng, callback))
 
