@@ -105,6 +105,8 @@ def reduce(n_problems: int, starts: int, max_time: float, jobs: int, methods: li
         )
     for k, name in enumerate(methods[:2]):
         for (label, problem), (optimum, found) in zip(entries, rows, strict=True):
+            if found[k] is None:
+                continue
             gap = (min(found[k][0]) - optimum) / problem.squared_norm
             if gap > NEAR:
                 low = problem.feasible_range[0]
