@@ -76,26 +76,20 @@ class AugmentedLagrangian(SphereSolver):
         rng: Rng = None,
         callback: Callback | None = None,
     ) -> Result:
-        costs = self._costs(problem, self.penalty, None)
+        costs = self._costs(problem, self.penalty, [0.0] * len(problem.parts))
         run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
         return run.finish(lambda: run.attempt(lambda penalty: self._rounds(run, penalty), self.penalty))
 
-    def _costs(self, problem: Problem, penalty: float, multipliers: list[Any] | None) -> list[AugmentedLagrangianCost]:
+    def _costs(self, problem: Problem, penalty: float, multipliers: list[Any]) -> list[AugmentedLagrangianCost]:
         """The augmented Lagrangian of each part, which add up to that of the problem."""
         return [
-            AugmentedLagrangianCost(
-                binding_side(regime),
-                objective_weight(problem, part),
-                penalty,
-                0.0 if multipliers is None else multipliers[k],
-            )
-            for k, (part, regime) in enumerate(zip(problem.parts, problem.regimes, strict=True))
+            AugmentedLagrangianCost(binding_side(regime), objective_weight(problem, part), penalty, values)
+            for part, regime, values in zip(problem.parts, problem.regimes, multipliers, strict=True)
         ]
 
     def _rounds(self, run: ConstrainedRun, penalty: float) -> tuple[Status, str]:
         z, largest, inner, before = run.start, _LARGEST * penalty, _FIRST_TOLERANCE, np.inf
-        first = zip(self._costs(run.problem, penalty, None), run.function.views(z), strict=True)
-        multipliers = [np.zeros_like(cost.constraints(view)) for cost, view in first]
+        multipliers: list[Any] = [0.0] * len(run.problem.parts)  # arrays, where a part has many, from the second round
         for rounds in range(self.max_rounds):
             costs = self._costs(run.problem, penalty, multipliers)
             run.pose(costs, penalty=penalty, multiplier=float(sum(np.sum(values) for values in multipliers)))

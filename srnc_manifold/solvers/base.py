@@ -325,6 +325,10 @@ class SphereRun(Run[Problem]):
             self._record(z, value, float(np.linalg.norm(tangent)))
         return tangent
 
+    def gains(self, z: Array) -> list[float]:
+        """The largest squared singular value of each part's unit kernel at a point."""
+        return [float(np.max(view.squared_singular_values)) for view in self.function.views(z)]
+
     def cost_at(self, z: Array) -> float:
         """The cost at a point; not counted again where it was the last to be evaluated."""
         return self._last[1] if self._last is not None and self._last[0] == z.tobytes() else self.value(z)
@@ -374,8 +378,7 @@ class SphereRun(Run[Problem]):
             raise Stop(Status.STALLED, f"no progress in the last {self._patience} evaluations")
 
     def _record(self, z: Array, value: float, gradient_norm: float) -> None:
-        gains = [float(np.max(view.squared_singular_values)) for view in self.function.views(z)]
-        scaled = [part.unit_radius**2 * gain for part, gain in zip(self.problem.parts, gains, strict=True)]
+        scaled = [part.unit_radius**2 * gain for part, gain in zip(self.problem.parts, self.gains(z), strict=True)]
         kernels = self.problem.unit_kernels_at(z)
         self.record(kernels, *scaled, cost=value, gradient_norm=gradient_norm, **self.parameters)
 
@@ -418,8 +421,7 @@ class ConstrainedRun(SphereRun):
 
         Of several parts the largest.
         """
-        gains = [float(np.max(view.squared_singular_values)) for view in self.function.views(z)]
-        parts = zip(self.problem.parts, gains, strict=True)
+        parts = zip(self.problem.parts, self.gains(z), strict=True)
         return max(abs(part.target_gain / gain - 1) if gain > 0 else np.inf for part, gain in parts)
 
     def finish(self, body: Callable[[], tuple[Status, str]], **extra: Any) -> Result:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -82,19 +81,16 @@ class Continuation(SphereSolver):
 
     def _rounds(self, run: ConstrainedRun, generator: np.random.Generator) -> tuple[Status, str]:
         z = run.start
-        settings: Any = zip(
-            np.geomspace(self.alpha, self.last_alpha, self.n_rounds),
-            np.geomspace(self.fidelity_weight, self.last_fidelity_weight, self.n_rounds),
-            strict=True,
-        )
-        for alpha, weight in settings:
-            run.pose(LogSumExp(float(alpha), float(weight)), alpha=float(alpha), penalty=1 / float(weight))
+        alphas = np.geomspace(self.alpha, self.last_alpha, self.n_rounds).tolist()
+        weights = np.geomspace(self.fidelity_weight, self.last_fidelity_weight, self.n_rounds).tolist()
+        for alpha, weight in zip(alphas, weights, strict=True):
+            run.pose(LogSumExp(alpha, weight), alpha=alpha, penalty=1 / weight)
             outcome = pymanopt_optimizers.minimize(
                 pymanopt_optimizers.Objective(run.value, run.gradient, run.hessian),
                 run.spheres,
                 z,
                 self.optimizer,
-                tolerance=_ACCURACY * float(weight),
+                tolerance=_ACCURACY * weight,
                 max_iterations=self.max_iterations,
                 rng=generator,
             )
