@@ -118,17 +118,15 @@ def squared_distance(height: Any, top: Any, level: Any, slack: Any = 0.0, xp: Na
     array
         Computed without differences of nearly equal numbers but for ``level − height²``.
     """
-    zero = 0.0 * height
-    root = 1.0 if isinstance(slack, float) and slack == 0.0 else xp.sqrt(1.0 + slack)
-    square, along = height**2, xp.sqrt(level)
-    missing = xp.maximum(level * root**2 - square, zero)
-    across, deep = xp.sqrt(xp.maximum(top * root**2 - square, zero)), xp.sqrt(xp.maximum(top - level, zero))
+    zero, scale = 0.0 * height, 1.0 + slack
+    root = scale if isinstance(slack, float) and slack == 0.0 else xp.sqrt(scale)
+    square, along, deep = height**2, xp.sqrt(level), xp.sqrt(xp.maximum(top - level, zero))
+    missing, across = xp.maximum(level * scale - square, zero), xp.sqrt(xp.maximum(top * scale - square, zero))
     # Sine and cosine of the angle between a and the rim. The sine is a difference, written as a quotient where it loses
     # digits, and zero where both terms are.
     flat, steep = along * across, height * deep
     depth = flat + steep
-    quotient = missing / (xp.where(depth > 0, depth, 1.0) * root)
-    sine = xp.where(height >= 0, quotient, (flat - steep) / (top * root))
+    sine = xp.where(height >= 0, missing / xp.where(depth > 0, depth, 1.0), (flat - steep) / top) / root
     cosine = (height * along + across * deep) / (top * root)
     versine = xp.where(cosine > 0, sine**2 / (1.0 + xp.abs(cosine)), 1.0 - cosine)
     return xp.maximum(2.0 * (root * versine - slack / (1.0 + root)), zero)

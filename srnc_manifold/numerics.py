@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ _HALVINGS = 100
 def binary_scale(array: NDArray) -> float:
     """Power of two next to the largest magnitude: dividing by it is exact and prevents overflow in squares."""
     largest = float(np.max(np.abs(array), initial=0.0))
-    return float(2.0 ** np.clip(np.frexp(largest)[1], -1021, 1023)) if largest > 0 else 1.0
+    return 2.0 ** min(max(math.frexp(largest)[1], -1021), 1023) if largest > 0 else 1.0
 
 
 def bracketed_root(function: Callable[[Any], Any], low: Any, high: Any, tolerance: float = 0.0, xp: Any = np) -> Any:

@@ -413,13 +413,13 @@ def test_stationarity_is_told_part_by_part():
     sharp, free = part((3,), (8,), 0), part((2, 2), (4, 5), 2)
     solved = [srnc.solve(own).kernel for own in (sharp, free)]
     both = srnc.StackProblem([sharp, free])
-    assert stationarity(both, both.stack(solved)) < 1e-6
-    assert stationarity(both, both.stack([solved[0], free.kernel * [[1.3, 1.0], [0.9, 1.0]]])) > 1e-3
+    assert stationarity(both, both.to_sphere(both.stack(solved))) < 1e-6
+    assert stationarity(both, both.to_sphere(both.stack([solved[0], free.kernel * [[1.3, 1.0], [0.9, 1.0]]]))) > 1e-3
     # At the least feasible stable rank the active constraints have parallel gradients.
     flat = srnc.SRNProblem([1.0, 2.0, 0.5], 8, stable_rank=8 / 3)
     mixed = srnc.StackProblem([flat, free])
-    assert np.isnan(stationarity(flat, srnc.solve(flat).kernel))
-    assert np.isnan(stationarity(mixed, mixed.stack([srnc.solve(flat).kernel, solved[1]])))
+    assert np.isnan(stationarity(flat, flat.to_sphere(srnc.solve(flat).kernel)))
+    assert np.isnan(stationarity(mixed, mixed.to_sphere(mixed.stack([srnc.solve(flat).kernel, solved[1]]))))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

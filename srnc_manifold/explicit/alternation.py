@@ -25,8 +25,7 @@ _MAX_STEPS = 2000
 _ROUNDING = 1e-14
 
 # Earlier steps from which the next is extrapolated.
-_DEPTH = 5
-_IDENTITY = np.eye(_DEPTH)
+_DEPTH = 6
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,9 @@ class Blocks:
     lower: Array
     level: float
 
-    def __getitem__(self, index: NDArray) -> Blocks:
+    def __getitem__(self, index: NDArray | slice) -> Blocks:
+        if not isinstance(index, slice) and index.dtype == bool and index.all():
+            return self  # with what it has cached
         return Blocks(self.matrices[index], self.upper[index], self.lower[index], self.level)
 
     def __len__(self) -> int:
@@ -84,8 +85,8 @@ class Blocks:
         parts = _as_real(w)
         weighted = self._weights * parts
         # Rounding of w would otherwise raise the norm above the largest there is.
-        norms = np.minimum(np.einsum("ij,ij->i", weighted, parts), self.top)
-        return Sizes(np.einsum("ij,ij->i", self._functionals, parts), norms, weighted)
+        norms = np.minimum(np.vecdot(weighted, parts), self.top)
+        return Sizes(np.vecdot(self._functionals, parts), norms, weighted)
 
     def squared_distances(self, w: NDArray) -> Array:
         """``‖x(G) − a‖²`` on the unit sphere; infinite where the cap is empty."""
@@ -94,7 +95,14 @@ class Blocks:
     def distances_of(self, sizes: Sizes) -> Array:
         """:meth:`squared_distances` of atoms whose sizes are known."""
         distances = atoms.squared_distance(sizes.heights, np.maximum(sizes.norms, self.level), np.array(self.level))
-        return np.where(sizes.norms >= self.level * (1 - caps.EMPTY), distances, np.inf)
+        return np.where(self._has_points(sizes), distances, np.inf)
+
+    def are_empty(self, w: NDArray) -> NDArray[np.bool_]:
+        """Whether the cap of an atom of each block is empty."""
+        return ~self._has_points(self.sizes(w))
+
+    def _has_points(self, sizes: Sizes) -> NDArray[np.bool_]:
+        return sizes.norms >= self.level * (1 - caps.EMPTY)
 
 
 def _as_real(matrices: NDArray) -> Array:
@@ -106,7 +114,7 @@ def _as_real(matrices: NDArray) -> Array:
 def top_atoms(matrices: NDArray) -> NDArray:
     """``conj(u) vᵀ`` of the top singular pair of each matrix."""
     u, _, vh = np.linalg.svd(matrices, full_matrices=False)
-    return u[:, :, 0].conj()[:, :, None] * vh[:, 0].conj()[:, None, :]
+    return (u[:, :, :1] * vh[:, :1]).conj()
 
 
 def coordinates(blocks: Blocks, sizes: Sizes) -> tuple[Array, Array]:
@@ -168,7 +176,8 @@ class _Memory:
         steps, moves = self._steps
         steps[:, place], moves[:, place] = residual - last[0], image - last[1]
         gram = steps @ steps.swapaxes(1, 2)
-        gram += (1e-14 * np.einsum("kii->k", gram) + 1e-300)[:, None, None] * _IDENTITY
+        squares = np.einsum("kii->ki", gram)  # a view
+        squares += 1e-14 * squares.sum(axis=1, keepdims=True) + 1e-300
         weights = np.linalg.solve(gram, steps @ residual[:, :, None])
         combined = image - (weights.swapaxes(1, 2) @ moves)[:, 0]
         return combined.view(complex).reshape(images.shape)
@@ -188,9 +197,9 @@ class _Memory:
 def alternate(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
     """Steps until none improves: the atoms and their squared distances; empty caps stay as they are."""
     before = blocks.squared_distances(w)
-    filled = np.flatnonzero(np.isfinite(before))
+    filled = np.isfinite(before)
     end = np.array(w)
-    if len(filled):
+    if filled.any():
         end[filled] = _steps(blocks[filled], w[filled], _STILL)
     reached = blocks.squared_distances(end)
     rounded = ~(reached <= before)
@@ -200,7 +209,7 @@ def alternate(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
 
 def settle(block: Blocks, w: NDArray) -> NDArray:
     """Further steps until the atoms themselves stand still, to whose errors the distances are blind to first order."""
-    return _steps(block, w, 1e-13)
+    return _steps(block, w, 1e-12)
 
 
 def _steps(blocks: Blocks, w: NDArray, still: float) -> NDArray:
@@ -213,28 +222,32 @@ def _steps(blocks: Blocks, w: NDArray, still: float) -> NDArray:
     symbols = images
     for _ in range(_MAX_STEPS):
         moved = improved_atoms(symbols, w) if cheap else top_atoms(symbols)
-        moved_images, moved_near = images_of(blocks, moved)
-        worse = moved_near < near - _ROUNDING
+        reached, reached_near = images_of(blocks, moved)
+        worse = reached_near < near - _ROUNDING  # extrapolated too far: back, and a plain step from there
         # Compared with the symbol that was decomposed: extrapolated ones may be alike, and yet not where the steps end.
-        stands = np.abs(moved_images - symbols).max(axis=(1, 2)) <= still
-        symbols = memory.next(symbols, moved_images)
-        if worse.any():  # extrapolated too far: back, and a plain step from there
-            stands = np.where(worse, plain, stands)
-            memory.forget(worse)
+        stands = np.where(worse, plain, np.abs(reached - symbols).max(axis=(1, 2)) <= still)
+        if worse.any():
             back = worse[:, None, None]
-            moved, moved_images = np.where(back, w, moved), np.where(back, images, moved_images)
-            moved_near, symbols = np.where(worse, near, moved_near), np.where(back, images, symbols)
-        w, images, near, plain = moved, moved_images, moved_near, worse
+            moved, images = np.where(back, w, moved), np.where(back, images, reached)
+            near = np.where(worse, near, reached_near)
+        else:
+            images, near = reached, reached_near
+        w, plain = moved, worse
         if cheap and stands.all():
             cheap, memory, symbols, plain = False, _Memory(), images, np.ones(len(w), bool)
-        elif not cheap and stands.any():
+            continue
+        if not cheap and stands.any():
             end[active] = w
             stay = np.flatnonzero(~stands)
             if not len(stay):
                 break
-            active, blocks, w, symbols = active[stay], blocks[stay], w[stay], symbols[stay]
+            active, blocks, w, symbols, reached = active[stay], blocks[stay], w[stay], symbols[stay], reached[stay]
             images, near, plain = images[stay], near[stay], plain[stay]
             memory.keep(stay)
+        symbols = memory.next(symbols, reached)
+        if plain.any():
+            memory.forget(plain)
+            symbols = np.where(plain[:, None, None], images, symbols)
     end[active] = w
     return end
 
@@ -247,7 +260,7 @@ def start(blocks: Blocks) -> NDArray:
     """
     w = top_atoms(blocks.matrices)
     for tau in (0.5, 0.25, 0.1, 0.03, 0.01):
-        empty = np.flatnonzero(~np.isfinite(blocks.squared_distances(w)))
+        empty = np.flatnonzero(blocks.are_empty(w))
         if not len(empty):
             return w
         w[empty] = top_atoms(blocks.matrices[empty].real + 1j * tau * blocks.matrices[empty].imag)
@@ -268,13 +281,13 @@ def random_atoms(blocks: Blocks, rng: np.random.Generator) -> NDArray:
         pairs = [part[..., 0] + 1j * imaginary * part[..., 1] for part in (u, v)]
         w = pairs[0].conj()[:, :, None] * pairs[1][:, None, :]
         w = w / np.linalg.norm(w, axis=(1, 2), keepdims=True)
-        imaginary = np.where(np.isfinite(blocks.squared_distances(w))[:, None], imaginary, 0.3 * imaginary)
+        imaginary = np.where(blocks.are_empty(w)[:, None], 0.3 * imaginary, imaginary)
     return _with_room(blocks, w)
 
 
 def _with_room(blocks: Blocks, w: NDArray) -> NDArray:
     """Atoms with empty caps replaced by the best real one of the columns with the largest weight."""
-    empty = ~np.isfinite(blocks.squared_distances(w))
+    empty = blocks.are_empty(w)
     if not np.any(empty):
         return w
     full = (blocks.upper >= blocks.top[:, None] * (1 - 1e-12))[empty, None]

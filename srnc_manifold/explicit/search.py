@@ -348,12 +348,9 @@ class _Search:
         self._tighten()
         return self.outcome()
 
-    def _matrices(self, index: NDArray) -> NDArray:
-        """Turned symbols."""
-        return self.symbols[index] * self.frame.turns[index][:, None, :]
-
     def _blocks(self, index: NDArray) -> alternation.Blocks:
-        return alternation.Blocks(self._matrices(index), self.frame.upper[index], self.frame.lower[index], self.level)
+        turned = self.symbols[index] * self.frame.turns[index][:, None, :]
+        return alternation.Blocks(turned, self.frame.upper[index], self.frame.lower[index], self.level)
 
     def _lemma(self, index: NDArray, heights: Array) -> Array:
         heights = caps.safe_heights(heights, self.geometry)
@@ -407,24 +404,21 @@ class _Search:
         first = alternation.start(blocks)
         if np.isfinite(self.squared_distance):
             # Where the shift that goes with the first atom proves that nothing better is there, nothing is sought.
-            self._sharpen(index, alternation.shifts(blocks, first, self.squared_distance))
+            self._sharpen(index, blocks, first)
         still = self._is_open(index)
-        index, first = index[still], first[still]
-        self._seek(index, first)
-        index = index[self._is_open(index)]
-        if len(index):
-            self._seek(np.tile(index, 2), np.concatenate(alternation.other_starts(self._blocks(index))))
+        if still.any():
+            self._seek(index[still], blocks[still], [first[still]])
+            still = self._is_open(index)
+        if still.any():
+            self._seek(index[still], blocks[still], alternation.other_starts(blocks[still]))
 
-    def _seek(self, index: NDArray, starts: NDArray) -> None:
-        """Alternation from a start in each of some blocks, and the bounds that go with the best atoms."""
-        if not len(index):
-            return
-        found, distances = alternation.alternate(self._blocks(index), starts)
-        for k in np.argsort(distances, kind="stable"):  # the best first: it alone is shown
-            self._offer(int(index[k]), found[k], float(distances[k]))
-        index = np.array(sorted(set(index.tolist())), dtype=np.int64)
-        best = np.stack([self.atoms[int(block)][0] for block in index])
-        self._sharpen(index, alternation.shifts(self._blocks(index), best, self.squared_distance))
+    def _seek(self, index: NDArray, blocks: alternation.Blocks, starts: list[NDArray]) -> None:
+        """Alternation from each start of some blocks, and the bounds that go with the best atoms."""
+        for w in starts:
+            found, distances = alternation.alternate(blocks, w)
+            for k in np.argsort(distances, kind="stable"):  # the best first: it alone is shown
+                self._offer(int(index[k]), found[k], float(distances[k]))
+        self._sharpen(index, blocks, np.stack([self.atoms[int(block)][0] for block in index]))
 
     def _offer(self, block: int, w: NDArray, squared_distance: float) -> None:
         if np.isfinite(squared_distance) and squared_distance <= self.squared_distance * (1 + TIE):
@@ -434,15 +428,16 @@ class _Search:
         if squared_distance < self.squared_distance:
             self.squared_distance = squared_distance
             if self.notify is not None:
-                self.notify(self._points(block, w[None])[0], squared_distance)
+                self.notify(self._points(block, self._blocks(np.array([block])), w[None])[0], squared_distance)
 
-    def _bounds_of(self, index: NDArray, shifts: NDArray) -> Array:
+    def _bounds_of(self, index: NDArray, blocks: alternation.Blocks, shifts: NDArray) -> Array:
         levels = np.full(len(index), self.level)
-        return caps.shifted_bounds(self._matrices(index), index, shifts, self.geometry, levels)
+        return caps.shifted_bounds(blocks.matrices, index, shifts, self.geometry, levels)
 
-    def _sharpen(self, index: NDArray, shifts: NDArray) -> None:
-        """Keep those of the shifts, one for each block, whose bounds are better than what is known."""
-        for block, shift, bound in zip(index, shifts, self._bounds_of(index, shifts), strict=True):
+    def _sharpen(self, index: NDArray, blocks: alternation.Blocks, w: NDArray) -> None:
+        """Keep the bounds that go with an atom of each block where they are better than what is known."""
+        shifts = alternation.shifts(blocks, w, self.squared_distance)
+        for block, shift, bound in zip(index, shifts, self._bounds_of(index, blocks, shifts), strict=True):
             if bound > self.bounds[block]:
                 self.bounds[block], self.shifts[int(block)] = bound, shift
 
@@ -463,7 +458,7 @@ class _Search:
                 blocks,
                 self.atoms[block][0][None],
                 self.squared_distance,
-                lambda shift, index=index[:1]: float(self._bounds_of(index, shift[None])[0]),  # type: ignore[misc]
+                lambda shift, index=index[:1], blocks=blocks: float(self._bounds_of(index, blocks, shift[None])[0]),  # type: ignore[misc]
                 self.keep_going,
             )
             if relaxed.bound > self.bounds[block]:
@@ -484,28 +479,28 @@ class _Search:
         best = int(np.argmin(distances))
         self._offer(block, found[best], float(distances[best]))
 
-    def _points(self, block: int, w: NDArray) -> Array:
-        """Unit kernels of some atoms of one block."""
-        index = np.full(len(w), block)
-        blocks = self._blocks(index)
+    def _points(self, block: int, blocks: alternation.Blocks, w: NDArray) -> Array:
+        """Unit kernels of some atoms of one block, given as often as there are atoms."""
         push, pull = (
             values.reshape(-1, *[1] * self.direction.ndim)
             for values in alternation.coordinates(blocks, blocks.sizes(w))
         )
-        z = push * atoms.synthesis(w, index, self.geometry) + pull * self.direction
+        z = push * atoms.synthesis(w, np.full(len(w), block), self.geometry) + pull * self.direction
         return z / np.linalg.norm(z.reshape(len(w), -1), axis=1).reshape(push.shape)
 
-    def _equals(self, block: int) -> NDArray:
-        """The best atom of a block, and those tied with it among the ones met and its mirror images."""
+    def _minimizers(self, block: int) -> Array:
+        """Of the best atom of a block, and of those tied with it among the ones met and its mirror images."""
         w, distance = self.atoms[block]
-        settled = alternation.settle(self._blocks(np.array([block])), w[None])[0]
+        blocks = self._blocks(np.array([block]))
+        settled = alternation.settle(blocks, w[None])[0]
         # Of symmetric kernels the conjugate is another minimizer, of antisymmetric ones its negative.
         candidates = np.stack([settled, settled.conj(), -settled.conj(), *self.others.get(block, [])[-20:]])
-        distances = self._blocks(np.full(len(candidates), block)).squared_distances(candidates)
+        blocks = blocks[np.zeros(len(candidates), int)]
+        distances = blocks.squared_distances(candidates)
         tied = distances <= self.squared_distance * (1 + TIE)
         if not distances[0] <= distance * (1 + 1e-12):
             candidates[0], tied[0], tied[1:3] = w, True, False
-        return candidates[tied]
+        return self._points(block, blocks[tied], candidates[tied])
 
     def outcome(self) -> Single:
         """What is known so far."""
@@ -514,7 +509,7 @@ class _Search:
             (block for block, (_, distance) in self.atoms.items() if distance <= least * (1 + TIE)),
             key=lambda block: self.atoms[block][1],
         )
-        points = [z for block in tied for z in self._points(block, self._equals(block))]
+        points = [z for block in tied for z in self._minimizers(block)]
         bound = float(np.min(self.bounds))
         used = np.array(sorted(b for b in self.shifts if np.isfinite(self.bounds[b])), dtype=np.int64)
         closed = bound >= least - self.tol

@@ -83,7 +83,7 @@ class AtomSearch(Solver):
         return replace(
             result,
             cost=search.angle if np.isfinite(search.angle) else np.nan,
-            gradient_norm=stationarity(problem, result.kernel),
+            gradient_norm=stationarity(problem, problem.to_sphere(result.kernel)),
             details={**result.details, "blocks_searched": search.searched},
         )
 

@@ -114,5 +114,5 @@ class AugmentedLagrangian(SphereSolver):
         violation = run.violation(z)
         if violation > FEASIBILITY_TOLERANCE:
             return Status.STALLED, f"a local minimum of the constraint's violation, {violation:.1e}"
-        residual = stationarity(run.problem, run.problem.from_units(run.problem.unit_kernels_at(z)))
+        residual = stationarity(run.problem, z)
         return Status.CONVERGED, f"{rounds} rounds, violation {violation:.1e}, projected gradient {residual:.1e}"

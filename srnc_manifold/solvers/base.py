@@ -429,7 +429,8 @@ class ConstrainedRun(SphereRun):
         result = Run.finish(self, body, **extra)
         assert self.best is not None  # the start, at least
         scores = self.problem.scores(self.best, np.ones(len(self.problem.parts)))  # whatever the gains
-        return replace(result, cost=scores["objective"], gradient_norm=stationarity(self.problem, result.kernel))
+        point = self.problem.to_sphere(result.kernel)
+        return replace(result, cost=scores["objective"], gradient_norm=stationarity(self.problem, point))
 
     def _objective(self, z: Array) -> float:
         """As a part of ``‖C(a)‖²``."""
@@ -452,14 +453,14 @@ def nonsmooth_costs(problem: Problem, penalty: float) -> list[Cost]:
     return [ExactPenaltyCost("equal", objective_weight(problem, part), penalty) for part in problem.parts]
 
 
-def stationarity(problem: Problem, x: Array, blocks: Sequence[int] | None = None) -> float:
+def stationarity(problem: Problem, z: Array, blocks: Sequence[int] | None = None) -> float:
     """Norm of the objective's gradient after projection onto the tangent space of the active constraints, relative.
 
-    Active are the norms and, in each part, the singular values within 1e-6 of the largest, in the given blocks if some
+    At the kernel that a point of the spheres describes. Active are the norms and, in each part, the singular values within 1e-6 of the largest, in the given blocks if some
     are given. Zero at a Karush-Kuhn-Tucker point; NaN where a part's active constraints have parallel gradients, as at
     the least feasible stable rank, and tell nothing.
     """
-    z = problem.to_sphere(x).ravel()
+    z = np.ravel(z)
     w = problem.embed(z)
     gradient, normals, silent = np.zeros_like(w), [], False
     for part, place in zip(problem.parts, problem.kernel_slices, strict=True):

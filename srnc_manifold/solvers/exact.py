@@ -117,7 +117,7 @@ class Exact(Solver):
             rescue=take,
         )
         take(single)
-        found.gradient_norm = stationarity(problem, problem.to_kernel(single.points[0]), single.blocks)
+        found.gradient_norm = stationarity(problem, single.points[0], single.blocks)
         _record(run, single.points[0])
         ties = f"; {len(found.ties)} other minimizers are tied with it" if found.ties else ""
         return self._status(run, found, f"global minimizer{ties}")
@@ -140,7 +140,7 @@ class Exact(Solver):
             if search.kind:
                 found.bound = bounds.raise_bound(problem, search.bound, search.kind, search.arrays)
                 found.details = {"closed_by": found.bound.method}
-        found.gradient_norm = stationarity(problem, problem.to_kernel(search.z))
+        found.gradient_norm = stationarity(problem, search.z)
         return self._status(run, found, "global minimizer")
 
     def _status(self, run: Run[SRNProblem], found: _Found, message: str) -> tuple[Status, str]:

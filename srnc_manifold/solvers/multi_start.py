@@ -125,7 +125,7 @@ class MultiStart(Solver):
             return best.status, best.message
 
         merged = _merge(run.finish(search), outcomes)
-        return replace(merged, gradient_norm=stationarity(problem, merged.kernel))
+        return replace(merged, gradient_norm=stationarity(problem, problem.to_sphere(merged.kernel)))
 
 
 def _one_start(solver: MultiStart, problem: Problem, z: Array, budget: Budget, callback: Callback | None) -> Result:
