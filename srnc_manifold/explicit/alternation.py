@@ -6,6 +6,7 @@ pairs of a kernel and a block at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -120,8 +121,8 @@ def top_atoms(matrices: NDArray) -> NDArray:
 def coordinates(blocks: Blocks, sizes: Sizes) -> tuple[Array, Array]:
     """``(push, pull)`` with ``x(G) = push · G + pull · a`` on the unit sphere (docs/theory.md, section 7)."""
     height, norm = sizes.heights, np.maximum(sizes.norms, blocks.level)
-    pull = np.sqrt((norm - blocks.level) / np.maximum(norm - height**2, 1e-300))
-    return (np.sqrt(blocks.level) - pull * height) / norm, pull
+    pull = np.sqrt((norm - blocks.level) / np.maximum(norm - height * height, 1e-300))
+    return (math.sqrt(blocks.level) - pull * height) / norm, pull
 
 
 def improved_atoms(matrices: NDArray, w: NDArray, rounds: int = 4) -> NDArray:

@@ -329,6 +329,7 @@ class _Search:
         self.atoms: dict[int, tuple[NDArray, float]] = {}  # best atom of a block, and its squared distance
         self.others: dict[int, list[NDArray]] = {}  # atoms of a block that were as good when they were found
         self.shifts: dict[int, NDArray] = {}
+        self._single: dict[int, alternation.Blocks] = {}
         self.squared_distance = np.inf
 
     def run(self, norms: Array | None = None) -> Single:
@@ -351,6 +352,12 @@ class _Search:
     def _blocks(self, index: NDArray) -> alternation.Blocks:
         turned = self.symbols[index] * self.frame.turns[index][:, None, :]
         return alternation.Blocks(turned, self.frame.upper[index], self.frame.lower[index], self.level)
+
+    def _block(self, block: int) -> alternation.Blocks:
+        """One of them, kept: it is asked for again."""
+        if block not in self._single:
+            self._single[block] = self._blocks(np.array([block]))
+        return self._single[block]
 
     def _lemma(self, index: NDArray, heights: Array) -> Array:
         heights = caps.safe_heights(heights, self.geometry)
@@ -428,7 +435,7 @@ class _Search:
         if squared_distance < self.squared_distance:
             self.squared_distance = squared_distance
             if self.notify is not None:
-                self.notify(self._points(block, self._blocks(np.array([block])), w[None])[0], squared_distance)
+                self.notify(self._points(block, self._block(block), w[None])[0], squared_distance)
 
     def _bounds_of(self, index: NDArray, blocks: alternation.Blocks, shifts: NDArray) -> Array:
         levels = np.full(len(index), self.level)
@@ -453,7 +460,7 @@ class _Search:
                 break
             block = int(index[0])
             tried.add((block, self.squared_distance))
-            blocks = self._blocks(index[:1])
+            blocks = self._block(block)
             relaxed = alternation.tighten(
                 blocks,
                 self.atoms[block][0][None],
@@ -473,7 +480,7 @@ class _Search:
     def _restart(self, block: int) -> None:
         """Alternation from random atoms, always the same ones: where a gap stays, there may be better ones."""
         count = _RESTARTS if self.geometry.block_rank <= spectrum.NormTests.SMALL else _RESTARTS // 10
-        blocks = self._blocks(np.full(count, block))
+        blocks = self._block(block)[np.zeros(count, int)]
         w = alternation.random_atoms(blocks, np.random.default_rng(block))
         found, distances = alternation.alternate(blocks, w)
         best = int(np.argmin(distances))
@@ -491,11 +498,10 @@ class _Search:
     def _minimizers(self, block: int) -> Array:
         """Of the best atom of a block, and of those tied with it among the ones met and its mirror images."""
         w, distance = self.atoms[block]
-        blocks = self._blocks(np.array([block]))
-        settled = alternation.settle(blocks, w[None])[0]
+        settled = alternation.settle(self._block(block), w[None])[0]
         # Of symmetric kernels the conjugate is another minimizer, of antisymmetric ones its negative.
         candidates = np.stack([settled, settled.conj(), -settled.conj(), *self.others.get(block, [])[-20:]])
-        blocks = blocks[np.zeros(len(candidates), int)]
+        blocks = self._block(block)[np.zeros(len(candidates), int)]
         distances = blocks.squared_distances(candidates)
         tied = distances <= self.squared_distance * (1 + TIE)
         if not distances[0] <= distance * (1 + 1e-12):

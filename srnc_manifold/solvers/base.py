@@ -456,9 +456,9 @@ def nonsmooth_costs(problem: Problem, penalty: float) -> list[Cost]:
 def stationarity(problem: Problem, z: Array, blocks: Sequence[int] | None = None) -> float:
     """Norm of the objective's gradient after projection onto the tangent space of the active constraints, relative.
 
-    At the kernel that a point of the spheres describes. Active are the norms and, in each part, the singular values within 1e-6 of the largest, in the given blocks if some
-    are given. Zero at a Karush-Kuhn-Tucker point; NaN where a part's active constraints have parallel gradients, as at
-    the least feasible stable rank, and tell nothing.
+    At the kernel that a point of the spheres describes. Active are the norms and, in each part, the singular values
+    within 1e-6 of the largest, in the given blocks if some are given. Zero at a Karush-Kuhn-Tucker point; NaN where a
+    part's active constraints have parallel gradients, as at the least feasible stable rank, and tell nothing.
     """
     z = np.ravel(z)
     w = problem.embed(z)

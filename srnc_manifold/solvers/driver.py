@@ -156,22 +156,20 @@ def _joined(problem: StackProblem, solver: Solver, results: Sequence[Result]) ->
 
 def score(problem: Problem, result: Result) -> Result:
     """The result with the scores that the problem gives to its kernel, as found and restored."""
-    result = replace(
-        result,
-        kernel=result.kernel.astype(problem.dtype),
-        alternatives=tuple(kernel.astype(problem.dtype) for kernel in result.alternatives),
-    )
-    evaluation = problem.evaluate(result.kernel)
+    kernel = result.kernel.astype(problem.dtype)
+    evaluation = problem.evaluate(kernel)
     if evaluation.violation <= SAME_STABLE_RANK:
-        restoration = Restoration(result.kernel, True, 0.0, "not moved: feasible as found")
+        restoration = Restoration(kernel, True, 0.0, "not moved: feasible as found")
         restored: Evaluation | None = evaluation
     else:
-        restoration = problem.restore(result.kernel)
+        restoration = problem.restore(kernel)
         restored = problem.evaluate(restoration.kernel) if restoration.success else None
     tiny = evaluation.objective <= 1e-24 * problem.squared_norm
     excess = None if result.bound is None else evaluation.objective - result.bound.objective
     return replace(
         result,
+        kernel=kernel,
+        alternatives=tuple(alternative.astype(problem.dtype) for alternative in result.alternatives),
         evaluation=evaluation,
         restored=restored,
         restored_kernel=restoration.kernel if restoration.success else None,
