@@ -9,7 +9,7 @@ import os
 import warnings
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from srnc_manifold import atoms, spectrum
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import Geometry, InputSize, Layout, as_kernel
 from srnc_manifold.numerics import Array, binary_scale, bracketed_root
-from srnc_manifold.result import Evaluation
+from srnc_manifold.result import FEASIBILITY_TOLERANCE, Evaluation
 from srnc_manifold.spheres import Spheres
 
 # Kernels may be of any size whose square, times the number of points, is a double.
@@ -32,6 +32,9 @@ LARGEST = 1e152
 SAME_STABLE_RANK = 1e-12
 
 Regime = Literal["reduce", "raise", "none"]
+
+# A path on the spheres, from the time 0 to 1.
+Way = Callable[[float], Array]
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,55 @@ class Problem(ABC):
             "objective": sum(row["objective"] for row in rows),
             "distance": math.hypot(*(row["distance"] for row in rows)),
         }
+
+    # -- restoring the kernel of a problem with one part --------------------------------------------------------
+
+    def _restored(self, z: Array, *ways: Callable[[Array], Way]) -> Restoration:
+        """The kernel of a point, moved along the first of some ways on which its stable rank becomes right.
+
+        A way that leads nowhere raises a ValueError with the reason.
+        """
+        excess, reason = self._excess(z), ""
+        if abs(excess) <= SAME_STABLE_RANK:
+            return self._restoration(z, True, 0.0, "not moved: the stable rank is right")
+        for way in ways:
+            try:
+                at = way(z)
+            except ValueError as error:
+                reason = str(error)
+                continue
+
+            def beyond(t: Array, at: Way = at) -> Array:
+                return np.asarray(math.copysign(1.0, -excess) * self._excess(at(float(t))))
+
+            moved = at(first_root(beyond))
+            if abs(self._excess(moved)) <= 10 * SAME_STABLE_RANK:
+                distance = float(np.linalg.norm(self.embed(moved) - self.embed(z)))
+                return self._restoration(moved, True, distance, f"moved by {distance:.3g} of its norm")
+            reason = "its gain does not reach the target on the way"
+        return self._restoration(z, False, 0.0, f"cannot be restored: {reason}")
+
+    def _restoration(self, z: Array, success: bool, distance: float, message: str) -> Restoration:
+        return Restoration(self.parts[0].to_kernel(self.embed(z)), success, distance, message)
+
+    def _excess(self, z: Array) -> float:
+        """By how much of the target the gain of a point exceeds it."""
+        part = self.parts[0]
+        return part.gain(self.embed(z)) / part.target_gain - 1.0
+
+    def _straight(self, z: Array) -> Way:
+        """The way along the least step that moves singular values to the target to first order, to infinity.
+
+        If the largest is too low it alone; otherwise all that reach the target, of which several may be tied.
+        """
+        part = self.parts[0]
+        level = math.sqrt(part.target_gain)
+        values, gradients = part.singular_values_at(
+            self.embed(z), lambda s: s >= min((1 - FEASIBILITY_TOLERANCE) * level, float(np.max(s)))
+        )
+        slopes = np.array([self.spheres.projected(self.embed_adjoint(z, gradient), z) for gradient in gradients])
+        step = np.linalg.lstsq(slopes, level - values, rcond=1e-12)[0]
+        return lambda t: self.spheres.retracted(z, math.tan(0.499 * math.pi * t) * step)
 
 
 class SRNProblem(Problem):
@@ -315,6 +367,34 @@ class SRNProblem(Problem):
         """``max_l ‖Z_l‖₂²``; the target stable rank is reached on the unit sphere where it is ``target_gain``."""
         return float(spectrum.gain(np.reshape(z, self.kernel.shape), self.geometry))
 
+    def singular_values_at(
+        self, w: Array, chosen: Callable[[Array], NDArray[np.bool_]], blocks: Sequence[int] | None = None
+    ) -> tuple[Array, list[Array]]:
+        """Some singular values of a kernel and their gradients, which are their atoms (docs/theory.md, section 3).
+
+        Parameters
+        ----------
+        w : array
+            Kernel, flat.
+        chosen : callable
+            Told the singular values of every block, shape ``(n_blocks, block_rank)``, says which are meant.
+        blocks : sequence of int, optional
+            Blocks to which ``chosen`` is restricted; all by default.
+
+        Returns
+        -------
+        array, shape ``(k,)``, and ``k`` arrays of the shape of ``w``
+        """
+        matrices = spectrum.symbol(w.reshape(self.geometry.kernel_shape), self.geometry)
+        index = np.arange(len(matrices)) if blocks is None else np.array(blocks)
+        u, s, vh = spectrum.singular_vectors(matrices[index])
+        meant = chosen(s)
+        gradients = [
+            atoms.atom(self.geometry, int(index[k]), u[k, :, i], vh[k, i].conj()).tensor.ravel()
+            for k, i in np.argwhere(meant)
+        ]
+        return s[meant], gradients
+
     # -- scores ---------------------------------------------------------------------------------------------
 
     def own_scores(self, unit_kernel: Array, gain: float) -> dict[str, float]:
@@ -357,41 +437,37 @@ class SRNProblem(Problem):
     def restore(self, x: Any) -> Restoration:
         """Move a kernel onto the feasible set, locally.
 
-        A kernel whose gain is too low moves in the plane of itself and its own dominant atom; one whose gain is too
-        high moves along the great circle towards ``a`` (reduce) or its nearest delta kernel (raise). In both cases it
-        stops where the stable rank is right. It repairs a small violation and solves the problem for nobody.
+        A kernel whose gain is too low moves in the plane of itself and its own dominant atom. One whose gain is too
+        high moves towards ``a`` if the stable rank is reduced; if it is raised, along the least step that lowers all
+        singular values which reach the target and, where that does not lead there, towards its nearest delta kernel.
+        In all cases it stops where the stable rank is right. It repairs a small violation and solves the problem for
+        nobody.
 
         Raises
         ------
         TypeError, ValueError
             As :meth:`evaluate`.
         """
-        start = self.to_sphere(x)
-        gain = self.gain(start)
-        sign = 1.0 if gain < self.target_gain else -1.0
-        if abs(gain - self.target_gain) <= SAME_STABLE_RANK * self.target_gain:
-            return Restoration(self.to_kernel(start), True, 0.0, "not moved: the stable rank is right")
-        if sign > 0:
-            atom = atoms.dominant_atom(start, self.geometry)
-            try:
-                end = atoms.nearest_in_cap(start, atom.tensor, math.sqrt(self.target_gain))
-            except ValueError as error:
-                end = atom.tensor / atom.norm  # still good if another frequency rises along the way
-                if self.gain(end) < self.target_gain:
-                    return self._unmoved(start, f"its dominant frequency cannot reach the target: {error}")
-        else:
-            end = atoms.nearest_delta(start, self.geometry) if self.regime == "raise" else self.direction
-            if np.sum(start * end) <= -1 + 1e-14:
-                return self._unmoved(start, "it is opposite to the point it would move towards")
+        z = self.to_sphere(x).ravel()
+        if self._excess(z) < 0:
+            return self._restored(z, self._to_dominant_atom)
+        if self.regime == "raise":
+            return self._restored(z, self._straight, self._to_nearest_delta)
+        return self._restored(z, lambda z: _arc(z, self.direction.ravel()))
 
-        def excess(t: Array) -> Array:
-            return np.asarray(sign * (self.gain(_arc(start, end, float(t))) / self.target_gain - 1.0))
+    def _to_dominant_atom(self, z: Array) -> Way:
+        kernel, level = z.reshape(self.kernel.shape), math.sqrt(self.target_gain)
+        atom = atoms.dominant_atom(kernel, self.geometry)
+        try:
+            end = atoms.nearest_in_cap(kernel, atom.tensor, level)
+        except ValueError as error:
+            end = atom.tensor / atom.norm  # still good if another frequency rises along the way
+            if self.gain(end) < self.target_gain:
+                raise ValueError(f"its dominant frequency cannot reach the target: {error}") from None
+        return _arc(z, end.ravel())
 
-        # Rounding may leave the end of the arc an ulp short of the target; then the end is the answer. Towards an atom
-        # the gain rises all the way; elsewhere it may pass the target more than once.
-        z = _arc(start, end, first_root(excess) if sign < 0 else root(excess, 0.0, 1.0))
-        distance = float(np.linalg.norm(z - start))
-        return Restoration(self.to_kernel(z), True, distance, f"moved by {distance:.3g} of its norm")
+    def _to_nearest_delta(self, z: Array) -> Way:
+        return _arc(z, atoms.nearest_delta(z.reshape(self.kernel.shape), self.geometry).ravel())
 
     # -- files ----------------------------------------------------------------------------------------------
 
@@ -480,9 +556,6 @@ class SRNProblem(Problem):
             raise ValueError(f"x: shape {array.shape} given, expected the kernel's shape {self.kernel.shape}")
         return array
 
-    def _unmoved(self, z: Array, reason: str) -> Restoration:
-        return Restoration(self.to_kernel(z), False, 0.0, f"cannot be restored: {reason}")
-
 
 def regime(target: float, own: float) -> Regime:
     """Whether a target lies below the stable rank that a kernel has, above it, or at it."""
@@ -530,12 +603,17 @@ def first_root(excess: Callable[[Array], Array]) -> float:
     return root(excess, 0.0 if low == high else low, float(high))
 
 
-def _arc(start: Array, end: Array, t: float) -> Array:
-    """Point at the fraction ``t`` of the shorter great circle between two unit vectors."""
-    across = end - np.sum(start * end) * start
-    length = np.linalg.norm(across)
-    if length == 0:
-        return start
-    angle = t * np.arctan2(length, np.sum(start * end))
-    point = np.cos(angle) * start + np.sin(angle) * across / length
-    return point / np.linalg.norm(point)
+def _arc(start: Array, end: Array) -> Way:
+    """The shorter great circle between two unit vectors."""
+    cosine = float(start @ end)
+    if cosine <= -1 + 1e-14:
+        raise ValueError("it is opposite to the point it would move towards")
+    across = end - cosine * start
+    length = float(np.linalg.norm(across))
+
+    def point(t: float) -> Array:
+        angle = t * math.atan2(length, cosine)
+        z = math.cos(angle) * start + math.sin(angle) * across / (length or 1.0)
+        return z / np.linalg.norm(z)
+
+    return point

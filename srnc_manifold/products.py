@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Unpack
 
 import numpy as np
 
-from srnc_manifold import atoms, spectrum
+from srnc_manifold import spectrum
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import InputSize, Layout, as_kernel
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import SAME_STABLE_RANK, Problem, Regime, Restoration, SRNProblem, first_root, regime
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, Evaluation
+from srnc_manifold.problem import Problem, Regime, Restoration, SRNProblem, Way, regime
+from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
-
-# A path on the spheres, from the time 0 to 1.
-Way = Callable[[float], Array]
 
 # A kernel is separable if what its best separable approximation leaves is less than this part of it, above what
 # single precision makes of one that is.
@@ -203,7 +200,7 @@ class SeparableProblem(Problem):
     @cached_property
     def regimes(self) -> tuple[Regime, ...]:
         """By the stable rank of the nearest separable kernel (docs/theory.md, proposition 21), not that of ``a``."""
-        return (regime(self.free.stable_rank, self.free.geometry.n_points / self._gain(self._nearest)),)
+        return (regime(self.free.stable_rank, self.free.geometry.n_points / self.free.gain(self.embed(self._nearest))),)
 
     @cached_property
     def _nearest(self) -> Array:
@@ -287,37 +284,7 @@ class SeparableProblem(Problem):
             As :meth:`to_sphere`.
         """
         z = self.to_sphere(x)
-        target, gain = self.free.target_gain, self._gain(z)
-        if abs(gain - target) <= SAME_STABLE_RANK * target:
-            return Restoration(self._kernel(z), True, 0.0, "not moved: the stable rank is right")
-        sign = 1.0 if gain < target else -1.0
-        for way in (self._straight, self._falling)[: 1 if sign > 0 else 2]:
-            at = way(z)
-
-            def excess(t: Array, at: Way = at) -> Array:
-                return np.asarray(sign * (self._gain(at(float(t))) / target - 1.0))
-
-            moved = at(first_root(excess))
-            if abs(self._gain(moved) - target) <= 10 * SAME_STABLE_RANK * target:
-                distance = float(np.linalg.norm(self.embed(moved) - self.embed(z)))
-                return Restoration(self._kernel(moved), True, distance, f"moved by {distance:.3g} of its norm")
-        return self._unmoved(z, "the target does not lie along the gradient of its gain")
-
-    def _straight(self, z: Array) -> Way:
-        """The way along the least step that moves singular values to the target to first order, to infinity.
-
-        If the largest is too low it alone; otherwise all that reach the target, of which several may be tied.
-        """
-        geometry, level = self.free.geometry, math.sqrt(self.free.target_gain)
-        u, s, vh = spectrum.singular_vectors(spectrum.symbol(self.embed(z).reshape(self.kernel.shape), geometry))
-        moving = s[:, 0] >= min((1 - FEASIBILITY_TOLERANCE) * level, float(np.max(s)))
-        normals = [
-            self.embed_adjoint(z, atoms.atom(geometry, int(k), u[k, :, 0], vh[k, 0].conj()).tensor.ravel())
-            for k in np.flatnonzero(moving)
-        ]
-        slopes = np.array([self.spheres.projected(normal, z) for normal in normals])
-        step = np.linalg.lstsq(slopes, level - s[moving, 0], rcond=1e-12)[0]
-        return lambda t: self.spheres.retracted(z, math.tan(0.499 * math.pi * t) * step)
+        return self._restored(z, self._straight, *([self._falling] if self._excess(z) > 0 else []))
 
     def _falling(self, z: Array) -> Way:
         """The way to a separable kernel of which the gain is not above the target."""
@@ -358,15 +325,6 @@ class SeparableProblem(Problem):
                 break
             before = size
         return np.concatenate(factors)
-
-    def _kernel(self, z: Array) -> Array:
-        return self.free.to_kernel(self.embed(z))
-
-    def _gain(self, z: Array) -> float:
-        return self.free.gain(self.embed(z))
-
-    def _unmoved(self, z: Array, reason: str) -> Restoration:
-        return Restoration(self._kernel(z), False, 0.0, f"cannot be restored: {reason}")
 
 
 def listed(texts: Iterable[str]) -> str:

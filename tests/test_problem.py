@@ -206,13 +206,19 @@ def test_most_kernels_can_be_restored():
     assert np.mean(RESTORED) > 0.7  # the rest have a dominant atom that cannot reach the target
 
 
-def test_restoring_is_local(random_problem):
-    problem = random_problem((3, 3), (8, 8))
-    best = srnc.solve(problem).kernel
+@pytest.mark.parametrize("end", [0, 1], ids=["reduce", "raise"])
+@pytest.mark.parametrize(("shape", "size"), [((3, 3), (8, 8)), ((5,), (16,)), ((2, 3, 3), (9,))], ids=str)
+def test_restoring_is_local(shape, size, end):
     rng = np.random.default_rng(0)
-    for size in (1e-3, 1e-6):
-        nudged = best + size * np.linalg.norm(best) * rng.standard_normal(best.shape)
-        assert problem.restore(nudged).distance < 30 * size
+    kernel = rng.standard_normal(shape)
+    own = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0)
+    target = 0.5 * (own.kernel_stable_rank + own.feasible_range[end])
+    problem = srnc.SRNProblem(kernel, size, stable_rank=target)
+    best = srnc.solve(problem).kernel
+    for nudge in (1e-3, 1e-6, 1e-9):
+        for _ in range(10):
+            nudged = best + nudge * np.linalg.norm(best) * rng.standard_normal(best.shape)
+            assert problem.restore(nudged).distance < 30 * nudge
 
 
 def test_a_feasible_kernel_stays(paper):

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from srnc_manifold import atoms, spectrum
+from srnc_manifold import spectrum
 from srnc_manifold.costs import Cost, ExactPenaltyCost, SphereFunction
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem, SRNProblem
@@ -467,9 +468,9 @@ def stationarity(problem: Problem, z: Array, blocks: Sequence[int] | None = None
         share = objective_weight(problem, part) * part.geometry.n_points
         gradient[place] = share * part.unit_radius * (part.unit_radius * w[place] - part.unit_kernel.ravel())
         own = []
-        for normal in _active_normals(part, w[place], blocks):
+        for atom in part.singular_values_at(w[place], _largest, blocks)[1]:
             covector = np.zeros_like(w)
-            covector[place] = normal
+            covector[place] = atom
             own.append(problem.embed_adjoint(z, covector))
         tangents = [np.linalg.norm(problem.spheres.projected(normal, z)) for normal in own]
         steep = (t > FEASIBILITY_TOLERANCE * np.linalg.norm(n) for t, n in zip(tangents, own, strict=True))
@@ -491,10 +492,6 @@ def stationarity(problem: Problem, z: Array, blocks: Sequence[int] | None = None
     return float(np.linalg.norm(gradient - spanned @ (spanned.T @ gradient)) / size)
 
 
-def _active_normals(part: SRNProblem, w: Array, blocks: Sequence[int] | None) -> list[Array]:
-    """Atoms of the singular values that attain the spectral norm of a kernel."""
-    matrices = spectrum.symbol(w.reshape(part.geometry.kernel_shape), part.geometry)
-    index = np.arange(len(matrices)) if blocks is None else np.array(blocks)
-    u, s, vh = spectrum.singular_vectors(matrices[index])
-    active = np.argwhere(s >= (1 - FEASIBILITY_TOLERANCE) * np.max(s))
-    return [atoms.atom(part.geometry, int(index[k]), u[k, :, i], vh[k, i].conj()).tensor.ravel() for k, i in active]
+def _largest(singular_values: Array) -> NDArray[np.bool_]:
+    """Those that attain the spectral norm."""
+    return singular_values >= (1 - FEASIBILITY_TOLERANCE) * np.max(singular_values)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from srnc_manifold import atoms, spectrum
+from srnc_manifold import spectrum
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
@@ -242,12 +243,11 @@ class _Functions:
         self.run.n_gradients += 1
         w, rows = self.problem.embed(z), []
         for (part, place), raising in zip(self._kernels, self._raising, strict=True):
-            geometry = part.geometry
-            u, s, vh = spectrum.singular_vectors(spectrum.symbol(w[place].reshape(geometry.kernel_shape), geometry))
             factor = (-2.0 if raising else 2.0) * part.unit_radius**2
-            for k in range(len(s)) if raising else [int(np.argmax(s[:, 0]))]:
+            pairs = part.singular_values_at(w[place], _first_of_each if raising else _first_of_all)
+            for value, gradient in zip(*pairs, strict=True):
                 covector = np.zeros_like(w)
-                covector[place] = factor * s[k, 0] * atoms.atom(geometry, k, u[k, :, 0], vh[k, 0].conj()).tensor.ravel()
+                covector[place] = factor * value * gradient
                 rows.append(self.problem.embed_adjoint(z, covector))
         return np.stack(rows)
 
@@ -279,6 +279,20 @@ class _Functions:
             gains = [part.unit_radius**2 * own[:, 0] for (part, _), own in zip(self._kernels, values, strict=True)]
             self._seen = key, gains
         return self._seen[1]
+
+
+def _first_of_each(singular_values: Array) -> NDArray[np.bool_]:
+    """The largest of every block."""
+    chosen = np.zeros(singular_values.shape, bool)
+    chosen[:, 0] = True
+    return chosen
+
+
+def _first_of_all(singular_values: Array) -> NDArray[np.bool_]:
+    """The largest of all blocks, the first one if several are tied."""
+    chosen = np.zeros(singular_values.shape, bool)
+    chosen[np.argmax(singular_values[:, 0]), 0] = True
+    return chosen
 
 
 def _rank(outcome: Result) -> tuple[float, float]:
