@@ -82,7 +82,7 @@ class Blocks:
         return _as_real(np.broadcast_to(weights, self.matrices.shape))
 
     def sizes(self, w: NDArray) -> Sizes:
-        """What distances and coordinates depend on, of an atom of each block."""
+        """What distances and coordinates depend on, of an atom of each block, or of several of a single one."""
         parts = _as_real(w)
         weighted = self._weights * parts
         # Rounding of w would otherwise raise the norm above the largest there is.

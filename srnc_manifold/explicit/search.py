@@ -19,6 +19,9 @@ from srnc_manifold.numerics import Array
 # Random atoms from which a block is searched that no bound closes; a tenth of it in large blocks.
 _RESTARTS = 200
 
+# Blocks whose atoms are looked at first: the best of these atoms excludes most of the others.
+_PROMISING = 4
+
 # Blocks that are solved together at about the cost of one.
 _MANY = 1000
 
@@ -330,18 +333,18 @@ class _Search:
         self.others: dict[int, list[NDArray]] = {}  # atoms of a block that were as good when they were found
         self.shifts: dict[int, NDArray] = {}
         self._single: dict[int, alternation.Blocks] = {}
-        self.squared_distance = np.inf
+        self.squared_distance = self.told = np.inf
 
     def run(self, norms: Array | None = None) -> Single:
         """Search; the squared norms of the symbols are computed as far as they are needed, unless they are given."""
         index = np.flatnonzero(~self.decomposed)
         if norms is not None or self.geometry.block_rank <= spectrum.NormTests.SMALL:
             self._bound_by_norms(index, None if norms is None else norms[index])
-            self._decompose(self._open()[:1])
+            self._decompose(self._open()[:_PROMISING])
         else:
             tests, scale = self.known_tests or (spectrum.NormTests(self.symbols), 1.0)
             estimates = np.sqrt(tests.estimates[index]) / scale
-            promising = index[np.argsort(self._lemma(index, estimates), kind="stable")[:8]]
+            promising = index[np.argsort(self._lemma(index, estimates), kind="stable")[:_PROMISING]]
             self._bound_by_norms(promising)
             self._decompose(promising[[np.argmin(self.bounds[promising])]])
             self._bound_by_tests(index, tests, scale)
@@ -409,33 +412,42 @@ class _Search:
             return
         blocks = self._blocks(index)
         first = alternation.start(blocks)
-        if np.isfinite(self.squared_distance):
-            # Where the shift that goes with the first atom proves that nothing better is there, nothing is sought.
-            self._sharpen(index, blocks, first)
+        distances = blocks.squared_distances(first)
+        best = distances <= min(np.min(distances), self.squared_distance) * (1 + TIE)
+        self._offer(index[best], first[best], distances[best])
         still = self._is_open(index)
+        if np.sum(still) > 1:
+            # Where the shift that goes with the first atom proves that nothing better is there, nothing is sought.
+            self._sharpen(index[still], blocks[still], first[still])
+            still = self._is_open(index)
         if still.any():
             self._seek(index[still], blocks[still], [first[still]])
             still = self._is_open(index)
         if still.any():
             self._seek(index[still], blocks[still], alternation.other_starts(blocks[still]))
+        self._tell()
 
     def _seek(self, index: NDArray, blocks: alternation.Blocks, starts: list[NDArray]) -> None:
         """Alternation from each start of some blocks, and the bounds that go with the best atoms."""
         for w in starts:
-            found, distances = alternation.alternate(blocks, w)
-            for k in np.argsort(distances, kind="stable"):  # the best first: it alone is shown
-                self._offer(int(index[k]), found[k], float(distances[k]))
+            self._offer(index, *alternation.alternate(blocks, w))
         self._sharpen(index, blocks, np.stack([self.atoms[int(block)][0] for block in index]))
 
-    def _offer(self, block: int, w: NDArray, squared_distance: float) -> None:
-        if np.isfinite(squared_distance) and squared_distance <= self.squared_distance * (1 + TIE):
-            self.others.setdefault(block, []).append(w)
-        if block not in self.atoms or squared_distance < self.atoms[block][1]:
-            self.atoms[block] = w, squared_distance
-        if squared_distance < self.squared_distance:
-            self.squared_distance = squared_distance
-            if self.notify is not None:
-                self.notify(self._points(block, self._block(block), w[None])[0], squared_distance)
+    def _offer(self, index: NDArray, w: NDArray, squared_distances: Array) -> None:
+        """Remember an atom of each of some blocks."""
+        self.squared_distance = min(self.squared_distance, float(np.min(squared_distances, initial=np.inf)))
+        for block, atom, distance in zip(index.tolist(), w, squared_distances.tolist(), strict=True):
+            if np.isfinite(distance) and distance <= self.squared_distance * (1 + TIE):
+                self.others.setdefault(block, []).append(atom)
+            if block not in self.atoms or distance < self.atoms[block][1]:
+                self.atoms[block] = atom, distance
+
+    def _tell(self) -> None:
+        """Show the best point, if it is new."""
+        if self.notify is not None and self.squared_distance < self.told:
+            self.told = self.squared_distance
+            block = min(self.atoms, key=lambda b: self.atoms[b][1])
+            self.notify(self._points(block, self.atoms[block][0][None])[0], self.told)
 
     def _bounds_of(self, index: NDArray, blocks: alternation.Blocks, shifts: NDArray) -> Array:
         levels = np.full(len(index), self.level)
@@ -471,11 +483,11 @@ class _Search:
             if relaxed.bound > self.bounds[block]:
                 self.bounds[block], self.shifts[block] = relaxed.bound, relaxed.shift
             for w in relaxed.atoms:
-                moved, distance = alternation.alternate(blocks, w[None])
-                self._offer(block, moved[0], float(distance[0]))
+                self._offer(index[:1], *alternation.alternate(blocks, w[None]))
             if self.bounds[block] < self.squared_distance - self.tol and block not in restarted:
                 restarted.add(block)
                 self._restart(block)
+            self._tell()
 
     def _restart(self, block: int) -> None:
         """Alternation from random atoms, always the same ones: where a gap stays, there may be better ones."""
@@ -483,14 +495,15 @@ class _Search:
         blocks = self._block(block)[np.zeros(count, int)]
         w = alternation.random_atoms(blocks, np.random.default_rng(block))
         found, distances = alternation.alternate(blocks, w)
-        best = int(np.argmin(distances))
-        self._offer(block, found[best], float(distances[best]))
+        best = [np.argmin(distances)]
+        self._offer(np.array([block]), found[best], distances[best])
 
-    def _points(self, block: int, blocks: alternation.Blocks, w: NDArray) -> Array:
-        """Unit kernels of some atoms of one block, given as often as there are atoms."""
+    def _points(self, block: int, w: NDArray) -> Array:
+        """Unit kernels of some atoms of one block."""
+        of_block = self._block(block)
         push, pull = (
             values.reshape(-1, *[1] * self.direction.ndim)
-            for values in alternation.coordinates(blocks, blocks.sizes(w))
+            for values in alternation.coordinates(of_block, of_block.sizes(w))
         )
         z = push * atoms.synthesis(w, np.full(len(w), block), self.geometry) + pull * self.direction
         return z / np.linalg.norm(z.reshape(len(w), -1), axis=1).reshape(push.shape)
@@ -501,12 +514,11 @@ class _Search:
         settled = alternation.settle(self._block(block), w[None])[0]
         # Of symmetric kernels the conjugate is another minimizer, of antisymmetric ones its negative.
         candidates = np.stack([settled, settled.conj(), -settled.conj(), *self.others.get(block, [])[-20:]])
-        blocks = self._block(block)[np.zeros(len(candidates), int)]
-        distances = blocks.squared_distances(candidates)
+        distances = self._block(block).squared_distances(candidates)
         tied = distances <= self.squared_distance * (1 + TIE)
         if not distances[0] <= distance * (1 + 1e-12):
             candidates[0], tied[0], tied[1:3] = w, True, False
-        return self._points(block, blocks[tied], candidates[tied])
+        return self._points(block, candidates[tied])
 
     def outcome(self) -> Single:
         """What is known so far."""
