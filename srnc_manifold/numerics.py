@@ -110,12 +110,14 @@ def shortest_in_hull(vectors: Array, tolerance: float = 1e-12) -> Array:
 
     P. Wolfe, *Finding the nearest point in a polytope*, Math. Program. 11 (1976).
     """
-    gram = vectors @ vectors.T
+    # The weights are found from systems in which the squared lengths stand beside ones.
+    units = vectors / (float(np.max(np.linalg.norm(vectors, axis=1))) or 1.0)
+    gram = units @ units.T
     chosen, weights = [int(np.argmin(np.diag(gram)))], np.array([1.0])
     for _ in range(10 * len(vectors)):
         products = gram[:, chosen] @ weights
         new, squared = int(np.argmin(products)), float(products[chosen] @ weights)
-        if new in chosen or products[new] >= squared - tolerance * max(squared, float(np.max(np.diag(gram)))):
+        if new in chosen or products[new] >= squared - tolerance:
             break
         chosen, weights = [*chosen, new], np.append(weights, 0.0)
         chosen, weights = _onto_affine_minimum(gram, chosen, weights)

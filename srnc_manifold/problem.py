@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from srnc_manifold import atoms, spectrum
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import Geometry, InputSize, Layout, as_kernel
-from srnc_manifold.numerics import Array, binary_scale, bracketed_root
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, Evaluation
+from srnc_manifold.numerics import Array, binary_scale, bracketed_root, shortest_in_hull
+from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
 
 # Kernels may be of any size whose square, times the number of points, is a double.
@@ -30,6 +30,12 @@ LARGEST = 1e152
 
 # Two stable ranks this close, relatively, are the same up to rounding.
 SAME_STABLE_RANK = 1e-12
+
+# What counts as near the target where singular values are lowered, in units of the excess; tried one after the other.
+WIDTHS = (3.0, 30.0, 300.0, 3e3)
+
+# And how many of them at most: their gradients are kept as a dense matrix.
+_MOST_NEAR = 300
 
 Regime = Literal["reduce", "raise", "none"]
 
@@ -199,19 +205,42 @@ class Problem(ABC):
         part = self.parts[0]
         return part.gain(self.embed(z)) / part.target_gain - 1.0
 
-    def _straight(self, z: Array) -> Way:
-        """The way along the least step that moves singular values to the target to first order, to infinity.
-
-        If the largest is too low it alone; otherwise all that reach the target, of which several may be tied.
-        """
-        part = self.parts[0]
-        level = math.sqrt(part.target_gain)
-        values, gradients = part.singular_values_at(
-            self.embed(z), lambda s: s >= min((1 - FEASIBILITY_TOLERANCE) * level, float(np.max(s)))
-        )
-        slopes = np.array([self.spheres.projected(self.embed_adjoint(z, gradient), z) for gradient in gradients])
-        step = np.linalg.lstsq(slopes, level - values, rcond=1e-12)[0]
+    def _rising(self, z: Array) -> Way:
+        """The way along the gradient of the largest singular value, to infinity; it reaches the target at a half."""
+        values, slopes = self._slopes(z, lambda s: s == np.max(s))
+        missing = math.sqrt(self.parts[0].target_gain) - values[0]
+        step = missing * slopes[0] / max(float(slopes[0] @ slopes[0]), 1e-300)
         return lambda t: self.spheres.retracted(z, math.tan(0.499 * math.pi * t) * step)
+
+    def _lowering(self, width: float) -> Callable[[Array], Way]:
+        """The least step that lowers all singular values near the target or above it.
+
+        To first order it lowers those above it to it, and all of them by the largest excess once more. Near are those
+        within ``width`` times that excess.
+        """
+
+        def way(z: Array) -> Way:
+            level = math.sqrt(self.parts[0].target_gain)
+            excess = level * (math.sqrt(1.0 + self._excess(z)) - 1.0)
+
+            def near(singular_values: Array) -> NDArray[np.bool_]:
+                found = singular_values >= level - width * excess
+                if np.sum(found) > _MOST_NEAR:
+                    raise ValueError(f"more than {_MOST_NEAR} singular values are near the target")
+                return found
+
+            values, slopes = self._slopes(z, near)
+            # The least x with ⟨slope, x⟩ <= −d for all of them is −p/‖p‖² of the shortest p in the hull of slope/d.
+            shortest = shortest_in_hull(slopes / (np.maximum(values - level, 0.0) + excess)[:, None])
+            step = -shortest / max(float(shortest @ shortest), 1e-300)
+            return lambda t: self.spheres.retracted(z, t * step)
+
+        return way
+
+    def _slopes(self, z: Array, chosen: Callable[[Array], NDArray[np.bool_]]) -> tuple[Array, Array]:
+        """Some singular values at a point and their gradients in the tangent space, one in a row."""
+        values, gradients = self.parts[0].singular_values_at(self.embed(z), chosen)
+        return values, np.array([self.spheres.projected(self.embed_adjoint(z, g), z) for g in gradients])
 
 
 class SRNProblem(Problem):
@@ -439,7 +468,7 @@ class SRNProblem(Problem):
 
         A kernel whose gain is too low moves in the plane of itself and its own dominant atom. One whose gain is too
         high moves towards ``a`` if the stable rank is reduced; if it is raised, along the least step that lowers all
-        singular values which reach the target and, where that does not lead there, towards its nearest delta kernel.
+        singular values near the target and, where that does not lead there, towards its nearest delta kernel.
         In all cases it stops where the stable rank is right. It repairs a small violation and solves the problem for
         nobody.
 
@@ -452,7 +481,7 @@ class SRNProblem(Problem):
         if self._excess(z) < 0:
             return self._restored(z, self._to_dominant_atom)
         if self.regime == "raise":
-            return self._restored(z, self._straight, self._to_nearest_delta)
+            return self._restored(z, *map(self._lowering, WIDTHS), self._to_nearest_delta)
         return self._restored(z, lambda z: _arc(z, self.direction.ravel()))
 
     def _to_dominant_atom(self, z: Array) -> Way:

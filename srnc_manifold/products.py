@@ -14,7 +14,7 @@ from srnc_manifold import spectrum
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import InputSize, Layout, as_kernel
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import Problem, Regime, Restoration, SRNProblem, Way, regime
+from srnc_manifold.problem import WIDTHS, Problem, Regime, Restoration, SRNProblem, Way, regime
 from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
 
@@ -274,7 +274,7 @@ class SeparableProblem(Problem):
         """Move a separable kernel onto the feasible set, locally.
 
         A kernel whose gain is too low moves along the gradient of the gain, one whose gain is too high along the least
-        step that lowers all singular values which reach the target; where that does not lead there, towards the nearest
+        step that lowers all singular values near the target; where that does not lead there, towards the nearest
         separable kernel of ``a`` (reduce) or one of a single tap (raise). Every factor moves on its sphere, and stops
         where the stable rank is right.
 
@@ -284,7 +284,9 @@ class SeparableProblem(Problem):
             As :meth:`to_sphere`.
         """
         z = self.to_sphere(x)
-        return self._restored(z, self._straight, *([self._falling] if self._excess(z) > 0 else []))
+        if self._excess(z) < 0:
+            return self._restored(z, self._rising)
+        return self._restored(z, *map(self._lowering, WIDTHS), self._falling)
 
     def _falling(self, z: Array) -> Way:
         """The way to a separable kernel of which the gain is not above the target."""

@@ -28,6 +28,10 @@ _ROUNDING = 1e-14
 # Earlier steps from which the next is extrapolated.
 _DEPTH = 6
 
+# Newton's method takes over for a single block of at most so many entries where none of them changes by more than this;
+# it then needs two or three steps. The differences that give its derivative.
+_FEW, _NEAR, _DIFFERENCE = 16, 3e-3, 1e-7
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -195,6 +199,18 @@ class _Memory:
             self._last = self._last[0][index], self._last[1][index]
 
 
+def _newton(block: Blocks, symbol: NDArray, image: NDArray) -> NDArray:
+    """Newton's step from the symbol of a single block to one that is its own image."""
+    at, end = _as_real(symbol), _as_real(image)
+    nearby = (at + _DIFFERENCE * np.eye(at.size)).view(complex).reshape(-1, *symbol.shape[1:])
+    derivative = (_as_real(images_of(block, top_atoms(nearby))[0]) - end) / _DIFFERENCE
+    try:
+        change = np.linalg.solve(np.eye(at.size) - derivative.T, (end - at)[0])
+    except np.linalg.LinAlgError:  # not isolated
+        return image
+    return (at + change).view(complex).reshape(symbol.shape)
+
+
 def alternate(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
     """Steps until none improves: the atoms and their squared distances; empty caps stay as they are."""
     before = blocks.squared_distances(w)
@@ -218,6 +234,7 @@ def _steps(blocks: Blocks, w: NDArray, still: float) -> NDArray:
     end, active = np.array(w), np.arange(len(w))
     # For large blocks products as long as they help; it is a decomposition that finds nothing better which ends it.
     cheap = min(w.shape[1:]) > spectrum.NormTests.SMALL
+    few = w[0].size <= _FEW
     memory, plain = _Memory(), np.ones(len(w), bool)
     images, near = images_of(blocks, w)
     symbols = images
@@ -226,7 +243,8 @@ def _steps(blocks: Blocks, w: NDArray, still: float) -> NDArray:
         reached, reached_near = images_of(blocks, moved)
         worse = reached_near < near - _ROUNDING  # extrapolated too far: back, and a plain step from there
         # Compared with the symbol that was decomposed: extrapolated ones may be alike, and yet not where the steps end.
-        stands = np.where(worse, plain, np.abs(reached - symbols).max(axis=(1, 2)) <= still)
+        changes = np.abs(reached - symbols).max(axis=(1, 2))
+        stands = np.where(worse, plain, changes <= still)
         if worse.any():
             back = worse[:, None, None]
             moved, images = np.where(back, w, moved), np.where(back, images, reached)
@@ -243,9 +261,12 @@ def _steps(blocks: Blocks, w: NDArray, still: float) -> NDArray:
             if not len(stay):
                 break
             active, blocks, w, symbols, reached = active[stay], blocks[stay], w[stay], symbols[stay], reached[stay]
-            images, near, plain = images[stay], near[stay], plain[stay]
+            images, near, plain, changes = images[stay], near[stay], plain[stay], changes[stay]
             memory.keep(stay)
-        symbols = memory.next(symbols, reached)
+        if few and len(w) == 1 and changes[0] < _NEAR:
+            symbols = _newton(blocks, symbols, reached)
+        else:
+            symbols = memory.next(symbols, reached)
         if plain.any():
             memory.forget(plain)
             symbols = np.where(plain[:, None, None], images, symbols)

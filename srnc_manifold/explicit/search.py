@@ -399,11 +399,11 @@ class _Search:
         if len(unknown):
             self._bound_by_norms(unknown)  # so that the most promising is known
         while self.keep_going():
-            index = self._open()
-            index = index[~self.decomposed[index]][:at_once]
+            # Those, too, that may be tied with the best point.
+            index = np.flatnonzero(~self.decomposed & (self.bounds <= self.squared_distance * (1 + TIE)))
             if not len(index):
                 break
-            self._decompose(index)
+            self._decompose(index[np.argsort(self.bounds[index], kind="stable")][:at_once])
 
     def _decompose(self, index: NDArray) -> None:
         """The best atoms of some blocks, and the bounds that go with them."""
@@ -419,19 +419,19 @@ class _Search:
         if np.sum(still) > 1:
             # Where the shift that goes with the first atom proves that nothing better is there, nothing is sought.
             self._sharpen(index[still], blocks[still], first[still])
-            still = self._is_open(index)
-        if still.any():
-            self._seek(index[still], blocks[still], [first[still]])
-            still = self._is_open(index)
-        if still.any():
-            self._seek(index[still], blocks[still], alternation.other_starts(blocks[still]))
+        self._seek(index, blocks, first)
+        if self._is_open(index).any():
+            for w in alternation.other_starts(blocks):
+                self._seek(index, blocks, w)
         self._tell()
 
-    def _seek(self, index: NDArray, blocks: alternation.Blocks, starts: list[NDArray]) -> None:
-        """Alternation from each start of some blocks, and the bounds that go with the best atoms."""
-        for w in starts:
-            self._offer(index, *alternation.alternate(blocks, w))
-        self._sharpen(index, blocks, np.stack([self.atoms[int(block)][0] for block in index]))
+    def _seek(self, index: NDArray, blocks: alternation.Blocks, w: NDArray) -> None:
+        """Alternation from an atom of each of some blocks where they are open, and the bounds that go with the best."""
+        still = self._is_open(index)
+        if still.any():
+            index, blocks = index[still], blocks[still]
+            self._offer(index, *alternation.alternate(blocks, w[still]))
+            self._sharpen(index, blocks, np.stack([self.atoms[block][0] for block in index.tolist()]))
 
     def _offer(self, index: NDArray, w: NDArray, squared_distances: Array) -> None:
         """Remember an atom of each of some blocks."""

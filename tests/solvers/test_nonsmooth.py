@@ -133,6 +133,8 @@ def test_the_shortest_vector_of_a_hull():
     for count, n in [(1, 3), (2, 2), (5, 3), (30, 10), (8, 20)] * 5:
         vectors = rng.standard_normal((count, n)) + 0.5 * rng.standard_normal(n)
         shortest = shortest_in_hull(vectors)
+        for size in (1e-9, 1e9):
+            np.testing.assert_allclose(shortest_in_hull(size * vectors), size * shortest, atol=1e-9 * size)
         squared = shortest @ shortest
         # The optimality condition: no vector lies further back along it; to rounding of the largest squared length.
         scale = np.max(np.sum(vectors**2, axis=1))
