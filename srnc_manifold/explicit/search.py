@@ -372,10 +372,11 @@ class _Search:
         self.bounds[index] = np.maximum(self.bounds[index], self._lemma(index, heights))
 
     def _bound_by_tests(self, index: NDArray, tests: spectrum.NormTests, scale: float) -> None:
-        """The Lemma where a norm is below what the best point known asks for, without computing it."""
+        """The Lemma where a norm is below what points tied with the best one ask for, without computing it."""
+        within = np.array(self.squared_distance * (1 + 2 * TIE))
         top = np.maximum(self.frame.top[index], self.level)
-        needed = caps.needed_heights(np.array(self.squared_distance), np.array(self.level), top, spectrum.NUMPY)
-        candidates = np.flatnonzero((needed > 0) & (self.bounds[index] < self.squared_distance))
+        needed = caps.needed_heights(within, np.array(self.level), top, spectrum.NUMPY)
+        candidates = np.flatnonzero((needed > 0) & (self.bounds[index] < within))
         levels = (needed[candidates] * scale) ** 2 / tests.margin
         passed = candidates[tests.below(index[candidates], levels)]
         self.bounds[index[passed]] = self._lemma(index[passed], needed[passed])
