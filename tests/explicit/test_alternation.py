@@ -169,6 +169,38 @@ def open_blocks():
     return cases
 
 
+def test_newton_ends_where_the_steps_end_and_sooner(monkeypatch):
+    decomposed = []
+
+    def counted(matrices):
+        decomposed.append(len(matrices))
+        return top_atoms(matrices)
+
+    top_atoms = alternation.top_atoms
+    monkeypatch.setattr(alternation, "top_atoms", counted)
+    calls, compared = {0: 0, 16: 0}, 0
+    for geometry, a, level, index in open_blocks():
+        blocks = blocks_at(a, geometry, level, index)
+        w, found = alternation.start(blocks), {}
+        if w[0].size > 16 or blocks.are_empty(w)[0]:
+            continue
+        for few in calls:  # none and all
+            monkeypatch.setattr(alternation, "_FEW", few)
+            decomposed.clear()
+            end, distances = alternation.alternate(blocks, w)
+            settled = alternation.settle(blocks, end)
+            found[few] = float(distances[0])
+            calls[few] += len(decomposed)
+            image, _ = alternation.images_of(blocks, settled)
+            # The steps stop at changes of 1e-12; the next is smaller still.
+            np.testing.assert_allclose(top_atoms(image), settled, atol=1e-11)
+        # Of distances only: some of these blocks have a whole curve of best atoms.
+        assert found[16] == pytest.approx(found[0], abs=1e-13)
+        compared += 1
+    assert compared >= 10
+    assert calls[16] < calls[0]
+
+
 def test_tightened_bounds_grow_and_never_pass_the_best_of_many_runs():
     gained = closed = 0
     cases = open_blocks()

@@ -163,15 +163,15 @@ def test_larger_blocks_without_their_norms_as_with_them(m, c_in, k, n, fraction)
 @pytest.mark.parametrize("fraction", [0.1, 0.3])
 def test_few_of_many_large_blocks_are_decomposed(fraction):
     a, geometry, level = level_between(np.random.default_rng(0).standard_normal((16, 16, 3, 3)), (12, 12), fraction)
-    search_ = search._Search(a, spectrum.symbol(a, geometry), level, geometry, 1e-9)
-    single = search_.run()
+    one = search._Search(a, spectrum.symbol(a, geometry), level, geometry, 1e-9)
+    single = one.run()
     assert single.squared_distance - single.bound <= 1e-9
-    assert np.sum(search_.decomposed) <= 8  # of 74; the bounds exclude the others
+    assert np.sum(one.decomposed) <= 8  # of 74; the bounds exclude the others
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (14, 14, 3)])
 @pytest.mark.parametrize("calls", [0, 1, 2, 3, 5, 10, 30])
-def test_a_search_that_is_stopped_returns_what_it_has(shape, calls):
+def test_a_onethat_is_stopped_returns_what_it_has(shape, calls):
     for seed in range(3):
         kernel = np.random.default_rng(seed).standard_normal(shape)
         kernel = kernel + (seed - 1) * kernel[..., ::-1]
