@@ -6,8 +6,9 @@ from srnc_manifold.comparison import Comparison, compare, plots
 from srnc_manifold.families import NamedProblem, UnavailableProblem, load_family, partway
 from srnc_manifold.files import read_arrays
 from srnc_manifold.geometry import Geometry
-from srnc_manifold.problem import Problem, Restoration, SRNProblem
+from srnc_manifold.problem import Problem, SRNProblem
 from srnc_manifold.products import SeparableProblem, StackProblem
+from srnc_manifold.restoration import Restoration
 from srnc_manifold.result import Bound, Evaluation, History, Result, Status
 from srnc_manifold.sensitivity import Sensitivity, sensitivity
 from srnc_manifold.solvers import BatchResult, Budget, solve, solve_batch

@@ -10,7 +10,6 @@ import warnings
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -21,52 +20,15 @@ from numpy.typing import NDArray
 from srnc_manifold import atoms, spectrum
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import Geometry, InputSize, Layout, as_kernel
-from srnc_manifold.numerics import Array, binary_scale, bracketed_root, shortest_in_hull
+from srnc_manifold.numerics import Array, binary_scale
+from srnc_manifold.restoration import SAME_STABLE_RANK, Restoration, Way, arc, excess, lowering, restored
 from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
 
 # Kernels may be of any size whose square, times the number of points, is a double.
 LARGEST = 1e152
 
-# Two stable ranks this close, relatively, are the same up to rounding.
-SAME_STABLE_RANK = 1e-12
-
-# What counts as near the target where singular values are lowered, in units of the excess; tried one after the other.
-WIDTHS = (3.0, 30.0, 300.0, 3e3)
-
-# And how many of them at most: their gradients are kept as a dense matrix.
-_MOST_NEAR = 300
-
 Regime = Literal["reduce", "raise", "none"]
-
-# A path on the spheres, from the time 0 to 1.
-Way = Callable[[float], Array]
-
-
-@dataclass(frozen=True)
-class Restoration:
-    """A kernel moved onto the feasible set, or left where it was.
-
-    Attributes
-    ----------
-    kernel : array
-        The restored kernel; the given one, scaled to the right norm, if ``success`` is false.
-    success : bool
-    distance : float
-        How far it moved on the unit sphere, that is, relative to the norm ``ρ`` of a feasible kernel.
-    message : str
-        The distance in words, or why it could not be moved.
-
-    Usable wherever an array is expected, ``problem.evaluate(problem.restore(x))`` for one.
-    """
-
-    kernel: Array
-    success: bool
-    distance: float
-    message: str
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
-        return np.array(self.kernel, dtype=dtype)
 
 
 class Problem(ABC):
@@ -169,78 +131,6 @@ class Problem(ABC):
             "objective": sum(row["objective"] for row in rows),
             "distance": math.hypot(*(row["distance"] for row in rows)),
         }
-
-    # -- restoring the kernel of a problem with one part --------------------------------------------------------
-
-    def _restored(self, z: Array, *ways: Callable[[Array], Way]) -> Restoration:
-        """The kernel of a point, moved along the first of some ways on which its stable rank becomes right.
-
-        A way that leads nowhere raises a ValueError with the reason.
-        """
-        excess, reason = self._excess(z), ""
-        if abs(excess) <= SAME_STABLE_RANK:
-            return self._restoration(z, True, 0.0, "not moved: the stable rank is right")
-        for way in ways:
-            try:
-                at = way(z)
-            except ValueError as error:
-                reason = str(error)
-                continue
-
-            def beyond(t: Array, at: Way = at) -> Array:
-                return np.asarray(math.copysign(1.0, -excess) * self._excess(at(float(t))))
-
-            moved = at(first_root(beyond))
-            if abs(self._excess(moved)) <= 10 * SAME_STABLE_RANK:
-                distance = float(np.linalg.norm(self.embed(moved) - self.embed(z)))
-                return self._restoration(moved, True, distance, f"moved by {distance:.3g} of its norm")
-            reason = "its gain does not reach the target on the way"
-        return self._restoration(z, False, 0.0, f"cannot be restored: {reason}")
-
-    def _restoration(self, z: Array, success: bool, distance: float, message: str) -> Restoration:
-        return Restoration(self.parts[0].to_kernel(self.embed(z)), success, distance, message)
-
-    def _excess(self, z: Array) -> float:
-        """By how much of the target the gain of a point exceeds it."""
-        part = self.parts[0]
-        return part.gain(self.embed(z)) / part.target_gain - 1.0
-
-    def _rising(self, z: Array) -> Way:
-        """The way along the gradient of the largest singular value, to infinity; it reaches the target at a half."""
-        values, slopes = self._slopes(z, lambda s: s == np.max(s))
-        missing = math.sqrt(self.parts[0].target_gain) - values[0]
-        step = missing * slopes[0] / max(float(slopes[0] @ slopes[0]), 1e-300)
-        return lambda t: self.spheres.retracted(z, math.tan(0.499 * math.pi * t) * step)
-
-    def _lowering(self, width: float) -> Callable[[Array], Way]:
-        """The least step that lowers all singular values near the target or above it.
-
-        To first order it lowers those above it to it, and all of them by the largest excess once more. Near are those
-        within ``width`` times that excess.
-        """
-
-        def way(z: Array) -> Way:
-            level = math.sqrt(self.parts[0].target_gain)
-            excess = level * (math.sqrt(1.0 + self._excess(z)) - 1.0)
-
-            def near(singular_values: Array) -> NDArray[np.bool_]:
-                found = singular_values >= level - width * excess
-                if np.sum(found) > _MOST_NEAR:
-                    raise ValueError(f"more than {_MOST_NEAR} singular values are near the target")
-                return found
-
-            values, slopes = self._slopes(z, near)
-            # The least x with ⟨slope, x⟩ <= −d for all of them is −p/‖p‖² of the shortest p in the hull of slope/d.
-            shortest = shortest_in_hull(slopes / (np.maximum(values - level, 0.0) + excess)[:, None])
-            step = -shortest / max(float(shortest @ shortest), 1e-300)
-            return lambda t: self.spheres.retracted(z, t * step)
-
-        return way
-
-    def _slopes(self, z: Array, chosen: Callable[[Array], NDArray[np.bool_]]) -> tuple[Array, Array]:
-        """Some singular values at a point and their gradients in the tangent space, one in a row."""
-        values, gradients = self.parts[0].singular_values_at(self.embed(z), chosen)
-        return values, np.array([self.spheres.projected(self.embed_adjoint(z, g), z) for g in gradients])
 
 
 class SRNProblem(Problem):
@@ -478,11 +368,11 @@ class SRNProblem(Problem):
             As :meth:`evaluate`.
         """
         z = self.to_sphere(x).ravel()
-        if self._excess(z) < 0:
-            return self._restored(z, self._to_dominant_atom)
+        if excess(self, z) < 0:
+            return restored(self, z, self._to_dominant_atom)
         if self.regime == "raise":
-            return self._restored(z, *map(self._lowering, WIDTHS), self._to_nearest_delta)
-        return self._restored(z, lambda z: _arc(z, self.direction.ravel()))
+            return restored(self, z, *lowering(self), self._to_nearest_delta)
+        return restored(self, z, lambda z: arc(z, self.direction.ravel()))
 
     def _to_dominant_atom(self, z: Array) -> Way:
         kernel, level = z.reshape(self.kernel.shape), math.sqrt(self.target_gain)
@@ -493,10 +383,10 @@ class SRNProblem(Problem):
             end = atom.tensor / atom.norm  # still good if another frequency rises along the way
             if self.gain(end) < self.target_gain:
                 raise ValueError(f"its dominant frequency cannot reach the target: {error}") from None
-        return _arc(z, end.ravel())
+        return arc(z, end.ravel())
 
     def _to_nearest_delta(self, z: Array) -> Way:
-        return _arc(z, atoms.nearest_delta(z.reshape(self.kernel.shape), self.geometry).ravel())
+        return arc(z, atoms.nearest_delta(z.reshape(self.kernel.shape), self.geometry).ravel())
 
     # -- files ----------------------------------------------------------------------------------------------
 
@@ -615,34 +505,3 @@ def _real_dtype(kernel: Any) -> np.dtype:
     """Precision of results: single if the kernel was given in single or less, otherwise double."""
     name = str(getattr(kernel, "dtype", "")).removeprefix("torch.")
     return np.dtype("float32" if name in ("float16", "bfloat16", "float32") else "float64")
-
-
-def root(excess: Callable[[Array], Array], low: float, high: float) -> float:
-    """Where on an interval the relative excess is zero; the upper end if it is nowhere."""
-    return float(bracketed_root(excess, np.array(low), np.array(high), 0.1 * SAME_STABLE_RANK))
-
-
-def first_root(excess: Callable[[Array], Array]) -> float:
-    """As :func:`root` between 0 and 1, and near the first one, as far as growing steps tell."""
-    low = 0.0
-    for high in np.geomspace(1e-9, 1.0, 10):
-        if excess(np.array(high)) >= 0:
-            break
-        low = float(high)
-    return root(excess, 0.0 if low == high else low, float(high))
-
-
-def _arc(start: Array, end: Array) -> Way:
-    """The shorter great circle between two unit vectors."""
-    cosine = float(start @ end)
-    if cosine <= -1 + 1e-14:
-        raise ValueError("it is opposite to the point it would move towards")
-    across = end - cosine * start
-    length = float(np.linalg.norm(across))
-
-    def point(t: float) -> Array:
-        angle = t * math.atan2(length, cosine)
-        z = math.cos(angle) * start + math.sin(angle) * across / (length or 1.0)
-        return z / np.linalg.norm(z)
-
-    return point

@@ -14,7 +14,8 @@ from srnc_manifold import spectrum
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import InputSize, Layout, as_kernel
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import WIDTHS, Problem, Regime, Restoration, SRNProblem, Way, regime
+from srnc_manifold.problem import Problem, Regime, SRNProblem, regime
+from srnc_manifold.restoration import Restoration, Way, excess, lowering, restored, rising
 from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
 
@@ -284,9 +285,9 @@ class SeparableProblem(Problem):
             As :meth:`to_sphere`.
         """
         z = self.to_sphere(x)
-        if self._excess(z) < 0:
-            return self._restored(z, self._rising)
-        return self._restored(z, *map(self._lowering, WIDTHS), self._falling)
+        if excess(self, z) < 0:
+            return restored(self, z, rising(self))
+        return restored(self, z, *lowering(self), self._falling)
 
     def _falling(self, z: Array) -> Way:
         """The way to a separable kernel of which the gain is not above the target."""

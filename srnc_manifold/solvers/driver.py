@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from srnc_manifold.problem import SAME_STABLE_RANK, Problem, Restoration, SRNProblem
+from srnc_manifold.problem import Problem, SRNProblem
 from srnc_manifold.products import StackProblem, listed
+from srnc_manifold.restoration import SAME_STABLE_RANK, Restoration
 from srnc_manifold.result import Bound, Evaluation, Result, Status
 from srnc_manifold.solvers.base import STOPPED_BY_CALLBACK, Budget, Callback, Rng, Solver
 from srnc_manifold.solvers.exact import Exact
