@@ -329,9 +329,9 @@ def run_other(problem: srnc.SRNProblem, name: str, starts: int, max_time: float)
     return best, seconds
 
 
-def others(n_problems: int, starts: int, max_time: float, jobs: int) -> None:
+def others(n_problems: int, starts: int, max_time: float, jobs: int, names: list[str] | None) -> None:
     """Against the best of 20 starts of every other solver."""
-    names = [name for name in DEFAULT_SOLVERS if name not in ("exact", *NOT_SOLVERS)]
+    names = names or [name for name in DEFAULT_SOLVERS if name not in ("exact", *NOT_SOLVERS)]
     problems = list(mixed_problems(n_problems))
 
     def run(problem: srnc.SRNProblem) -> tuple[tuple[float, ...], list[tuple[float, float]]]:
@@ -386,6 +386,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=20, help="of the section 'others'")
     parser.add_argument("--max-time", type=float, default=1.0, help="seconds of one start in the section 'others'")
     parser.add_argument("--jobs", type=int, default=1, help="of the section 'others'")
+    parser.add_argument("--solvers", nargs="+", help="of the section 'others', all by default; after the sections")
     options = parser.parse_args()
     unknown = set(options.sections) - set(SECTIONS)
     if unknown:
@@ -394,7 +395,7 @@ def main() -> None:
         for name in options.sections or [name for name in SECTIONS if name != "others"]:
             print(f"\n## {name}: {(SECTIONS[name].__doc__ or '').strip()}")
             if name == "others":
-                others(options.problems, options.starts, options.max_time, options.jobs)
+                others(options.problems, options.starts, options.max_time, options.jobs, options.solvers)
             else:
                 SECTIONS[name]()
 

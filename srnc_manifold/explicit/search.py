@@ -168,6 +168,8 @@ class _Solved:
         On the squared distance in these blocks.
     floor : array, shape ``(K,)``
         On that in all others.
+    complete : bool
+        Whether the caps of all others are empty.
     """
 
     owners: Any
@@ -175,6 +177,7 @@ class _Solved:
     points: rank_one.RimPoints
     bounds: Any
     floor: Any
+    complete: bool
 
 
 class _RankOne:
@@ -193,7 +196,8 @@ class _RankOne:
         """The nearest points in every block that the Lemma does not exclude, and the bounds that prove them."""
         xp = self.xp
         filled = self.top[None, :] >= self.levels[:, None] * (1 - caps.EMPTY)
-        if filled.shape[0] * filled.shape[1] <= _MANY:  # to choose among so few would cost more than it saves
+        complete = filled.shape[0] * filled.shape[1] <= _MANY
+        if complete:  # to choose among so few would cost more than it saves
             owners, blocks = xp.nonzero(filled)
             lemma, floor = self._lemma(owners, blocks), xp.full_like(self.levels, np.inf)
         else:
@@ -201,7 +205,7 @@ class _RankOne:
         points = self._points(owners, blocks)
         matrices, levels = self._matrices(owners, blocks), self.levels[owners]
         dual = caps.rank_one_bounds(matrices, blocks, points.multipliers, self.geometry, levels, xp)
-        return _Solved(owners, blocks, points, xp.maximum(lemma, dual), caps.lowered(floor, xp))
+        return _Solved(owners, blocks, points, xp.maximum(lemma, dual), caps.lowered(floor, xp), complete)
 
     def _promising(self, filled: Any) -> tuple[Any, Any, Any, Any]:
         """Blocks that the Lemma does not exclude, its bounds on them, and a bound on the others."""
@@ -280,8 +284,10 @@ def _rank_one(direction: Array, symbols: NDArray, level: float, geometry: Geomet
             z = rank_one.assemble(version, place, solved.blocks[place], direction[None], geometry, spectrum.NUMPY)
             found.append(z[0])
     blocks = [int(b) for b in solved.blocks[tied]]
-    others = caps.lemma(caps.safe_heights(np.sqrt(energies), geometry), geometry, np.array(level))
-    others[solved.blocks] = np.maximum(others[solved.blocks], solved.bounds)
+    others = np.full(len(energies), np.inf)
+    if not solved.complete:
+        others = caps.lemma(caps.safe_heights(np.sqrt(energies), geometry), geometry, np.array(level))
+    others[solved.blocks] = solved.bounds
     others[blocks] = np.inf
     return Single(
         points=_distinct(found, np.sqrt(least)),
