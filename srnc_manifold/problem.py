@@ -21,7 +21,7 @@ from srnc_manifold import atoms, spectrum
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import Geometry, InputSize, Layout, as_kernel
 from srnc_manifold.numerics import Array, binary_scale
-from srnc_manifold.restoration import SAME_STABLE_RANK, Restoration, Way, arc, excess, lowering, restored
+from srnc_manifold.restoration import SAME_STABLE_RANK, Restoration, Way, arc, lowering, restored
 from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
 
@@ -367,12 +367,8 @@ class SRNProblem(Problem):
         TypeError, ValueError
             As :meth:`evaluate`.
         """
-        z = self.to_sphere(x).ravel()
-        if excess(self, z) < 0:
-            return restored(self, z, self._to_dominant_atom)
-        if self.regime == "raise":
-            return restored(self, z, *lowering(self), self._to_nearest_delta)
-        return restored(self, z, lambda z: arc(z, self.direction.ravel()))
+        falling = [*lowering(self), self._to_nearest_delta] if self.regime == "raise" else [self._to_given]
+        return restored(self, self.to_sphere(x).ravel(), too_low=[self._to_dominant_atom], too_high=falling)
 
     def _to_dominant_atom(self, z: Array) -> Way:
         kernel, level = z.reshape(self.kernel.shape), math.sqrt(self.target_gain)
@@ -384,6 +380,9 @@ class SRNProblem(Problem):
             if self.gain(end) < self.target_gain:
                 raise ValueError(f"its dominant frequency cannot reach the target: {error}") from None
         return arc(z, end.ravel())
+
+    def _to_given(self, z: Array) -> Way:
+        return arc(z, self.direction.ravel())
 
     def _to_nearest_delta(self, z: Array) -> Way:
         return arc(z, atoms.nearest_delta(z.reshape(self.kernel.shape), self.geometry).ravel())

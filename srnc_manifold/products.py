@@ -15,7 +15,7 @@ from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import InputSize, Layout, as_kernel
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem, Regime, SRNProblem, regime
-from srnc_manifold.restoration import Restoration, Way, excess, lowering, restored, rising
+from srnc_manifold.restoration import Restoration, Way, lowering, restored, rising
 from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
 
@@ -284,10 +284,7 @@ class SeparableProblem(Problem):
         TypeError, ValueError
             As :meth:`to_sphere`.
         """
-        z = self.to_sphere(x)
-        if excess(self, z) < 0:
-            return restored(self, z, rising(self))
-        return restored(self, z, *lowering(self), self._falling)
+        return restored(self, self.to_sphere(x), too_low=[rising(self)], too_high=[*lowering(self), self._falling])
 
     def _falling(self, z: Array) -> Way:
         """The way to a separable kernel of which the gain is not above the target."""

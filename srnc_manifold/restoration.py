@@ -64,25 +64,30 @@ class Restorable(Protocol):
     def embed_adjoint(self, z: Array, covector: Array) -> Array: ...
 
 
-def excess(problem: Restorable, z: Array) -> float:
-    """By how much of the target the gain of a point exceeds it."""
-    part = problem.parts[0]
-    return part.gain(problem.embed(z)) / part.target_gain - 1.0
-
-
-def restored(problem: Restorable, z: Array, *ways: Callable[[Array], Way]) -> Restoration:
+def restored(
+    problem: Restorable,
+    z: Array,
+    *,
+    too_low: Sequence[Callable[[Array], Way]],
+    too_high: Sequence[Callable[[Array], Way]],
+) -> Restoration:
     """The kernel of a point, moved along the first of some ways on which its stable rank becomes right.
 
-    A way that leads nowhere raises a ValueError with the reason.
+    There are other ways for a gain that is too low than for one that is too high. A way that leads nowhere raises a
+    ValueError with the reason.
     """
+    part = problem.parts[0]
+
+    def excess(at: Array) -> float:  # of the gain over the target, as a part of it
+        return part.gain(problem.embed(at)) / part.target_gain - 1.0
 
     def told(at: Array, success: bool, distance: float, message: str) -> Restoration:
-        return Restoration(problem.parts[0].to_kernel(problem.embed(at)), success, distance, message)
+        return Restoration(part.to_kernel(problem.embed(at)), success, distance, message)
 
-    before, reason = excess(problem, z), ""
+    before, reason = excess(z), ""
     if abs(before) <= SAME_STABLE_RANK:
         return told(z, True, 0.0, "not moved: the stable rank is right")
-    for way in ways:
+    for way in too_low if before < 0 else too_high:
         try:
             path = way(z)
         except ValueError as error:
@@ -90,10 +95,10 @@ def restored(problem: Restorable, z: Array, *ways: Callable[[Array], Way]) -> Re
             continue
 
         def beyond(t: Array, path: Way = path) -> Array:
-            return np.asarray(math.copysign(1.0, -before) * excess(problem, path(float(t))))
+            return np.asarray(math.copysign(1.0, -before) * excess(path(float(t))))
 
         moved = path(_first_root(beyond))
-        if abs(excess(problem, moved)) <= 10 * SAME_STABLE_RANK:
+        if abs(excess(moved)) <= 10 * SAME_STABLE_RANK:
             distance = float(np.linalg.norm(problem.embed(moved) - problem.embed(z)))
             return told(moved, True, distance, f"moved by {distance:.3g} of its norm")
         reason = "its gain does not reach the target on the way"
@@ -121,17 +126,17 @@ def lowering(problem: Restorable) -> list[Callable[[Array], Way]]:
 
     def within(width: float, z: Array) -> Way:
         level = math.sqrt(problem.parts[0].target_gain)
-        largest = level * (math.sqrt(1.0 + excess(problem, z)) - 1.0)
 
         def near(singular_values: Array) -> NDArray[np.bool_]:
-            found = singular_values >= level - width * largest
+            found = singular_values >= level - width * (np.max(singular_values) - level)
             if np.sum(found) > _MOST_NEAR:
                 raise ValueError(f"more than {_MOST_NEAR} singular values are near the target")
             return found
 
         values, slopes = _slopes(problem, z, near)
+        above = values - level
         # The least x with ⟨slope, x⟩ <= −d for all of them is −p/‖p‖² of the shortest p in the hull of slope/d.
-        shortest = shortest_in_hull(slopes / (np.maximum(values - level, 0.0) + largest)[:, None])
+        shortest = shortest_in_hull(slopes / (np.maximum(above, 0.0) + np.max(above))[:, None])
         step = -shortest / max(float(shortest @ shortest), 1e-300)
         return lambda t: problem.spheres.retracted(z, t * step)
 

@@ -167,9 +167,7 @@ class _Solved:
     bounds : array, shape ``(R,)``
         On the squared distance in these blocks.
     floor : array, shape ``(K,)``
-        On that in all others.
-    complete : bool
-        Whether the caps of all others are empty.
+        On that in all others; infinite if their caps are empty.
     """
 
     owners: Any
@@ -177,7 +175,6 @@ class _Solved:
     points: rank_one.RimPoints
     bounds: Any
     floor: Any
-    complete: bool
 
 
 class _RankOne:
@@ -196,8 +193,7 @@ class _RankOne:
         """The nearest points in every block that the Lemma does not exclude, and the bounds that prove them."""
         xp = self.xp
         filled = self.top[None, :] >= self.levels[:, None] * (1 - caps.EMPTY)
-        complete = filled.shape[0] * filled.shape[1] <= _MANY
-        if complete:  # to choose among so few would cost more than it saves
+        if filled.shape[0] * filled.shape[1] <= _MANY:  # to choose among so few would cost more than it saves
             owners, blocks = xp.nonzero(filled)
             lemma, floor = self._lemma(owners, blocks), xp.full_like(self.levels, np.inf)
         else:
@@ -205,7 +201,7 @@ class _RankOne:
         points = self._points(owners, blocks)
         matrices, levels = self._matrices(owners, blocks), self.levels[owners]
         dual = caps.rank_one_bounds(matrices, blocks, points.multipliers, self.geometry, levels, xp)
-        return _Solved(owners, blocks, points, xp.maximum(lemma, dual), caps.lowered(floor, xp), complete)
+        return _Solved(owners, blocks, points, xp.maximum(lemma, dual), caps.lowered(floor, xp))
 
     def _promising(self, filled: Any) -> tuple[Any, Any, Any, Any]:
         """Blocks that the Lemma does not exclude, its bounds on them, and a bound on the others."""
@@ -285,7 +281,7 @@ def _rank_one(direction: Array, symbols: NDArray, level: float, geometry: Geomet
             found.append(z[0])
     blocks = [int(b) for b in solved.blocks[tied]]
     others = np.full(len(energies), np.inf)
-    if not solved.complete:
+    if np.isfinite(solved.floor[0]):
         others = caps.lemma(caps.safe_heights(np.sqrt(energies), geometry), geometry, np.array(level))
     others[solved.blocks] = solved.bounds
     others[blocks] = np.inf
