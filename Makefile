@@ -36,7 +36,7 @@ coverage: .venv/.test
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report term-missing
 
 clean:
-	rm -rf .venv build dist results *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build dist results results-* *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

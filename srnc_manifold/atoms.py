@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from srnc_manifold import spectrum
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import Geometry
-from srnc_manifold.numerics import Array
+from srnc_manifold.numerics import Array, division_error
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,47 @@ def synthesis(coefficients: Any, blocks: Any, geometry: Geometry, xp: Namespace 
     return xp.reshape(kernels, (count, *geometry.kernel_shape))
 
 
+@dataclass(frozen=True)
+class Level:
+    """``c = |N| / r``, the gain that unit kernels are to have, as ``value + rest``, with twice the digits of a double.
+
+    It stands in differences ``top − c`` that are almost zero near the least feasible stable rank, and of which square
+    roots are taken.
+
+    Attributes
+    ----------
+    value, rest : floats or arrays
+    """
+
+    value: Any
+    rest: Any
+
+    @classmethod
+    def of_target(cls, n_points: int, stable_rank: Any) -> Level:
+        """The level of a target, or of an array of them, taken for exact."""
+        value = np.float64(n_points) / stable_rank
+        return cls(value, division_error(float(n_points), value, stable_rank))
+
+    def below(self, top: Any) -> Any:
+        """``top − c``."""
+        return (top - self.value) - self.rest
+
+    def at_most(self, top: Any, xp: Namespace) -> Level:
+        """The lesser of ``c`` and a number."""
+        return Level(xp.minimum(self.value, top), xp.where(self.value > top, 0.0, self.rest))
+
+    def __getitem__(self, index: Any) -> Level:
+        return Level(self.value[index], self.rest[index])
+
+
+def as_level(level: Any) -> Level:
+    """A level, or a number that is one without a rest."""
+    if isinstance(level, Level):
+        return level
+    value = np.float64(level) if isinstance(level, float) else level
+    return Level(value, 0.0 * value)
+
+
 def squared_distance(height: Any, top: Any, level: Any, slack: Any = 0.0, xp: Namespace = spectrum.NUMPY) -> Any:
     """Least ``‖z − a‖²`` of unit vectors ``z`` in the caps of a block, of which some numbers are known.
 
@@ -111,16 +152,25 @@ def squared_distance(height: Any, top: Any, level: Any, slack: Any = 0.0, xp: Na
     Parameters
     ----------
     height, top, level, slack : arrays
-        With ``level <= top``, where the caps are not all empty; ``a`` is a unit vector.
+        With ``level <= top``, where the caps are not all empty; ``a`` is a unit vector. The level may be a
+        :class:`Level`.
 
     Returns
     -------
     array
         Computed without differences of nearly equal numbers but for ``level − height²``.
     """
+    level = as_level(level)
+    return distance_to_rim(height, top, level.value, level.below(top), slack, xp)
+
+
+def distance_to_rim(
+    height: Any, top: Any, level: Any, room: Any, slack: Any = 0.0, xp: Namespace = spectrum.NUMPY
+) -> Any:
+    """:func:`squared_distance` for a difference ``room = top − level`` that is known with more digits than these."""
     zero, scale = 0.0 * height, 1.0 + slack
     root = scale if isinstance(slack, float) and slack == 0.0 else xp.sqrt(scale)
-    square, along, deep = height**2, xp.sqrt(level), xp.sqrt(xp.maximum(top - level, zero))
+    square, along, deep = height**2, xp.sqrt(level), xp.sqrt(xp.maximum(room, zero))
     missing, across = xp.maximum(level * scale - square, zero), xp.sqrt(xp.maximum(top * scale - square, zero))
     # Sine and cosine of the angle between a and the rim. The sine is a difference, written as a quotient where it loses
     # digits, and zero where both terms are.

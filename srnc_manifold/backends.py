@@ -170,6 +170,9 @@ def namespace(name: str) -> Namespace:
 
 
 def namespace_of(array: Any) -> Namespace:
-    """The namespace whose arrays ``array`` belongs to; NumPy for everything that is not recognised."""
-    library = type(array).__module__.partition(".")[0]
-    return namespace(library if library in NAMES else "numpy")
+    """The namespace whose arrays ``array`` belongs to; NumPy for everything that is not recognised.
+
+    A subclass belongs where its base does, whatever module defines it.
+    """
+    libraries = (base.__module__.partition(".")[0] for base in type(array).__mro__)
+    return namespace(next((library for library in libraries if library in NAMES), "numpy"))

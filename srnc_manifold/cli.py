@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ from srnc_manifold.registry import (
     solver_from_name,
     solver_plugins,
 )
+from srnc_manifold.writing import replacing, require_writable, unused_folder, write_text
 
 app = typer.Typer(
     help="Stable rank normalization of convolution kernels.",
@@ -58,11 +61,61 @@ def main() -> None:
         typer.secho(f"srnc: {message}", err=True, fg="yellow")
 
     warnings.showwarning = warn
+    printed, sys.stdout = _forgiving(sys.stdout, 1)
+    _, sys.stderr = _forgiving(sys.stderr, 2)
+    code: Any = 0
     try:
         app()
+    except SystemExit as end:
+        code = end.code
     except (ValueError, TypeError, OSError, ImportError) as error:
         typer.secho(f"srnc: {error}", err=True, fg="red")
-        sys.exit(2)
+        code = 2
+    sys.stdout.flush()
+    if printed.error is not None and not isinstance(printed.error, BrokenPipeError):
+        typer.secho(f"srnc: not all could be printed: {printed.error}", err=True, fg="red")
+        code = code or 2
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+class _Forgiving(io.RawIOBase):
+    """A file to print to that takes everything: what cannot be printed is not worth what was computed.
+
+    Attributes
+    ----------
+    error : OSError or None
+        The first one: a reader that has left, a full disk.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, data: Any) -> int:
+        try:
+            return os.write(self._descriptor, data) if self.error is None else len(data)
+        except OSError as error:
+            self.error = error
+            return len(data)
+
+
+def _forgiving(stream: Any, descriptor: int) -> tuple[_Forgiving, Any]:
+    """A stream to print to instead, in which what an encoding lacks is replaced; and what writes for it."""
+    if stream is None:  # closed by whoever called: opened, so that no other file takes its number, here or in a worker
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+        os.set_inheritable(descriptor, True)
+    raw, encoding = _Forgiving(descriptor), "utf-8" if stream is None else stream.encoding
+    return raw, io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors="replace", line_buffering=True)
 
 
 @app.command()
@@ -88,7 +141,11 @@ def compare(
         str | None,
         typer.Option(help=f"Instead of problems and solvers, a study with its own: {', '.join(STUDIES)}."),
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder for rows.csv, table.csv and figures.")] = Path("results"),
+    output: Annotated[
+        Path,
+        typer.Option(help="Folder for rows.csv, table.csv and figures; if it holds something, one beside it is used."),
+    ] = Path("results"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write to that folder whatever it holds.")] = False,
 ) -> None:
     """Compare solvers on problems; tables are printed, rows and figures saved."""
     from rich.console import Console
@@ -100,7 +157,9 @@ def compare(
     if study is not None and solvers is not None:
         raise ValueError("solvers: given, but a study has its own")
     budget = srnc.Budget(max_evaluations, max_time or (10.0 if study is None else 1.0))
-    settings: dict[str, Any] = {"budget": budget, "n_jobs": jobs, "output": output / "rows.csv"}
+    folder = output if overwrite else unused_folder(output)
+    rows_file = folder / "rows.csv"
+    settings: dict[str, Any] = {"budget": budget, "n_jobs": jobs, "output": rows_file, "overwrite": overwrite}
     with _progress_bar() as progress:
         if study is not None:
             done = run_study(study, range(seeds or 5), progress=progress, **settings)
@@ -109,15 +168,19 @@ def compare(
             names = [name.strip() for name in (solvers or ",".join(DEFAULT_SOLVERS)).split(",") if name.strip()]
             comparison = srnc.compare(problem_files or (), names, range(seeds or 3), progress=progress, **settings)
     if comparison.interrupted and study is not None:
-        typer.secho(f"srnc: interrupted; {output / 'rows.csv'} holds what was done", err=True, fg="red")
+        typer.secho(f"srnc: interrupted; {rows_file} holds what was done", err=True, fg="red")
         raise typer.Exit(130)
-    if study is not None:
-        typer.echo(done.findings())
-        saved = done.save(output)
-    else:
-        # Never narrower than a table: wrapped lines can be read, numbers cut off cannot.
-        report.print_report(comparison, Console(width=max(Console().width, report.WIDTH)))
-        saved = comparison.save(output)
+    saved: list[Path] = []
+    try:
+        saved = (comparison if study is None else done).save(folder)
+    finally:  # what cannot be saved can still be read
+        if study is not None:
+            typer.echo(done.findings())
+        else:
+            # Never narrower than a table: wrapped lines can be read, numbers cut off cannot.
+            report.print_report(comparison, Console(width=max(Console().width, report.WIDTH)))
+    if folder != output:
+        typer.echo(f"{output} exists and is left as it is; --overwrite writes there")
     typer.echo(f"Saved: {', '.join(map(str, saved))}")
     if comparison.interrupted:
         typer.secho("srnc: interrupted; the tables hold what was done", err=True, fg="red")
@@ -173,8 +236,8 @@ def solve(
     """Normalize the stable rank of one kernel."""
     if output is not None and output.suffix not in (".npy", ".json"):
         raise ValueError(f"output: {str(output)!r} given, expected a name ending in .npy or .json")
-    if output is not None and not output.parent.is_dir():
-        raise ValueError(f"output: the folder of {str(output)!r} does not exist")
+    if output is not None:
+        require_writable(output, "output")
     method = solver_from_name(solver)
     problem = _problem(
         _one_array(kernel_file, name),
@@ -186,9 +249,27 @@ def solve(
 
     with Console(stderr=True).status(f"{method.name} …"):
         result = srnc.solve(problem, method, rng=seed, budget=srnc.Budget(max_time=max_time))
+    try:
+        if output is not None and output.suffix == ".npy":
+            with replacing(output) as file:
+                np.save(file, result.kernel)
+        elif output is not None:
+            result.save(output)
+    finally:  # what cannot be written can still be read
+        for label, text in _summary(problem, result).items():
+            typer.echo(f"{label:14} {text}")
+    if output is not None:
+        typer.echo(f"{'written':14} {output}")
+    if result.details.get("interrupted"):
+        raise typer.Exit(130)
+    if result.status is srnc.Status.FAILED:
+        raise typer.Exit(1)
+
+
+def _summary(problem: srnc.SRNProblem, result: srnc.Result) -> dict[str, str]:
     found = result.evaluation
     assert found is not None
-    lines = {
+    return {
         "status": f"{result.status.value}: {result.message}",
         "stable rank": f"{problem.kernel_stable_rank:.6g} -> {found.stable_rank:.6g}, asked {problem.stable_rank:.6g}",
         "spectral norm": f"{found.spectral_norm:.6g}, to be kept {problem.spectral_norm:.6g}",
@@ -197,18 +278,6 @@ def solve(
         "feasible": "yes" if found.feasible else "no",
         "evaluations": f"{result.n_evaluations} in {result.runtime:.3g} s",
     }
-    for label, text in lines.items():
-        typer.echo(f"{label:14} {text}")
-    if output is not None:
-        if output.suffix == ".npy":
-            np.save(output, result.kernel)
-        else:
-            result.save(output)
-        typer.echo(f"{'written':14} {output}")
-    if result.details.get("interrupted"):
-        raise typer.Exit(130)
-    if result.status is srnc.Status.FAILED:
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -284,8 +353,10 @@ def analyse_srnc(
     output: Annotated[Path | None, typer.Option(help="Write the document (.md) here instead of printing it.")] = None,
 ) -> None:
     """What SRN-C delivers: norm and stable rank against those asked, what repairs it, and layers of real networks."""
-    if output is not None and (output.suffix != ".md" or not output.parent.is_dir()):
-        raise ValueError(f"output: {str(output)!r} given, expected a name ending in .md in an existing folder")
+    if output is not None:
+        if output.suffix != ".md":
+            raise ValueError(f"output: {str(output)!r} given, expected a name ending in .md")
+        require_writable(output, "output")
     from rich.console import Console
     from rich.progress import Progress
 
@@ -303,7 +374,7 @@ def analyse_srnc(
     if output is None:
         typer.echo(text)
     else:
-        output.write_text(text, encoding="utf-8")
+        write_text(output, text)
         typer.echo(f"written {output}")
 
 

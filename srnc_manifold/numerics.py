@@ -21,6 +21,24 @@ def binary_scale(array: NDArray) -> float:
     return 2.0 ** min(max(math.frexp(largest)[1], -1021), 1023) if largest > 0 else 1.0
 
 
+def division_error(numerator: float, quotient: Any, divisor: Any) -> Any:
+    """What a rounded quotient leaves of the exact one: ``numerator / divisor - quotient``, elementwise.
+
+    The product of quotient and divisor is formed without error (T. J. Dekker, Numer. Math. 18, 1971).
+    """
+    (q, q_low), (d, d_low) = _halves(quotient), _halves(divisor)
+    product = quotient * divisor
+    lost = ((q * d - product) + q * d_low + q_low * d) + q_low * d_low
+    return ((numerator - product) - lost) / divisor
+
+
+def _halves(numbers: Any) -> tuple[Any, Any]:
+    """Two numbers of half the digits whose sum is the given one."""
+    shifted = (2.0**27 + 1) * numbers
+    high = shifted - (shifted - numbers)
+    return high, numbers - high
+
+
 def bracketed_root(function: Callable[[Any], Any], low: Any, high: Any, tolerance: float = 0.0, xp: Any = np) -> Any:
     """Elementwise root between ``low``, where ``function < 0``, and ``high``, where ``function >= 0``.
 

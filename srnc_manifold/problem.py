@@ -17,13 +17,14 @@ from typing import Any, Literal, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from srnc_manifold import atoms, spectrum
+from srnc_manifold import atoms, certificates, spectrum
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import Geometry, InputSize, Layout, as_kernel
 from srnc_manifold.numerics import Array, binary_scale
 from srnc_manifold.restoration import SAME_STABLE_RANK, Restoration, Way, arc, lowering, restored
 from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
+from srnc_manifold.writing import replacing, write_text
 
 # Kernels may be of any size whose square, times the number of points, is a double.
 LARGEST = 1e152
@@ -169,6 +170,8 @@ class SRNProblem(Problem):
         Stable rank of ``a``.
     target_gain : float
         ``c = |N| / r``, the largest squared singular value that a unit kernel shall have.
+    level : Level
+        The same with twice the digits.
     radius : float
         ``ρ = M √(r / |N|)``, the norm that a feasible kernel has (paper, (11)).
     direction : array
@@ -222,6 +225,7 @@ class SRNProblem(Problem):
         self.unit_radius = math.sqrt(self.stable_rank / self.geometry.n_points)
         self.radius = self.unit_radius * self.spectral_norm
         self.target_gain = self.geometry.n_points / self.stable_rank
+        self.level = atoms.Level.of_target(self.geometry.n_points, self.stable_rank)
 
     def __repr__(self) -> str:
         return (
@@ -269,6 +273,12 @@ class SRNProblem(Problem):
         size = float(np.linalg.norm(self.unit_kernel))
         unit = (self.unit_radius - size) ** 2 + self.unit_radius * size * squared_distance
         return self.geometry.n_points * (unit * self.spectral_norm) * self.spectral_norm
+
+    def bound_at(self, squared_distance: float) -> float:
+        """A lower bound on the objective, rounded down, from one on ``‖z − a/‖a‖‖²``."""
+        radius = self.unit_radius / float(np.linalg.norm(self.unit_kernel))
+        least = certificates.relative_objective(radius, squared_distance, self.target_gain, self.geometry)
+        return float(least) * self.squared_norm
 
     # -- the unit sphere ------------------------------------------------------------------------------------
 
@@ -396,9 +406,10 @@ class SRNProblem(Problem):
         layout = {"groups": geometry.groups, "stride": geometry.stride, "dilation": geometry.dilation}
         fields = {"input_size": self.input_size, "stable_rank": self.stable_rank, "dtype": self.dtype.name, **layout}
         if path.suffix == ".npz":
-            np.savez(path, kernel=self.kernel, **{name: np.array(value) for name, value in fields.items()})  # type: ignore[arg-type]
+            with replacing(path) as file:
+                np.savez(file, kernel=self.kernel, **{name: np.array(value) for name, value in fields.items()})  # type: ignore[arg-type]
         elif path.suffix == ".json":
-            path.write_text(json.dumps({"kernel": self.kernel.tolist(), **fields}), encoding="utf-8")
+            write_text(path, json.dumps({"kernel": self.kernel.tolist(), **fields}))
         else:
             raise ValueError(f"path: {str(path)!r} given, expected a name ending in .npz or .json")
 

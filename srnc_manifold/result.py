@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import certificates
+from srnc_manifold.atoms import Level
 from srnc_manifold.geometry import Geometry
+from srnc_manifold.writing import write_text
 
 FEASIBILITY_TOLERANCE = 1e-6
 
@@ -120,9 +122,9 @@ class Bound:
             if given != len(self.parts):
                 raise ValueError(f"problem: {given} parts given, the certificate is of {len(self.parts)}")
             return sum(part.verify(own) for part, own in zip(self.parts, problem.parts, strict=True))
-        place = problem.direction, problem.geometry, problem.target_gain
+        place = problem.direction, problem.geometry, problem.level
         try:
-            return problem.objective_at(certificates.squared_distance(self.kind, self.certificate, *place))
+            return problem.bound_at(certificates.squared_distance(self.kind, self.certificate, *place))
         except (IndexError, TypeError, ValueError) as error:
             raise ValueError(f"problem: the certificate is not of this problem ({error})") from None
 
@@ -132,14 +134,14 @@ class Certified(Protocol):
 
     direction: NDArray[np.float64]
     geometry: Geometry
-    target_gain: float
+    level: Level
 
     @property
     def parts(self) -> Sequence[Certified]:
         """Of a stack its problems."""
 
-    def objective_at(self, squared_distance: float) -> float:
-        """The objective of a kernel of the right norm at a distance from ``a / ‖a‖`` on the unit sphere."""
+    def bound_at(self, squared_distance: float) -> float:
+        """The bound on the objective that goes with one on the squared distance from ``a / ‖a‖`` on the unit sphere."""
 
 
 @dataclass
@@ -272,8 +274,8 @@ class Result:
             raise ValueError(f"text: not the JSON of a Result ({error})") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write :meth:`to_json` to a file."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        """Write :meth:`to_json` to a file, as a whole: see :mod:`srnc_manifold.writing`."""
+        write_text(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Result:

@@ -105,6 +105,12 @@ def squared_singular_values(kernel: Any, geometry: Geometry, xp: Namespace = NUM
     return xp.singular_values(matrices) ** 2
 
 
+def _root(values: Any, xp: Namespace) -> Any:
+    """Square roots, with the derivative zero instead of an infinite one where they are zero."""
+    positive = values > 0
+    return xp.where(positive, xp.sqrt(xp.where(positive, values, 1.0)), 0.0 * values)
+
+
 def singular_vectors(matrices: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Thin singular value decomposition ``U, σ, V*`` of stacked matrices; in closed form where one side is 1."""
     if min(matrices.shape[-2:]) > 1:
@@ -226,6 +232,9 @@ def singular_values(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]
     groups, stride, dilation : int or sequence of int, optional
         With PyTorch's meaning; see :meth:`Geometry.of`.
 
+    Where a singular value is zero, as those of Sobel's kernel and of layers with dead or equal filters are, its
+    gradient in torch and autograd is a subgradient.
+
     Returns
     -------
     array, shape ``(groups · min(c_out / groups, c_in / groups · phases) · |N|,)``
@@ -238,7 +247,10 @@ def singular_values(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]
         If the kernel or the input size is not valid.
     """
     kernel, geometry, xp, scale = _prepare(kernel, input_size, layout)
-    values = xp.sqrt(squared_singular_values(kernel, geometry, xp))
+    if geometry.block_rank == 1:
+        values = _root(squared_singular_values(kernel, geometry, xp), xp)
+    else:  # not squared: where it is zero, a root of a square has no derivative
+        values = xp.singular_values(symbol(kernel, geometry, xp))
     ordered = xp.sort(values[np.repeat(np.arange(len(values)), geometry.multiplicities.astype(int))].reshape(-1))
     return ordered[np.arange(len(ordered))[::-1].copy()] * scale
 

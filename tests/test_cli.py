@@ -172,3 +172,75 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, arguments, message):
 @pytest.mark.parametrize("arguments", [("solve", "kernel.npy"), ("fly",), ("compare", "paper", "--seeds", "0")])
 def test_wrong_usage_is_exit_code_2(folder, arguments):
     assert "Error" in run(*arguments, cwd=folder, code=2)
+
+
+# -- nothing computed is lost to printing ---------------------------------------------------------------------
+
+
+def shell(command, cwd, **variables):
+    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"} | variables
+    return subprocess.run(["bash", "-o", "pipefail", "-c", command.replace("srnc", str(SRNC), 1)],
+                          capture_output=True, cwd=cwd, env=environment)  # fmt: skip
+
+
+SOLVE = "srnc solve kernel.npy --input-size 8 --stable-rank-fraction 0.7 --output out.npy"
+COMPARE = "srnc compare paper --solvers exact --seeds 1"
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [("| head -1", 0), ("| true", 0), (">/dev/full", 2), ("2>/dev/full", 0), (">&-", 0), ("2>&-", 0), (">&- 2>&-", 0)],
+)
+def test_results_are_written_whatever_becomes_of_the_printing(folder, ending, code):
+    (folder / "out.npy").write_bytes(b"old")
+    done = shell(f"{SOLVE} {ending}", folder)
+    assert done.returncode == code
+    assert b"Traceback" not in done.stderr + done.stdout
+    assert b"Exception ignored" not in done.stderr
+    assert np.load(folder / "out.npy").shape == (3, 3)
+    done = shell(f"{COMPARE} {ending}", folder)
+    assert done.returncode == code
+    assert sorted(os.listdir(folder / "results")) == ["comparison.png", "rows.csv", "table.csv"]
+    assert list(pd.read_csv(folder / "results" / "rows.csv")["status"]) == ["converged"] * 4
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "utf-8"])
+def test_results_are_written_in_every_encoding(folder, encoding):
+    done = shell(SOLVE, folder, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert b"feasible       yes" in done.stdout
+    assert np.load(folder / "out.npy").shape == (3, 3)
+    for command in (COMPARE, "srnc inspect several.npz -n 16", "srnc --help", "srnc solvers"):
+        done = shell(command, folder, PYTHONIOENCODING=encoding)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["out.npy", "out.json"])
+def test_what_cannot_be_written_is_printed_and_the_old_file_stays(folder, name):
+    (folder / name).write_bytes(b"old")
+    done = shell(f"ulimit -f 0; {SOLVE.replace('out.npy', name)}", folder)
+    assert done.returncode == 2
+    assert b"feasible       yes" in done.stdout
+    assert name.encode() in done.stderr
+    assert (folder / name).read_bytes() == b"old"
+    assert not [other for other in os.listdir(folder) if other.endswith(".part")]
+
+
+def test_outputs_are_checked_before_the_work(folder):
+    assert "its folder does not exist" in run(*SOLVE.split()[1:-1], "no/out.npy", cwd=folder, code=2)
+    (folder / "folder.npy").mkdir()
+    assert "which is a folder" in run(*SOLVE.split()[1:-1], "folder.npy", cwd=folder, code=2)
+    assert "its folder does not exist" in run("analyse-srnc", "--output", "no/a.md", cwd=folder, code=2)
+
+
+def test_compare_leaves_what_is_there(folder):
+    arguments = COMPARE.split()[1:]
+    run(*arguments, cwd=folder)
+    (folder / "results" / "rows.csv").write_text("mine")
+    out = run(*arguments, cwd=folder)
+    assert "results exists and is left as it is" in out
+    assert f"Saved: {Path('results-2') / 'rows.csv'}" in out
+    assert (folder / "results" / "rows.csv").read_text() == "mine"
+    assert len(pd.read_csv(folder / "results-2" / "rows.csv")) == 4
+    assert "Saved: results/rows.csv" in run(*arguments, "--overwrite", cwd=folder)
+    assert len(pd.read_csv(folder / "results" / "rows.csv")) == 4

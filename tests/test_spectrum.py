@@ -242,6 +242,47 @@ def test_a_column_kernel_is_the_one_dimensional_one():
     assert np.array_equal(srnc.singular_values(kernel, (9,)), srnc.singular_values(kernel[:, None], (9, 1)))
 
 
+def with_zeros(rng):
+    """Kernels whose operators have singular values that are zero, and some of which are equal."""
+    dead = rng.standard_normal((3, 2, 3))
+    dead[1] = 0.0
+    twins = rng.standard_normal((3, 2, 3))
+    twins[1] = twins[0]
+    return [
+        (np.array([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]]), 8, {}),
+        (np.array([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]), (6, 8), {}),
+        (np.array([1.0, -1.0]), 8, {}),
+        (dead, 8, {}),
+        (twins, 8, {"stride": 2}),
+        (np.outer([1.0, 2], [1, 0, 1]), (), {}),
+        (np.concatenate([np.zeros((1, 1, 3)), np.ones((1, 1, 3))]), 9, {"groups": 2}),
+    ]
+
+
+@pytest.mark.parametrize("case", range(7))
+def test_gradients_of_singular_values_that_are_zero_are_finite_subgradients(case):
+    rng = np.random.default_rng(case)
+    kernel, size, layout = with_zeros(rng)[case]
+
+    def total(x):
+        return srnc.singular_values(x, size, **layout).sum()
+
+    tensor = torch.tensor(kernel, requires_grad=True)
+    (gradient,) = torch.autograd.grad(total(tensor), tensor)
+    of_autograd = autograd.grad(lambda x: anp.sum(srnc.singular_values(x, size, **layout)))(kernel)
+    assert np.isfinite(gradient.numpy()).all()
+    assert np.isfinite(of_autograd).all()
+    # The sum of singular values is convex: a subgradient lies below it everywhere, up to the rounding of the sums.
+    for found in (gradient.numpy(), of_autograd):
+        for scale in (1e-3, 1.0):
+            change = scale * rng.standard_normal(kernel.shape)
+            rise = total(kernel + change) - total(kernel)
+            assert rise >= np.sum(found * change) - 1e-12 * total(kernel)
+    for function in (srnc.spectral_norm, srnc.stable_rank, srnc.frobenius_norm):
+        (gradient,) = torch.autograd.grad(function(tensor, size, **layout), tensor)
+        assert torch.isfinite(gradient).all()
+
+
 def test_batches_are_leading_axes():
     geometry = Geometry.of((2, 3, 3, 3), (5, 4))
     kernels = random_kernel((4, 2, 3, 3, 3))
@@ -295,3 +336,31 @@ def test_precision_of_tensors(given, found, n_taps):
     assert values.dtype == found
     expected = srnc.singular_values(kernel.double().numpy(), n_taps + 1)
     np.testing.assert_allclose(values.double().numpy(), expected, atol=1e-5 * expected[0])  # single precision
+
+
+class ManifoldParameter(torch.nn.Parameter):
+    """As other libraries define."""
+
+
+class OwnTensor(torch.Tensor):
+    """A subclass that stays one in all functions."""
+
+
+class OwnArray(np.ndarray):
+    """The same for NumPy."""
+
+
+def test_subclasses_belong_to_the_library_of_their_base():
+    kernel = torch.tensor(np.random.default_rng(0).standard_normal((2, 2, 3)))
+    for tensor in (ManifoldParameter(kernel), kernel.as_subclass(OwnTensor).requires_grad_()):
+        assert namespace_of(tensor).name == "torch"
+        for function in (srnc.singular_values, srnc.spectral_norm, srnc.frobenius_norm, srnc.stable_rank):
+            found = function(tensor, 8)
+            (gradient,) = torch.autograd.grad(found.sum(), tensor)
+            assert torch.isfinite(gradient).all()
+            np.testing.assert_allclose(found.detach().numpy(), function(kernel.numpy(), 8), rtol=1e-12)
+        found = srnc.solve_batch(tensor[None], 8, stable_rank_fraction=0.8)
+        assert isinstance(found.kernels, torch.Tensor)
+        assert isinstance(srnc.SRNProblem(tensor, 8, stable_rank_fraction=0.8).kernel, np.ndarray)
+    assert namespace_of(np.ones(3).view(OwnArray)).name == "numpy"
+    assert isinstance(srnc.solve_batch(np.ones((1, 3)).view(OwnArray), 8, stable_rank_fraction=1).kernels, np.ndarray)

@@ -55,7 +55,7 @@ def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
     if options and method == "caps":
         raise TypeError(f"options: {', '.join(options)} given, but 'caps' takes none")
     if problem.regime == "none":
-        return Bound(problem.objective_at(0.0), "the kernel itself", "trivial")
+        return Bound(problem.bound_at(0.0), "the kernel itself", "trivial")
     if method == "caps" and problem.regime == "raise":
         raise ValueError(
             f"method: 'caps' given, which bounds problems that reduce the stable rank; this one raises it from "
@@ -72,16 +72,16 @@ def _no_multipliers(geometry: Geometry) -> caps.CapsCertificate:
 
 
 def _caps_bound(problem: SRNProblem, certificate: caps.CapsCertificate, method: str) -> Bound:
-    squared = certificate.squared_distance(problem.direction, problem.geometry, problem.target_gain)
+    squared = certificate.squared_distance(problem.direction, problem.geometry, problem.level)
     arrays = {"blocks": certificate.blocks, "values": certificate.values}
-    return Bound(problem.objective_at(squared), method, "caps", arrays)
+    return Bound(problem.bound_at(squared), method, "caps", arrays)
 
 
 def _reduce_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
-    geometry, level = problem.geometry, problem.target_gain
+    geometry = problem.geometry
     matrices = atoms.turned_symbol(problem.direction, geometry)
     heights = caps.safe_heights(np.sqrt(spectrum.squared_norms(matrices)), geometry)
-    lemma = caps.lemma(heights, geometry, np.array(level))
+    lemma = caps.lemma(heights, geometry, problem.level)
     multipliers = _rank_one_multiplier if geometry.block_rank == 1 else _shift
     found: dict[int, Array] = {}
     least = np.inf
@@ -106,7 +106,7 @@ def _rank_one_multiplier(
     tau = 1 - theta * atoms.frame(geometry).top[block] / eta if eta > 0 else 1.0
     values = np.array([max(eta, 1e-12), np.clip(tau, 1e-12, 1.0)])
     index = np.array([block])
-    bounds = caps.rank_one_bounds(matrices[index], index, values[None], geometry, np.array([level]))
+    bounds = caps.rank_one_bounds(matrices[index], index, values[None], geometry, caps.repeated(problem.level, 1))
     return values, max(lemma, float(bounds[0]))
 
 
@@ -116,7 +116,7 @@ def _shift(
     from srnc_manifold.bounds import sdp
 
     geometry, level = problem.geometry, problem.target_gain
-    frame, index = atoms.frame(geometry), np.array([block])
+    frame, index, levels = atoms.frame(geometry), np.array([block]), caps.repeated(problem.level, 1)
     best, bound = np.zeros(geometry.block_shape, complex), lemma
     for _ in range(_ROUNDS):
         # The program asks for an angle and proves another; repeated, both become one.
@@ -124,7 +124,7 @@ def _shift(
         shift = sdp.cap_multiplier(
             matrices[block], frame.upper[block], frame.lower[block], level, float(sine), **options
         )
-        sharper = float(caps.shifted_bounds(matrices[index], index, shift[None], geometry, np.array([level]))[0])
+        sharper = float(caps.shifted_bounds(matrices[index], index, shift[None], geometry, levels)[0])
         if sharper <= bound * (1 + 1e-9):
             break
         best, bound = shift, sharper
@@ -136,7 +136,7 @@ def _raise_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
 
     direction, geometry, level = problem.direction, problem.geometry, problem.target_gain
     if not sdp.ball_fits(geometry):
-        return Bound(problem.objective_at(0.0), "the norms alone: too large for cone programs", "trivial")
+        return Bound(problem.bound_at(0.0), "the norms alone: too large for cone programs", "trivial")
     _, multipliers = sdp.ball_maximizer(direction, geometry, level, **options)
     candidates: list[tuple[str, dict[str, Any]]] = [("ball", {"multipliers": multipliers})]
     if sdp.shor_fits(geometry):
@@ -154,4 +154,4 @@ def raise_bound(problem: SRNProblem, bound: float, kind: str, arrays: dict[str, 
         "sphere": "Shor's relaxation",
         "branched": "branch and bound",
     }[kind]
-    return Bound(problem.objective_at(max(0.0, 2.0 - 2.0 * bound)), method, kind, arrays)
+    return Bound(problem.bound_at(max(0.0, 2.0 - 2.0 * bound)), method, kind, arrays)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from numpy.typing import NDArray
 
+from srnc_manifold import spectrum
+from srnc_manifold.atoms import Level, as_level
+from srnc_manifold.backends import Namespace
 from srnc_manifold.certificates import ball, caps
 from srnc_manifold.geometry import Geometry
 from srnc_manifold.numerics import Array
 
+# Of the radius beside those of the spectral norm, and of the sums of squares that a bound is multiplied with.
+_RADIUS, _SQUARES = 2.0**-49, 2.0**-46
+
 
 def squared_distance(
-    kind: str, arrays: Mapping[str, NDArray], direction: Array, geometry: Geometry, level: float
+    kind: str, arrays: Mapping[str, NDArray], direction: Array, geometry: Geometry, level: Level | float
 ) -> float:
     """Least ``‖z − a‖²`` that a certificate leaves possible for the unit kernels of a problem.
 
@@ -34,4 +41,29 @@ def squared_distance(
         return 0.0
     if kind == "caps":
         return caps.CapsCertificate(**arrays).squared_distance(direction, geometry, level)
-    return max(0.0, 2.0 - 2.0 * ball.certified_bound(kind, arrays, direction, geometry, level))
+    # The bounds of this kind are raised above what the rounding of the level could change.
+    value = float(as_level(level).value)
+    return max(0.0, 2.0 - 2.0 * ball.certified_bound(kind, arrays, direction, geometry, value))
+
+
+def relative_objective(
+    radius: Any, squared_distance: Any, level: Any, geometry: Geometry, xp: Namespace = spectrum.NUMPY
+) -> Any:
+    """Lower bound on ``‖C(x) − C(a)‖_F² / ‖C(a)‖_F²``, rounded down, from one on ``‖z − a‖²``.
+
+    It is ``(s − 1)² + s ‖z − a‖²`` for kernels of norm ``s ‖a‖`` (docs/theory.md, section 2).
+
+    Parameters
+    ----------
+    radius : array
+        ``s = ρ / ‖a‖`` as computed: as inexact as the spectral norm of ``a``, which is allowed for.
+    squared_distance : array
+        Of unit kernels: the bound.
+    level : array
+        ``c``.
+    """
+    height = radius * level**0.5
+    error = radius * ((caps.safe_heights(height, geometry) - height) / height + _RADIUS)
+    apart = xp.abs(radius - 1.0) - error
+    apart = xp.where(apart > 0, apart, 0.0)
+    return (apart**2 + (radius - error) * squared_distance) * (1 - _SQUARES)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import atoms, spectrum
+from srnc_manifold.atoms import Level, as_level
 from srnc_manifold.backends import Namespace
 from srnc_manifold.geometry import Geometry
 from srnc_manifold.numerics import Array
@@ -41,17 +42,23 @@ class CapsCertificate:
     blocks: NDArray[np.int64]
     values: NDArray
 
-    def squared_distance(self, direction: Array, geometry: Geometry, level: float) -> float:
+    def squared_distance(self, direction: Array, geometry: Geometry, level: Level | float) -> float:
         """Lower bound on ``‖z − a‖²`` over all blocks, from dense decompositions of every one of them."""
         matrices = atoms.turned_symbol(direction, geometry)
         heights = safe_heights(np.sqrt(spectrum.squared_norms(matrices)), geometry)
-        bounds = lemma(heights, geometry, np.array(level))
+        bounds = lemma(heights, geometry, level)
         if len(self.blocks):
             sharpen = rank_one_bounds if geometry.block_rank == 1 else shifted_bounds
-            levels = np.full(len(self.blocks), level)
+            levels = repeated(level, len(self.blocks))
             sharper = sharpen(matrices[self.blocks], self.blocks, self.values, geometry, levels)
             bounds[self.blocks] = np.maximum(bounds[self.blocks], sharper)
         return float(np.min(bounds))
+
+
+def repeated(level: Level | float, count: int) -> Level:
+    """The same level for several blocks."""
+    level = as_level(level)
+    return Level(np.full(count, level.value), np.full(count, level.rest))
 
 
 def safe_heights(heights: Any, geometry: Geometry) -> Any:
@@ -69,20 +76,22 @@ def lemma(heights: Any, geometry: Geometry, levels: Any, xp: Namespace = spectru
     levels : array, shape ``(*batch,)``
         ``c``.
     """
-    return lemma_of(heights, xp.constant(atoms.frame(geometry).safe_top, heights), levels[..., None], xp)
+    return lemma_of(heights, xp.constant(atoms.frame(geometry).safe_top, heights), as_level(levels)[..., None], xp)
 
 
 def lemma_of(heights: Any, top: Any, levels: Any, xp: Namespace) -> Any:
     """The Lemma for blocks whose largest ``γ²``, raised above rounding errors, are given."""
-    distances = atoms.squared_distance(heights, top, xp.minimum(levels, top), xp=xp)
-    return xp.where(top >= levels * (1 - EMPTY), lowered(distances, xp), np.inf)
+    levels = as_level(levels)
+    distances = atoms.squared_distance(heights, top, levels.at_most(top, xp), xp=xp)
+    return xp.where(top >= levels.value * (1 - EMPTY), lowered(distances, xp), np.inf)
 
 
 def needed_heights(squared_distances: Any, levels: Any, top: Any, xp: Namespace) -> Any:
     """The Lemma turned round: what ``σ₁(A_b)`` must be for points within a distance; zero where it may be anything."""
     cosine, sine = angle(squared_distances, xp)
-    deep = xp.sqrt(xp.maximum(top - levels, 0.0 * top))
-    return xp.maximum(cosine * xp.sqrt(levels) - sine * deep, 0.0 * deep)
+    levels = as_level(levels)
+    deep = xp.sqrt(xp.maximum(levels.below(top), 0.0 * top))
+    return xp.maximum(cosine * xp.sqrt(levels.value) - sine * deep, 0.0 * deep)
 
 
 def angle(squared_distances: Any, xp: Namespace) -> tuple[Any, Any]:
@@ -99,26 +108,29 @@ def rank_one_bounds(
     ``⟨a, z⟩ <= ½ aᵀ(ηI − θB)⁻¹a + ½(η − θc)`` for every ``θ >= 0`` and ``η > θλ₁``, that is, every ``η > 0`` and
     ``0 < τ <= 1``; of ``R`` pairs of a kernel and a block. Zero for multipliers outside that range.
     """
+    levels = as_level(levels)
     eta, tau = multipliers[:, 0], multipliers[:, 1]
     valid = (eta >= _TINY) & (eta <= 1 / _TINY) & (tau >= _TINY) & (tau <= 1)
     eta, tau = xp.where(valid, eta, 1.0), xp.where(valid, tau, 1.0)
     frame = atoms.frame(geometry)
-    upper, lower, largest = (xp.constant(values, levels)[blocks] for values in (frame.upper, frame.lower, frame.top))
-    ceiling = xp.constant(frame.safe_top, levels)[blocks]
-    seen = 0.0 * levels
-    used = 0.0 * levels
+    upper, lower, largest = (xp.constant(values, eta)[blocks] for values in (frame.upper, frame.lower, frame.top))
+    ceiling = xp.constant(frame.safe_top, eta)[blocks]
+    seen = 0.0 * eta
+    used = 0.0 * eta
     for values, part in ((upper, xp.real(matrices)), (lower, xp.imag(matrices))):
         squares = xp.where(values > 0, xp.sum(part**2, axis=1) / xp.where(values > 0, values, 1.0), 0.0)
         used = used + xp.sum(squares, axis=1)
         span = (largest[:, None] - values) + tau[:, None] * values  # without losing a tiny τ
         seen = seen + xp.sum(squares / span, axis=1) * largest
     rest = xp.maximum(1.0 - used, 0.0 * used) + 8 * _ROUNDING
-    room = xp.maximum(ceiling - levels, 0.0 * levels)
-    half = (seen + rest) / eta + eta * (room + tau * levels) / largest
+    room = xp.maximum(levels.below(ceiling), 0.0 * eta)
+    half = (seen + rest) / eta + eta * (room + tau * levels.value) / largest
     return xp.where(valid, lowered(2.0 - half, xp), 0.0)
 
 
-def shifted_bounds(matrices: NDArray, blocks: NDArray, shifts: NDArray, geometry: Geometry, levels: Array) -> Array:
+def shifted_bounds(
+    matrices: NDArray, blocks: NDArray, shifts: NDArray, geometry: Geometry, levels: Level | Array
+) -> Array:
     """The Lemma for the symbol ``A + T`` and a slack that pays for ``T`` (docs/theory.md, proposition 6).
 
     Of ``R`` pairs of a kernel and a block; zero for a shift that is not finite or not zero where it must be.
@@ -136,7 +148,8 @@ def shifted_bounds(matrices: NDArray, blocks: NDArray, shifts: NDArray, geometry
     valid &= slack <= 1 / _TINY  # infinite where a shift must be zero and is not
     safe = np.where(valid[:, None, None], matrices + shifts, 0.0)
     heights = safe_heights(np.linalg.svd(safe, compute_uv=False)[:, 0], geometry)
-    bounds = atoms.squared_distance(heights, top, np.minimum(levels, top), np.where(valid, slack, 0.0))
+    level = as_level(levels).at_most(top, spectrum.NUMPY)
+    bounds = atoms.squared_distance(heights, top, level, np.where(valid, slack, 0.0))
     return np.where(valid, lowered(bounds, spectrum.NUMPY), 0.0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from srnc_manifold.comparison.run import Comparison
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Result
+from srnc_manifold.writing import replacing
 
 _FLOOR = 1e-12  # where exact zeros are drawn on logarithmic axes
 
@@ -209,5 +211,7 @@ def _figure(width: float, height: float) -> Any:
 
 def _saved(figure: Any, path: str | os.PathLike[str] | None) -> Any:
     if path is not None:
-        figure.savefig(path)
+        path = Path(path) if Path(path).suffix else Path(f"{os.fspath(path)}.png")
+        with replacing(path) as file:
+            figure.savefig(file, format=path.suffix[1:])
     return figure

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -16,6 +18,7 @@ from srnc_manifold.problem import Problem
 from srnc_manifold.registry import DEFAULT_SOLVERS, solver_from_name
 from srnc_manifold.result import Result
 from srnc_manifold.solvers import Budget, Solver, solve, supported
+from srnc_manifold.writing import FilePath, replacing, require_new
 
 #: Statuses of rows that have no result, beside those of :class:`srnc_manifold.Status`.
 UNSUPPORTED, UNAVAILABLE, FAILED = "unsupported", "unavailable", "failed"
@@ -102,8 +105,8 @@ class Comparison:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         rows, table, figure = (directory / name for name in ("rows.csv", "table.csv", "comparison.png"))
-        self.rows.to_csv(rows, index=False)
-        self.table().to_csv(table, index=False)
+        write_table(rows, self.rows)
+        write_table(table, self.table())
         if not self.rows["objective"].notna().any():
             return [rows, table]
         self.plot(figure)
@@ -122,6 +125,7 @@ def compare(
     n_jobs: int = 1,
     progress: Progress | None = None,
     output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
 ) -> Comparison:
     """Run every solver on every problem with every seed.
 
@@ -140,21 +144,28 @@ def compare(
     n_jobs : int
         Processes (joblib); inside ``joblib.parallel_config(backend="dask")`` a cluster's. Results do not depend on it.
     progress : callable, optional
-        Called with the number of runs done, of all runs, and the latest row (None before the first).
+        Called with the number of runs done, of all runs, and the latest row (None before the first). An exception in
+        it is a warning; the runs go on without it.
     output : path, optional
-        A CSV file to which each row is added as soon as it is known.
+        A new CSV file to which each row is added as soon as it is known. Where it cannot be written to (a full disk)
+        there is a warning, and the runs go on.
+    overwrite : bool, optional
+        Whether ``output`` may be a file that exists, which is then lost.
 
     Raises
     ------
     TypeError, ValueError
-        If a problem, a solver or a seed is not valid, before anything is run.
+        If a problem, a solver, a seed or the output is not valid, before anything is run.
     """
     entries = _entries(problems)
     methods = _solvers(solvers)
     seed_list = _seeds(seeds)
     if budget is not None and not isinstance(budget, Budget):
         raise TypeError(f"budget: {budget!r} given, expected a srnc.Budget")
+    if output is not None:
+        require_new(output, "output", overwrite)
     comparison = Comparison({e.name: e for e in entries if isinstance(e, NamedProblem)})
+    shown = _Shown(progress)
 
     known: list[tuple[int, Row]] = []
     tasks: list[tuple[int, NamedProblem, str, Solver, int]] = []
@@ -180,8 +191,7 @@ def compare(
             numbered.append((number, row))
             writer.add(row)
         try:
-            if progress is not None:
-                progress(0, len(tasks), None)
+            shown(0, len(tasks), None)
             for done, (number, row, result) in enumerate(_run_all(tasks, budget, n_jobs), start=1):
                 numbered.append((number, row))
                 writer.add(row)
@@ -189,8 +199,7 @@ def compare(
                     comparison.results[row.problem, row.solver, row.seed] = result
                     if result.details.get("interrupted"):
                         raise KeyboardInterrupt
-                if progress is not None:
-                    progress(done, len(tasks), row)
+                shown(done, len(tasks), row)
         except KeyboardInterrupt:
             comparison.interrupted = True
         except Exception as error:  # of the machinery around the runs: a process that died, a cost that does not pickle
@@ -251,29 +260,62 @@ def _run_one(
     return number, row, result
 
 
-class _CsvWriter:
-    """Adds rows to a CSV file as they come, so that nothing is lost to a later error."""
+def write_table(path: FilePath, table: Any) -> None:
+    """Write a DataFrame to a CSV file, as a whole."""
+    with replacing(path, text=True) as file:
+        table.to_csv(file, index=False, lineterminator="\n")
 
-    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+
+class _Shown:
+    """A progress callback, which is dropped with a warning if it fails: it is not worth the runs."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+
+    def __call__(self, done: int, total: int, row: Row | None) -> None:
+        if self._progress is None:
+            return
+        try:
+            self._progress(done, total, row)
+        except Exception as error:
+            self._progress = None
+            warnings.warn(f"progress raised {type(error).__name__}: {error}; it is not called again", stacklevel=3)
+
+
+class _CsvWriter:
+    """Adds rows to a CSV file as they come, so that nothing is lost to a later error.
+
+    What it cannot write (a full disk) is not worth the runs either: it is dropped with a warning.
+    """
+
+    def __init__(self, path: FilePath | None) -> None:
         self._path = path
+        self._file = None if path is None else open(path, "w", newline="", encoding="utf-8")  # noqa: SIM115 - see __exit__
+        if self._file is not None:
+            self._writer = csv.DictWriter(self._file, [f.name for f in fields(Row)])
+            self._attempt(self._writer.writeheader)
 
     def __enter__(self) -> _CsvWriter:
-        self._file = None
-        if self._path is not None:
-            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._path, "w", newline="", encoding="utf-8")
-            self._writer = csv.DictWriter(self._file, [f.name for f in fields(Row)])
-            self._writer.writeheader()
         return self
 
     def add(self, row: Row) -> None:
-        if self._file is not None:
-            self._writer.writerow(asdict(row))
+        self._attempt(lambda: self._writer.writerow(asdict(row)))
+
+    def _attempt(self, write: Callable[[], Any]) -> None:
+        if self._file is None:
+            return
+        try:
+            write()
             self._file.flush()
+        except OSError as error:
+            self.__exit__()
+            warnings.warn(f"output: {os.fspath(self._path or '')!r} lacks rows from here on ({error})", stacklevel=4)
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):  # rows that are still in its buffer, of which there was a warning
+                file.close()
 
 
 def _entries(problems: Problems) -> list[Entry]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +38,13 @@ _FEW, _NEAR, _DIFFERENCE = 16, 3e-3, 1e-7
 class Sizes:
     """What distances, coordinates and symbols of atoms depend on.
 
-    ``heights`` ``⟨a, G⟩`` and ``norms`` ``γ²``, shape ``(R,)``; ``weighted``, shape ``(R, 2 · rows · columns)``, the
-    parts of the atoms times their weights.
+    ``heights`` ``⟨a, G⟩``, ``norms`` ``γ²`` and ``rooms`` ``γ² − c``, shape ``(R,)``; ``weighted``, shape
+    ``(R, 2 · rows · columns)``, the parts of the atoms times their weights.
     """
 
     heights: Array
     norms: Array
+    rooms: Array
     weighted: Array
 
 
@@ -54,13 +56,16 @@ class Blocks:
     ----------
     matrices : complex array, shape ``(R, *block_shape)``
     upper, lower : arrays, shape ``(R, columns)``
-    level : float
+    level : Level, or a number
     """
 
     matrices: NDArray[np.complex128]
     upper: Array
     lower: Array
-    level: float
+    level: Any
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "level", atoms.as_level(self.level))
 
     def __getitem__(self, index: NDArray | slice) -> Blocks:
         if not isinstance(index, slice) and index.dtype == bool and index.all():
@@ -85,13 +90,21 @@ class Blocks:
         weights = (self.upper + 1j * self.lower)[:, None]
         return _as_real(np.broadcast_to(weights, self.matrices.shape))
 
+    @cached_property
+    def _lacking(self) -> Array:
+        """What the weights lack of the largest one."""
+        return self.top[:, None] - self._weights
+
+    @cached_property
+    def _room(self) -> Array:
+        return self.level.below(self.top)
+
     def sizes(self, w: NDArray) -> Sizes:
         """What distances and coordinates depend on, of an atom of each block, or of several of a single one."""
         parts = _as_real(w)
-        weighted = self._weights * parts
-        # Rounding of w would otherwise raise the norm above the largest there is.
-        norms = np.minimum(np.vecdot(weighted, parts), self.top)
-        return Sizes(np.vecdot(self._functionals, parts), norms, weighted)
+        # Told from the largest norm there is, of which what is lacking may be tiny.
+        lack = np.vecdot(self._lacking * parts, parts)
+        return Sizes(np.vecdot(self._functionals, parts), self.top - lack, self._room - lack, self._weights * parts)
 
     def squared_distances(self, w: NDArray) -> Array:
         """``‖x(G) − a‖²`` on the unit sphere; infinite where the cap is empty."""
@@ -99,7 +112,8 @@ class Blocks:
 
     def distances_of(self, sizes: Sizes) -> Array:
         """:meth:`squared_distances` of atoms whose sizes are known."""
-        distances = atoms.squared_distance(sizes.heights, np.maximum(sizes.norms, self.level), np.array(self.level))
+        level = self.level.value
+        distances = atoms.distance_to_rim(sizes.heights, np.maximum(sizes.norms, level), level, sizes.rooms)
         return np.where(self._has_points(sizes), distances, np.inf)
 
     def are_empty(self, w: NDArray) -> NDArray[np.bool_]:
@@ -107,7 +121,7 @@ class Blocks:
         return ~self._has_points(self.sizes(w))
 
     def _has_points(self, sizes: Sizes) -> NDArray[np.bool_]:
-        return sizes.norms >= self.level * (1 - caps.EMPTY)
+        return sizes.norms >= self.level.value * (1 - caps.EMPTY)
 
 
 def _as_real(matrices: NDArray) -> Array:
@@ -124,9 +138,9 @@ def top_atoms(matrices: NDArray) -> NDArray:
 
 def coordinates(blocks: Blocks, sizes: Sizes) -> tuple[Array, Array]:
     """``(push, pull)`` with ``x(G) = push · G + pull · a`` on the unit sphere (docs/theory.md, section 7)."""
-    height, norm = sizes.heights, np.maximum(sizes.norms, blocks.level)
-    pull = np.sqrt((norm - blocks.level) / np.maximum(norm - height * height, 1e-300))
-    return (math.sqrt(blocks.level) - pull * height) / norm, pull
+    height, norm = sizes.heights, np.maximum(sizes.norms, blocks.level.value)
+    pull = np.sqrt(np.maximum(sizes.rooms, 0.0) / np.maximum(norm - height * height, 1e-300))
+    return (math.sqrt(blocks.level.value) - pull * height) / norm, pull
 
 
 def improved_atoms(matrices: NDArray, w: NDArray, rounds: int = 4) -> NDArray:
@@ -331,7 +345,7 @@ def shifts(blocks: Blocks, w: NDArray, squared_distance: float) -> NDArray:
     _, sine = caps.angle(np.array(squared_distance), spectrum.NUMPY)
     top = blocks.top[:, None, None]
     for_real, for_imag = top - blocks.upper[:, None], top - blocks.lower[:, None]
-    room = blocks.top - blocks.level - np.sum(for_real * w.real**2 + for_imag * w.imag**2, axis=(1, 2))
+    room = blocks.level.below(blocks.top) - np.sum(for_real * w.real**2 + for_imag * w.imag**2, axis=(1, 2))
     inside = room[:, None, None] > 1e-14 * top
     rate = sine / np.sqrt(np.where(inside, room[:, None, None], 1.0))
     # Where the level is the largest γ² there is, shifts cost nothing: all that may be taken away is.
@@ -413,7 +427,7 @@ def _line_search(block: Blocks, point: NDArray, along: NDArray, limit: float, sq
     gain = float(np.sum(block.matrices[0] * along).real)
 
     def falling(t: Array) -> Array:
-        room = top - block.level - constant - 2 * linear * t - square * t**2
+        room = block.level.below(top) - constant - 2 * linear * t - square * t**2
         slope = gain - sine * (linear + square * t) / np.sqrt(np.maximum(room, 1e-300))
         return np.where(room > 0, -slope, 1.0)
 

@@ -79,11 +79,11 @@ def rim_points(
     blocks : integer array, shape ``(R,)``
     directions : array, shape ``(R, *kernel_shape)``
         Unit vectors ``a``.
-    levels : array, shape ``(R,)``
+    levels : Level or array, shape ``(R,)``
         ``c``, at most the largest eigenvalue of the block up to rounding.
     """
-    frame, c_in = atoms.frame(geometry), geometry.channels[1]
-    upper, lower = (xp.constant(values[:, ::c_in], levels)[blocks] for values in (frame.upper, frame.lower))
+    frame, c_in, levels = atoms.frame(geometry), geometry.channels[1], atoms.as_level(levels)
+    upper, lower = (xp.constant(values[:, ::c_in], levels.value)[blocks] for values in (frame.upper, frame.lower))
     planar = lower > 0
     real, imag = xp.real(matrices), xp.where(_by_column(planar, geometry, xp), -xp.imag(matrices), 0.0)
     safe = xp.where(planar, lower, 1.0)
@@ -152,7 +152,9 @@ def _rest(squares: Any, projections: Any, blocks: Any, directions: Any, geometry
     return rest
 
 
-def _scalar_equation(sizes: Any, rest: Any, eigenvalues: Any, levels: Any, xp: Namespace) -> tuple[Any, Any, Any]:
+def _scalar_equation(
+    sizes: Any, rest: Any, eigenvalues: Any, level: atoms.Level, xp: Namespace
+) -> tuple[Any, Any, Any]:
     """Coordinates of the nearest point along the parts of ``a``, and its multipliers.
 
     ``sizes`` ``(P, R)`` and ``rest`` ``(R,)`` are the lengths of the parts of ``a`` along the eigenspaces and beside
@@ -162,8 +164,11 @@ def _scalar_equation(sizes: Any, rest: Any, eigenvalues: Any, levels: Any, xp: N
     """
     largest = xp.max(eigenvalues, axis=0)
     tops = eigenvalues >= largest
-    levels = xp.minimum(levels, largest)
-    gaps, others = largest - eigenvalues, eigenvalues - levels
+    level = level.at_most(largest, xp)
+    # Not eigenvalues minus levels: near the largest eigenvalue only this difference has all its digits.
+    levels, above = level.value, xp.maximum(level.below(largest), 0.0 * largest)
+    gaps = largest - eigenvalues
+    others = above - gaps
     scaled, outside = sizes * largest, levels * rest**2
 
     def shortfall(log_tau: Any, which: Any) -> tuple[Any, Any]:
@@ -182,7 +187,7 @@ def _scalar_equation(sizes: Any, rest: Any, eigenvalues: Any, levels: Any, xp: N
     head = xp.sqrt(xp.sum(xp.where(tops, sizes**2, 0.0), axis=0))
     at_limit = xp.where(tops, 0.0, scaled / xp.where(tops, 1.0, gaps))
     pulls = others * at_limit**2
-    needed, above = outside - xp.sum(xp.minimum(pulls, 0.0 * pulls), axis=0), largest - levels
+    needed = outside - xp.sum(xp.minimum(pulls, 0.0 * pulls), axis=0)
     # Below this τ the part along the first eigenspace alone lifts the point over the rim.
     lowest = xp.where(needed > 0, head * xp.sqrt(above / xp.where(needed > 0, needed, 1.0)), one)
     lowest = xp.minimum(xp.maximum(lowest, zero + 1e-150), one)
@@ -193,7 +198,7 @@ def _scalar_equation(sizes: Any, rest: Any, eigenvalues: Any, levels: Any, xp: N
 
     missing = outside - xp.sum(pulls, axis=0)  # as τ tends to 0, if a has no first part
     hard = (head == 0) & (missing > 0) & (above > 0)
-    axis = above <= 1e-14 * largest
+    axis = above <= 0
     if xp.any(hard | axis):
         first_top = xp.where(tops & (xp.cumsum(xp.where(tops, 1.0, 0.0), axis=0) == 1), 1.0, 0.0)
         height = xp.sqrt(xp.where(hard, missing / xp.where(above > 0, above, 1.0), 0.0))
@@ -204,7 +209,7 @@ def _scalar_equation(sizes: Any, rest: Any, eigenvalues: Any, levels: Any, xp: N
         rest = xp.where(axis, zero, rest)
         norm = xp.sqrt(xp.sum(lengths**2, axis=0) + rest**2)
         # η(I − tB)z = a. Where τ = 0 or there is no such η, a nearby pair bounds almost as well.
-        eta = xp.where(axis, xp.minimum(zero + 1e10, xp.sqrt(largest / xp.where(above > 0, above, 1e-20))), norm)
+        eta = xp.where(axis, zero + 1e10, norm)
         on_axis = xp.maximum(xp.sqrt(xp.sum(on_peak**2, axis=0)), zero + 1e-10)
         tau = xp.where(axis, on_axis / eta, xp.where(hard, zero + 1e-13, tau))
     return lengths / norm, rest / norm, xp.stack([eta, tau], axis=1)

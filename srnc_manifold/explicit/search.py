@@ -102,22 +102,28 @@ def nearest(
     """
     if geometry.block_rank == 1:
         return _rank_one_batch(directions, symbols, norms, levels, geometry, xp)
+    levels = atoms.as_level(levels)
     found = [
-        _Search(xp.to_numpy(directions[k]), xp.to_numpy(symbols[k]), float(levels[k]), geometry, tol).run(
+        _Search(xp.to_numpy(directions[k]), xp.to_numpy(symbols[k]), _on_host(levels[k]), geometry, tol).run(
             xp.to_numpy(norms[k])
         )
-        for k in range(len(levels))
+        for k in range(len(directions))
     ]
     return Nearest(
-        xp.constant(np.stack([single.points[0] for single in found]), levels),
-        xp.constant(np.array([single.squared_distance for single in found]), levels),
-        xp.constant(np.array([single.bound for single in found]), levels),
+        xp.constant(np.stack([single.points[0] for single in found]), norms),
+        xp.constant(np.array([single.squared_distance for single in found]), norms),
+        xp.constant(np.array([single.bound for single in found]), norms),
     )
+
+
+def _on_host(level: atoms.Level) -> atoms.Level:
+    """The level of one kernel as numbers of NumPy."""
+    return atoms.Level(np.float64(float(level.value)), np.float64(float(level.rest)))
 
 
 def nearest_to_one(
     direction: Array,
-    level: float,
+    level: atoms.Level | float,
     geometry: Geometry,
     tol: float = 1e-9,
     keep_going: Callable[[], bool] = always,
@@ -142,8 +148,8 @@ def nearest_to_one(
     """
     symbols = spectrum.symbol(direction, geometry) if tests is None else tests[0].matrices / tests[1]
     if geometry.block_rank == 1:
-        return _rank_one(direction, symbols, level, geometry)
-    search = _Search(direction, symbols, level, geometry, tol, keep_going, notify, tests)
+        return _rank_one(direction, symbols, atoms.as_level(level), geometry)
+    search = _Search(direction, symbols, atoms.as_level(level), geometry, tol, keep_going, notify, tests)
     try:
         return search.run()
     except BaseException:
@@ -183,11 +189,13 @@ class _RankOne:
     def __init__(
         self, directions: Any, symbols: Any, energies: Any, levels: Any, geometry: Geometry, xp: Namespace
     ) -> None:
-        self.directions, self.symbols, self.energies, self.levels = directions, symbols, energies, levels
+        self.directions, self.symbols, self.energies = directions, symbols, energies
+        self.level = atoms.as_level(levels)  # with the digits that differences lack
+        self.levels = self.level.value
         self.geometry, self.xp = geometry, xp
         self.turns = xp.constant(atoms.frame(geometry).turns, symbols)
-        self.top = xp.constant(atoms.frame(geometry).safe_top, levels)
-        self.kernels = xp.constant(np.arange(len(levels)), levels)
+        self.top = xp.constant(atoms.frame(geometry).safe_top, self.levels)
+        self.kernels = xp.constant(np.arange(len(self.levels)), self.levels)
 
     def solve(self) -> _Solved:
         """The nearest points in every block that the Lemma does not exclude, and the bounds that prove them."""
@@ -199,7 +207,7 @@ class _RankOne:
         else:
             owners, blocks, lemma, floor = self._promising(filled)
         points = self._points(owners, blocks)
-        matrices, levels = self._matrices(owners, blocks), self.levels[owners]
+        matrices, levels = self._matrices(owners, blocks), self.level[owners]
         dual = caps.rank_one_bounds(matrices, blocks, points.multipliers, self.geometry, levels, xp)
         return _Solved(owners, blocks, points, xp.maximum(lemma, dual), caps.lowered(floor, xp))
 
@@ -214,7 +222,7 @@ class _RankOne:
         deep = xp.sqrt(xp.maximum(top[None, :] - levels[:, None], 0.0 * levels[:, None]))
         # The angle between the largest height and the largest atom is a first guess of φ, mostly half of it.
         peaks = xp.sqrt(xp.max(self.energies, axis=1))
-        _, sine = caps.angle(atoms.squared_distance(peaks, xp.max(self.top), self.levels, xp=xp), xp)
+        _, sine = caps.angle(atoms.squared_distance(peaks, xp.max(self.top), self.level, xp=xp), xp)
         reach = heights + xp.to_single(2 * sine)[:, None] * deep
         first = xp.argmax(xp.where(filled, reach, -1.0), axis=1)
         known = self._points(self.kernels, first).squared_distances
@@ -238,12 +246,12 @@ class _RankOne:
     def _points(self, owners: Any, blocks: Any) -> rank_one.RimPoints:
         matrices = self._matrices(owners, blocks)
         return rank_one.rim_points(
-            matrices, blocks, self.directions[owners], self.levels[owners], self.geometry, self.xp
+            matrices, blocks, self.directions[owners], self.level[owners], self.geometry, self.xp
         )
 
     def _lemma(self, owners: Any, blocks: Any) -> Any:
         heights = caps.safe_heights(self.xp.sqrt(self.energies[owners, blocks]), self.geometry)
-        return caps.lemma_of(heights, self.top[blocks], self.levels[owners], self.xp)
+        return caps.lemma_of(heights, self.top[blocks], self.level[owners], self.xp)
 
     def least(self, owners: Any, values: Any) -> tuple[Any, Any]:
         """The least of the values of each kernel, and its place among them."""
@@ -263,8 +271,8 @@ def _rank_one_batch(
     return Nearest(points, distances, xp.minimum(problem.least(solved.owners, solved.bounds)[0], solved.floor))
 
 
-def _rank_one(direction: Array, symbols: NDArray, level: float, geometry: Geometry) -> Single:
-    energies, levels = spectrum.energies(symbols), np.array([level])
+def _rank_one(direction: Array, symbols: NDArray, level: atoms.Level, geometry: Geometry) -> Single:
+    energies, levels = spectrum.energies(symbols), caps.repeated(level, 1)
     args = direction[None], symbols[None], energies[None], levels, geometry, spectrum.NUMPY
     solved = _RankOne(*args).solve()
     points, distances = solved.points, solved.points.squared_distances
@@ -282,7 +290,7 @@ def _rank_one(direction: Array, symbols: NDArray, level: float, geometry: Geomet
     blocks = [int(b) for b in solved.blocks[tied]]
     others = np.full(len(energies), np.inf)
     if np.isfinite(solved.floor[0]):
-        others = caps.lemma(caps.safe_heights(np.sqrt(energies), geometry), geometry, np.array(level))
+        others = caps.lemma(caps.safe_heights(np.sqrt(energies), geometry), geometry, level)
     others[solved.blocks] = solved.bounds
     others[blocks] = np.inf
     return Single(
@@ -317,7 +325,7 @@ class _Search:
         self,
         direction: Array,
         symbols: NDArray,
-        level: float,
+        level: atoms.Level,
         geometry: Geometry,
         tol: float,
         keep_going: Callable[[], bool] = always,
@@ -329,7 +337,7 @@ class _Search:
         self.keep_going, self.notify = keep_going, notify
         self.frame = atoms.frame(geometry)
         # Largest squared distance at which a block is known to hold no better point, infinite if its caps are empty.
-        self.bounds = np.where(self.frame.safe_top >= level * (1 - caps.EMPTY), 0.0, np.inf)
+        self.bounds = np.where(self.frame.safe_top >= level.value * (1 - caps.EMPTY), 0.0, np.inf)
         self.decomposed = ~np.isfinite(self.bounds)
         self.atoms: dict[int, tuple[NDArray, float]] = {}  # best atom of a block, and its squared distance
         self.others: dict[int, list[NDArray]] = {}  # atoms of a block that were as good when they were found
@@ -366,7 +374,7 @@ class _Search:
 
     def _lemma(self, index: NDArray, heights: Array) -> Array:
         heights = caps.safe_heights(heights, self.geometry)
-        return caps.lemma_of(heights, self.frame.safe_top[index], np.array(self.level), spectrum.NUMPY)
+        return caps.lemma_of(heights, self.frame.safe_top[index], self.level, spectrum.NUMPY)
 
     def _bound_by_norms(self, index: NDArray, norms: Array | None = None) -> None:
         """The Lemma with squared norms, computed unless they are given."""
@@ -376,8 +384,8 @@ class _Search:
     def _bound_by_tests(self, index: NDArray, tests: spectrum.NormTests, scale: float) -> None:
         """The Lemma where a norm is below what points tied with the best one ask for, without computing it."""
         within = np.array(self.squared_distance * (1 + 2 * TIE))
-        top = np.maximum(self.frame.top[index], self.level)
-        needed = caps.needed_heights(within, np.array(self.level), top, spectrum.NUMPY)
+        top = np.maximum(self.frame.top[index], self.level.value)
+        needed = caps.needed_heights(within, self.level, top, spectrum.NUMPY)
         candidates = np.flatnonzero((needed > 0) & (self.bounds[index] < within))
         levels = (needed[candidates] * scale) ** 2 / tests.margin
         passed = candidates[tests.below(index[candidates], levels)]
@@ -453,7 +461,7 @@ class _Search:
             self.notify(self._points(block, self.atoms[block][0][None])[0], self.told)
 
     def _bounds_of(self, index: NDArray, blocks: alternation.Blocks, shifts: NDArray) -> Array:
-        levels = np.full(len(index), self.level)
+        levels = caps.repeated(self.level, len(index))
         return caps.shifted_bounds(blocks.matrices, index, shifts, self.geometry, levels)
 
     def _sharpen(self, index: NDArray, blocks: alternation.Blocks, w: NDArray) -> None:

@@ -7,7 +7,8 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from srnc_manifold import explicit, spectrum
+from srnc_manifold import certificates, explicit, spectrum
+from srnc_manifold.atoms import Level
 from srnc_manifold.backends import Namespace, namespace_of
 from srnc_manifold.geometry import Geometry, InputSize, Layout
 from srnc_manifold.problem import LARGEST, SAME_STABLE_RANK, named_target
@@ -27,7 +28,9 @@ class BatchResult:
     stable_ranks : array, shape ``(K,)``
         The targets.
     objectives : array, shape ``(K,)``
-        ``‖C(x) − C(a)‖_F²`` (paper, (7)).
+        ``‖C(x) − C(a)‖_F²`` (paper, (7)), of the kernels as they are returned.
+    violations : array, shape ``(K,)``
+        The larger relative error of stable rank and spectral norm, of the kernels as they are returned.
     bounds : array, shape ``(K,)``
         Proved lower bounds on the objectives of all feasible kernels.
     gaps : array, shape ``(K,)``
@@ -37,6 +40,7 @@ class BatchResult:
     kernels: Any
     stable_ranks: Any
     objectives: Any
+    violations: Any
     bounds: Any
     gaps: Any
 
@@ -81,11 +85,10 @@ def solve_batch(
     target = _Target.of(len(kernels), stable_rank, relative_stable_rank, stable_rank_fraction)
     at_once = max(1, _CHUNK // (geometry.n_blocks * int(np.prod(geometry.block_shape))))
     parts = [
-        _solve_chunk(kernels[first : first + at_once], target.part(first, at_once), geometry, xp)
+        _solve_chunk(kernels[first : first + at_once], target.part(first, at_once), geometry, xp, single)
         for first in range(0, len(kernels), at_once)
     ]
-    solved, *scores = (xp.concatenate([part[k] for part in parts], axis=0) for k in range(5))
-    return BatchResult(xp.asarray(solved, dtype=xp.float32) if single else solved, *scores)
+    return BatchResult(*(xp.concatenate(of_parts, axis=0) for of_parts in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class _Target:
                 f"{own[k]:.6g}; expected {low / unit[k]:.6g} <= {self.name} <= {own[k] / unit[k]:.6g} "
                 "(SRNProblem and solve() also raise stable ranks)"
             )
-        return np.clip(targets, low, np.minimum(own, high))
+        return np.clip(targets, low, high)
 
 
 def _checked(kernels: Any, xp: Namespace) -> tuple[Any, bool]:
@@ -161,7 +164,10 @@ def _checked(kernels: Any, xp: Namespace) -> tuple[Any, bool]:
     return doubles, bool(single)
 
 
-def _solve_chunk(kernels: Any, target: _Target, geometry: Geometry, xp: Namespace) -> tuple[Any, ...]:
+def _solve_chunk(
+    kernels: Any, target: _Target, geometry: Geometry, xp: Namespace, single: bool
+) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """Solve some of the kernels; the fields of a :class:`BatchResult`."""
     count, n = len(kernels), geometry.n_points
     flat = xp.reshape(kernels, (count, -1))
     scales = xp.max(xp.abs(flat), axis=1)
@@ -169,27 +175,45 @@ def _solve_chunk(kernels: Any, target: _Target, geometry: Geometry, xp: Namespac
     sizes = xp.sqrt(xp.sum(units**2, axis=1))
     directions = xp.reshape(units / sizes[:, None], (count, *geometry.kernel_shape))
     symbols = spectrum.symbol(directions, geometry, xp)
-    if geometry.block_rank == 1:
-        norms = spectrum.energies(symbols, xp)
-    else:
-        norms = xp.max(xp.singular_values(symbols), axis=-1) ** 2
+    norms = _squared_norms(symbols, xp)
     gains = xp.max(norms, axis=1)
-    ranks = xp.constant(target.stable_ranks(n / xp.to_numpy(gains), geometry), gains)
+    own = n / xp.to_numpy(gains)
+    goals = target.stable_ranks(own, geometry)
+    ranks = xp.constant(goals, gains)
     # Not n / ranks: torch would multiply with a rounded inverse.
-    found = explicit.nearest(directions, symbols, norms, xp.full_like(ranks, n) / ranks, geometry, xp)
-    # In units of ‖a‖ = 1: the norm of a feasible kernel, and the objective over n.
-    radius = xp.sqrt(gains * ranks / n)
-
-    def objective(squared_distances: Any) -> Any:
-        return (radius - 1) ** 2 + radius * squared_distances
-
-    unit_objectives, unit_bounds = objective(found.squared_distances), objective(found.bounds)
+    exact = Level.of_target(n, goals)
+    level = Level(xp.constant(exact.value, gains), xp.constant(exact.rest, gains))
+    points, squared_bounds = directions + 0.0, 0.0 * gains
+    # The theorem is for kernels outside the caps: others have the target stable rank already and stay as they are.
+    outside = goals < own * (1 - SAME_STABLE_RANK)
+    if outside.any():
+        index = slice(None) if outside.all() else xp.constant(np.flatnonzero(outside), symbols)
+        args = directions[index], symbols[index], norms[index], level[index]
+        found = explicit.nearest(*args, geometry, xp)
+        points[index], squared_bounds[index] = found.points, found.bounds
+    radius = xp.sqrt(gains * ranks / n)  # in units of ‖a‖
+    solved = xp.reshape(points, (count, -1)) * (radius * sizes * scales)[:, None]
+    returned = xp.to_single(solved) if single else solved
+    # Scored as they are returned, in units in which no square overflows.
+    solved = xp.to_double(returned) / scales[:, None]
+    objectives = n * (xp.sum((solved - units) ** 2, axis=1) * scales) * scales
+    achieved = xp.max(_squared_norms(spectrum.symbol(xp.reshape(solved, kernels.shape), geometry, xp), xp), axis=1)
+    rank_errors = xp.abs(n * xp.sum(solved**2, axis=1) / achieved / ranks - 1)
+    norm_errors = xp.abs(xp.sqrt(achieved / gains) / sizes - 1)
     squared_norms = n * (sizes * scales) * (sizes * scales)
-    solved = xp.reshape(found.points, (count, -1)) * (radius * sizes * scales)[:, None]
+    bounds = certificates.relative_objective(radius, squared_bounds, level.value, geometry, xp) * squared_norms
     return (
-        xp.reshape(solved, (count, *geometry.kernel_shape)),
+        xp.reshape(returned, kernels.shape),
         ranks,
-        unit_objectives * squared_norms,
-        unit_bounds * squared_norms,
-        unit_objectives - unit_bounds,
+        objectives,
+        xp.maximum(rank_errors, norm_errors),
+        bounds,
+        (objectives - bounds) / squared_norms,
     )
+
+
+def _squared_norms(symbols: Any, xp: Namespace) -> Any:
+    """Squared spectral norms of the blocks, shape ``(K, n_blocks)``."""
+    if min(symbols.shape[-2:]) == 1:
+        return spectrum.energies(symbols, xp)
+    return xp.max(xp.singular_values(symbols), axis=-1) ** 2

@@ -64,7 +64,7 @@ class Exact(Solver):
     ) -> Result:
         """Solve; ``start`` and ``rng`` are not used: the starts of the raise regime are always the same."""
         run = Run(problem, self.name, budget, callback)
-        found = _Found(Bound(problem.objective_at(0.0), "the norms alone", "trivial"))
+        found = _Found(Bound(problem.bound_at(0.0), "the norms alone", "trivial"))
 
         def compute() -> tuple[Status, str]:
             run.n_evaluations += 1  # whatever the budget: a kernel and a bound are returned in any case
@@ -97,7 +97,7 @@ class Exact(Solver):
                 "nothing": "the Lemma and multipliers, which leave a gap",
             }[single.closed_by]
             certificate = {"blocks": single.certificate.blocks, "values": single.certificate.values}
-            found.bound = Bound(problem.objective_at(single.bound), method, "caps", certificate)
+            found.bound = Bound(problem.bound_at(single.bound), method, "caps", certificate)
             apart = max(0.0, np.sqrt(single.runner_up) - np.sqrt(single.squared_distance))
             found.details = {
                 "closed_by": single.closed_by,
@@ -108,7 +108,7 @@ class Exact(Solver):
 
         single = explicit.nearest_to_one(
             problem.direction,
-            problem.target_gain,
+            problem.level,
             problem.geometry,
             tol=self.tol * _squared_distance_of_gap(problem),
             keep_going=run.time_is_left,

@@ -173,5 +173,5 @@ class _Levels(_Rule):
 def _certified_objective(part: SRNProblem) -> float:
     if part.regime == "none":
         return part.objective_at(0.0)
-    single = explicit.nearest_to_one(part.direction, part.target_gain, part.geometry, tests=part.norm_tests)
+    single = explicit.nearest_to_one(part.direction, part.level, part.geometry, tests=part.norm_tests)
     return part.objective_at(single.squared_distance)

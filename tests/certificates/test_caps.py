@@ -354,9 +354,12 @@ def test_certificates_prove_their_bounds_again_also_from_a_file(seed):
     for bound in (result.bound, copy.bound):
         assert bound.verify(problem) == pytest.approx(bound.objective, rel=1e-12)  # decomposed once more
     again = certificates.squared_distance(
-        "caps", copy.bound.certificate, problem.direction, problem.geometry, problem.target_gain
+        "caps", copy.bound.certificate, problem.direction, problem.geometry, problem.level
     )
-    assert problem.objective_at(again) == copy.bound.verify(problem)
+    assert problem.bound_at(again) == copy.bound.verify(problem)
+    # Rounded down, by no more than rounding.
+    rounding = problem.objective_at(again) - problem.bound_at(again)
+    assert 0 <= rounding < 1e-12 * problem.squared_norm
 
 
 def test_the_kinds_of_certificates():

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srnc_manifold as srnc
+from srnc_manifold import atoms
 from srnc_manifold.geometry import Geometry
 from srnc_manifold.solvers import batch
 
@@ -111,7 +112,14 @@ def test_single_precision_in_single_precision_out(library, shape):
     # Rounded once, at the end.
     np.testing.assert_allclose(as_numpy(found.kernels), doubles.kernels, atol=1e-5 * np.max(np.abs(kernels)))
     np.testing.assert_allclose(as_numpy(found.kernels), doubles.kernels.astype(np.float32), atol=1e-6)
-    np.testing.assert_allclose(as_numpy(found.objectives), doubles.objectives, rtol=1e-9)
+    # Scored as they are returned: rounded.
+    for kernel, solved, target, objective, violation in zip(
+        kernels, found.kernels, targets, found.objectives, found.violations, strict=True
+    ):
+        scores = srnc.SRNProblem(kernel, 8, stable_rank=target).evaluate(solved)
+        assert float(objective) == pytest.approx(scores.objective, rel=1e-12)
+        assert float(violation) == pytest.approx(scores.violation, abs=1e-14)
+        assert 0 < violation < 1e-6
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -143,10 +151,52 @@ def test_kernels_that_have_their_target_already_stay_as_they_are(layout):
     shape, size, options = layout
     kernels = np.random.default_rng(0).standard_normal((3, *shape))
     found = srnc.solve_batch(kernels, size, stable_rank_fraction=1.0, **options)
-    # Distances are square roots of squares: rounding of those of size one.
-    np.testing.assert_allclose(found.kernels, kernels, atol=1e-7)
+    np.testing.assert_allclose(found.kernels, kernels, rtol=1e-12)  # the norm's rounding
     units = Geometry.of(shape, size, **options).n_points * np.sum(kernels.reshape(3, -1) ** 2, axis=1)
     np.testing.assert_allclose(found.objectives / units, 0, atol=1e-13)
+
+
+def extreme_kernels(rng, shape, size, options):
+    """Kernels at the ends of the feasible range and within it: of every kind one."""
+    geometry = Geometry.of(shape, size, **options)
+    channels, taps = geometry.channels, geometry.taps
+    members = (geometry.groups, channels[0] // geometry.groups, channels[1], *taps)
+    flat = np.zeros(members)
+    u, v = rng.standard_normal(members[1]), rng.standard_normal(members[2])
+    largest = np.argmax(geometry.taps_per_phase)
+    flat[0].reshape(*members[1:3], -1)[..., geometry.phase_of_tap == largest] = np.outer(u, v)[..., None]
+    noise = rng.standard_normal(shape)
+    delta = atoms.nearest_delta(noise, geometry)
+    flat = flat.reshape(shape)
+    return np.stack([noise, flat, flat + 1e-7 * noise, delta, delta + 1e-6 * noise, np.round(noise)])
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, ((5, 5), (), {}), ((2, 3, 2, 2, 2), (2, 3, 2), {})], ids=str)
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_own_and_almost_own_targets_are_scored_by_a_dense_operator(layout, library, dense):
+    shape, size, options = layout
+    geometry = Geometry.of(shape, size, **options)
+    for seed in range(13):
+        rng = np.random.default_rng(seed)
+        kernels = extreme_kernels(rng, shape, size, options)
+        kernels[~np.any(kernels.reshape(len(kernels), -1), axis=1)] = 1.0
+        own = np.array([srnc.stable_rank(kernel, size, **options) for kernel in kernels])
+        below = 10.0 ** rng.uniform(-17, -2, len(kernels)) if seed else 0.0
+        targets = np.maximum(own * (1 - below), geometry.stable_rank_range[0])
+        found = srnc.solve_batch(LIBRARIES[library](kernels), size, stable_rank=targets, **options)
+        for k, target in enumerate(targets):
+            a = dense(kernels[k], geometry.input_size, **options)
+            x = dense(as_numpy(found.kernels[k]), geometry.input_size, **options)
+            norm, new, unit = np.linalg.norm(a, 2), np.linalg.norm(x, 2), np.linalg.norm(a) ** 2
+            rank_error = abs(np.linalg.norm(x) ** 2 / new**2 / target - 1)
+            violation = max(rank_error, abs(new / norm - 1))
+            # Norms of matrices of a few hundred rows: hundreds of ulps. The second one is the search's own accuracy.
+            assert float(found.violations[k]) == pytest.approx(violation, abs=1e-13)
+            assert violation < 1e-9
+            assert float(found.objectives[k]) == pytest.approx(np.sum((x - a) ** 2), abs=1e-13 * unit)
+            # Where nothing is proved there is an honest gap, but nothing claims to be better than it is.
+            assert float(found.bounds[k]) <= np.sum((x - a) ** 2) + 1e-9 * unit
+            assert float(found.gaps[k]) < AGREEMENT
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)

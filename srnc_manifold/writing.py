@@ -1,0 +1,114 @@
+"""Files written as a whole: beside the old one, then put in its place, so that no failure leaves half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+FilePath = str | os.PathLike[str]
+
+
+class ExistingFileError(FileExistsError, ValueError):
+    """A file that would be overwritten, which was not asked for."""
+
+
+@contextlib.contextmanager
+def replacing(path: FilePath, *, text: bool = False) -> Iterator[IO[Any]]:
+    """A file to write to, which takes the place of ``path`` when all of it is on the disk.
+
+    Where anything fails (a full disk, an interrupt) the old file stays as it was, and no part of the new one is left.
+    Through a symbolic link the file that it points to is replaced. A device or a pipe is written to directly.
+
+    Parameters
+    ----------
+    path : path
+    text : bool, optional
+        Whether to write text, in UTF-8 and with line ends as they are given; bytes by default.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    kind, encoding, newline = ("t", "utf-8", "") if text else ("b", None, None)
+    end = Path(os.path.realpath(path))
+    if end.exists() and not end.is_file():
+        with open(end, "w" + kind, encoding=encoding, newline=newline) as file:
+            yield file
+        return
+    beside = end.with_name(f".{end.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        with open(beside, "x" + kind, encoding=encoding, newline=newline) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if end.exists():
+            os.chmod(beside, stat.S_IMODE(end.stat().st_mode))
+        os.replace(beside, end)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        if isinstance(error, OSError) and error.filename in (None, os.fspath(beside)):
+            raise OSError(error.errno, f"{error.strerror}, the file is not written", os.fspath(path)) from None
+        raise
+
+
+def write_text(path: FilePath, text: str) -> None:
+    """Write a whole text file; see :func:`replacing`."""
+    with replacing(path, text=True) as file:
+        file.write(text)
+
+
+def require_writable(path: FilePath, name: str) -> None:
+    """Refuse the path of a file that could not be written, before the work whose outcome it is to hold.
+
+    Raises
+    ------
+    ValueError
+        That names the argument: if the folder does not exist, or it or the file does not allow to be written to.
+    """
+    end = Path(os.path.realpath(path))
+    if not end.parent.is_dir():
+        raise ValueError(f"{name}: {os.fspath(path)!r} given, but its folder does not exist")
+    if end.is_dir():
+        raise ValueError(f"{name}: {os.fspath(path)!r} given, which is a folder; expected the name of a file")
+    if end.exists() and not os.access(end, os.W_OK):
+        raise ValueError(f"{name}: {os.fspath(path)!r} given, which exists and cannot be written to")
+    if end.exists() and not end.is_file():
+        return
+    try:
+        with tempfile.TemporaryFile(dir=end.parent):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{name}: {os.fspath(path)!r} given, but nothing can be written to its folder ({error.strerror})"
+        ) from None
+
+
+def require_new(path: FilePath, name: str, overwrite: bool) -> None:
+    """Refuse the path of a file that exists, unless it may be overwritten, or that could not be written.
+
+    Folders on the way to it are made.
+    """
+    if os.path.lexists(path) and not overwrite:
+        raise ExistingFileError(
+            f"{name}: {os.fspath(path)!r} given, which exists; expected the name of a new file, or overwrite=True"
+        )
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    require_writable(path, name)
+
+
+def unused_folder(path: FilePath) -> Path:
+    """The folder itself if there is nothing in it, else ``path-2``, ``path-3`` and so on."""
+    first = Path(path) if Path(path).name else Path(path).resolve()
+    folder, number = first, 1
+    while folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
