@@ -149,7 +149,7 @@ def nearest_to_one(
     symbols = spectrum.symbol(direction, geometry) if tests is None else tests[0].matrices / tests[1]
     if geometry.block_rank == 1:
         return _rank_one(direction, symbols, atoms.as_level(level), geometry)
-    search = _Search(direction, symbols, atoms.as_level(level), geometry, tol, keep_going, notify, tests)
+    search = _Search(direction, symbols, level, geometry, tol, keep_going, notify, tests)
     try:
         return search.run()
     except BaseException:
@@ -325,7 +325,7 @@ class _Search:
         self,
         direction: Array,
         symbols: NDArray,
-        level: atoms.Level,
+        level: atoms.Level | float,
         geometry: Geometry,
         tol: float,
         keep_going: Callable[[], bool] = always,
@@ -333,11 +333,11 @@ class _Search:
         tests: tuple[spectrum.NormTests, float] | None = None,
     ) -> None:
         self.symbols, self.known_tests = symbols, tests
-        self.direction, self.level, self.geometry, self.tol = direction, level, geometry, tol
+        self.direction, self.level, self.geometry, self.tol = direction, atoms.as_level(level), geometry, tol
         self.keep_going, self.notify = keep_going, notify
         self.frame = atoms.frame(geometry)
         # Largest squared distance at which a block is known to hold no better point, infinite if its caps are empty.
-        self.bounds = np.where(self.frame.safe_top >= level.value * (1 - caps.EMPTY), 0.0, np.inf)
+        self.bounds = np.where(self.frame.safe_top >= self.level.value * (1 - caps.EMPTY), 0.0, np.inf)
         self.decomposed = ~np.isfinite(self.bounds)
         self.atoms: dict[int, tuple[NDArray, float]] = {}  # best atom of a block, and its squared distance
         self.others: dict[int, list[NDArray]] = {}  # atoms of a block that were as good when they were found

@@ -3,7 +3,8 @@
 What pymanopt 2.2.1 does that users must not meet, and what is done about it here: points of its products are lists,
 with which its Nelder-Mead fails and which are slow (a product of our own has flat arrays); it draws from NumPy's global
 state (a manifold with its own generator, and a state that is set aside); steepest descent divides by zero at a critical
-starting point (tested before it starts); a NaN cost runs on to a NaN point (ends the run); stopping reasons are prose,
+starting point (tested before it starts), and trust regions where the first of their inner steps is exact, as they take
+two (one is allowed); a NaN cost runs on to a NaN point (ends the run); stopping reasons are prose,
 and ``cost_evaluations`` and ``gradient_norm`` are not what they say (statuses, counts and norms are our own);
 Nelder-Mead refuses a simplex of the right size (it draws it from our manifold).
 """
@@ -111,7 +112,8 @@ def minimize(
     with _own_random_state(rng), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)
         method = getattr(pymanopt.optimizers, kind)(min_gradient_norm=tolerance, **limits)
-        result = method.run(problem, initial_point=start if with_gradients else None)
+        inner = {"mininner": 0} if optimizer == "trust-regions" else {}
+        result = method.run(problem, initial_point=start if with_gradients else None, **inner)
     return Outcome(np.asarray(result.point), norms[0], result.iterations)
 
 

@@ -130,7 +130,7 @@ def assert_filled(blocks):
         np.testing.assert_allclose(values[:, 0], 1, atol=1e-12)  # rounding
         np.testing.assert_allclose(values[:, 1:], 0, atol=1e-12)
         norms = np.sum(blocks.upper[:, None] * w.real**2 + blocks.lower[:, None] * w.imag**2, axis=(1, 2))
-        assert np.all(norms >= blocks.level * (1 - 1e-12))  # an ulp short at the level of the top itself
+        assert np.all(norms >= blocks.level.value * (1 - 1e-12))  # an ulp short at the level of the top itself
         assert np.all(np.isfinite(blocks.squared_distances(w)))
 
 

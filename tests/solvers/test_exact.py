@@ -163,7 +163,9 @@ def test_both_ends_of_the_range(shape, size):
     kernel = np.random.default_rng(0).standard_normal(shape)
     lowest = srnc.partway(kernel, size, 0.0)
     result = solved(lowest)
-    assert np.ptp(np.abs(result.kernel)) < 1e-12  # constant over the taps, up to sign (DC or Nyquist)
+    # Constant over the taps, up to sign (DC or Nyquist): to the root of an ulp, by which the target as it is stored may
+    # exceed the least one.
+    assert np.ptp(np.abs(result.kernel)) < 3e-8 * np.max(np.abs(result.kernel))
     own = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0)
     unchanged = solved(own)
     assert own.regime == "none"
