@@ -27,9 +27,9 @@ from srnc_manifold.problems.pretrained import SOURCES
 from threadpoolctl import threadpool_limits
 
 import srnc_manifold as srnc
-from srnc_manifold import atoms, spectrum
 from srnc_manifold.backends import namespace
-from srnc_manifold.explicit import alternation
+from srnc_manifold.exact.reduce import alternation
+from srnc_manifold.operators import atoms, symbol
 from srnc_manifold.registry import DEFAULT_SOLVERS, solver_from_name
 
 
@@ -148,7 +148,7 @@ def speed() -> None:
     print("layer, target: time of SRNProblem(...) and solve(...), certified / time of numpy.linalg.svd(symbols)")
     for name, kernel in cases.items():
         size = (32, 32)
-        symbols = spectrum.symbol(kernel, srnc.Geometry.of(kernel.shape, size))
+        symbols = symbol.of(kernel, srnc.Geometry.of(kernel.shape, size))
         for fraction in (0.3, 0.6, 0.9):
             problem = partway(kernel, size, fraction)
             assert problem is not None
@@ -184,7 +184,7 @@ def batch() -> None:
 
     def norms(array: Any, xp: Any, at_once: int) -> Any:
         chunks = [array[first : first + at_once] for first in range(0, count, at_once)]
-        return [xp.sqrt(xp.max(spectrum.squared_singular_values(c, geometry, xp)[..., 0], axis=1)) for c in chunks]
+        return [xp.sqrt(xp.max(symbol.squared_singular_values(c, geometry, xp)[..., 0], axis=1)) for c in chunks]
 
     largest = np.concatenate(norms(kernels, namespace("numpy"), 100))
     own = geometry.n_points * np.sum(kernels**2, axis=(1, 2)) / largest**2

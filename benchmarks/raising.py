@@ -17,7 +17,7 @@ import numpy as np
 
 import srnc_manifold as srnc
 from srnc_manifold.certificates import ball
-from srnc_manifold.solvers import raising
+from srnc_manifold.exact.increase import search as raising
 
 TIGHT = 1e-6
 

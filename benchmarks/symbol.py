@@ -2,7 +2,7 @@
 
     python benchmarks/symbol.py
 
-Both are timed in one run on one thread; ``_by_product`` in ``srnc_manifold/spectrum.py`` switches where the
+Both are timed in one run on one thread; ``_by_product`` in ``srnc_manifold/operators/symbol.py`` switches where the
 ratio passes one on most grids.
 """
 
@@ -13,8 +13,8 @@ import timeit
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from srnc_manifold import spectrum
-from srnc_manifold.geometry import Geometry
+from srnc_manifold.operators import symbol
+from srnc_manifold.operators.geometry import Geometry
 
 CASES = [
     ((1, 1), (256,), [(k,) for k in (3, 9, 17, 33, 49, 65, 129)]),
@@ -27,8 +27,8 @@ CASES = [
 
 def seconds(kernel: np.ndarray, geometry: Geometry, by_product: bool) -> float:
     """Least time of one call, by a product or by an FFT."""
-    spectrum._by_product = lambda _: by_product
-    timer = timeit.Timer(lambda: spectrum.symbol(kernel, geometry))
+    symbol._by_product = lambda _: by_product
+    timer = timeit.Timer(lambda: symbol.of(kernel, geometry))
     number, _ = timer.autorange()
     return min(timer.repeat(5, number)) / number
 

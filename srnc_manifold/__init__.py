@@ -1,18 +1,17 @@
 """Stable rank normalization of convolution kernels: exact solutions, Riemannian solvers, honest comparisons."""
 
-from srnc_manifold import bounds, costs, families, files, solvers
+from srnc_manifold import bounds, costs, files, plots, solvers
 from srnc_manifold.bounds import bound
-from srnc_manifold.comparison import Comparison, compare, plots
-from srnc_manifold.families import NamedProblem, UnavailableProblem, load_family, partway
+from srnc_manifold.comparison import Comparison, compare
+from srnc_manifold.exact.sensitivity import Sensitivity, sensitivity
 from srnc_manifold.files import read_arrays
-from srnc_manifold.geometry import Geometry
-from srnc_manifold.problem import Problem, SRNProblem
-from srnc_manifold.products import SeparableProblem, StackProblem
-from srnc_manifold.restoration import Restoration
+from srnc_manifold.operators.geometry import Geometry
+from srnc_manifold.operators.measures import frobenius_norm, singular_values, spectral_norm, stable_rank
+from srnc_manifold.problem import Problem, SeparableProblem, SRNProblem, StackProblem, families
+from srnc_manifold.problem.families import NamedProblem, UnavailableProblem, load_family, partway
+from srnc_manifold.problem.restoration import Restoration
 from srnc_manifold.result import Bound, Evaluation, History, Result, Status
-from srnc_manifold.sensitivity import Sensitivity, sensitivity
 from srnc_manifold.solvers import BatchResult, Budget, solve, solve_batch
-from srnc_manifold.spectrum import frobenius_norm, singular_values, spectral_norm, stable_rank
 
 __version__ = "0.1.0"
 

@@ -176,3 +176,7 @@ def namespace_of(array: Any) -> Namespace:
     """
     libraries = (base.__module__.partition(".")[0] for base in type(array).__mro__)
     return namespace(next((library for library in libraries if library in NAMES), "numpy"))
+
+
+#: NumPy's, in which everything runs unless told otherwise.
+NUMPY = namespace("numpy")

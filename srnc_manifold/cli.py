@@ -15,19 +15,12 @@ import numpy as np
 import typer
 
 import srnc_manifold as srnc
-from srnc_manifold.comparison.run import Row
-from srnc_manifold.comparison.study import STUDIES
-from srnc_manifold.comparison.study import run as run_study
-from srnc_manifold.geometry import Layout
+from srnc_manifold.comparison.rows import Row
+from srnc_manifold.operators.geometry import Layout
 from srnc_manifold.plugins import working
-from srnc_manifold.registry import (
-    COSTS,
-    DEFAULT_SOLVERS,
-    SOLVER_NAMES,
-    cost_plugins,
-    solver_from_name,
-    solver_plugins,
-)
+from srnc_manifold.registry import COSTS, DEFAULT_SOLVERS, SOLVER_NAMES, cost_plugins, solver_from_name, solver_plugins
+from srnc_manifold.studies.formulations import STUDIES
+from srnc_manifold.studies.formulations import run as run_study
 from srnc_manifold.writing import replacing, require_writable, unused_folder, write_text
 
 app = typer.Typer(
@@ -178,7 +171,9 @@ def compare(
             typer.echo(done.findings())
         else:
             # Never narrower than a table: wrapped lines can be read, numbers cut off cannot.
-            report.print_report(comparison, Console(width=max(Console().width, report.WIDTH)))
+            report.print_report(
+                comparison.table(), comparison.problems, Console(width=max(Console().width, report.WIDTH))
+            )
     if folder != output:
         typer.echo(f"{output} exists and is left as it is; --overwrite writes there")
     typer.echo(f"Saved: {', '.join(map(str, saved))}")
@@ -360,7 +355,7 @@ def analyse_srnc(
     from rich.console import Console
     from rich.progress import Progress
 
-    from srnc_manifold.comparison import analysis
+    from srnc_manifold.studies import srnc as analysis
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, Any] = {}

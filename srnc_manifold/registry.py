@@ -29,8 +29,8 @@ from srnc_manifold.solvers import (
     SpectralNormalization,
     Subgradient,
 )
-from srnc_manifold.solvers.multi_start import METHODS
-from srnc_manifold.solvers.riemannian import OPTIMIZERS
+from srnc_manifold.solvers.constrained.multi_start import METHODS
+from srnc_manifold.solvers.sphere.riemannian import OPTIMIZERS
 
 COSTS: dict[str, Callable[[], Cost]] = {"lse": LogSumExp, "exact-max": ExactMax, "penalty": Penalty}
 

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import certificates
-from srnc_manifold.atoms import Level
-from srnc_manifold.geometry import Geometry
 from srnc_manifold.writing import write_text
+
+if TYPE_CHECKING:
+    from srnc_manifold.problem.base import Problem
 
 FEASIBILITY_TOLERANCE = 1e-6
 
@@ -107,7 +108,7 @@ class Bound:
         methods = "; ".join(dict.fromkeys(part.method for part in parts))
         return cls(sum(part.objective for part in parts), methods, "sum", parts=tuple(parts))
 
-    def verify(self, problem: Certified) -> float:
+    def verify(self, problem: Problem) -> float:
         """The bound on the objective of a problem that the certificate proves, recomputed in plain NumPy.
 
         Uses nothing of the solver that found it. For the problem of the bound it equals ``objective`` up to rounding.
@@ -122,26 +123,12 @@ class Bound:
             if given != len(self.parts):
                 raise ValueError(f"problem: {given} parts given, the certificate is of {len(self.parts)}")
             return sum(part.verify(own) for part, own in zip(self.parts, problem.parts, strict=True))
-        place = problem.direction, problem.geometry, problem.level
         try:
-            return problem.bound_at(certificates.squared_distance(self.kind, self.certificate, *place))
+            (part,) = problem.parts
+            place = part.direction, part.geometry, part.level
+            return part.bound_at(certificates.squared_distance(self.kind, self.certificate, *place))
         except (IndexError, TypeError, ValueError) as error:
             raise ValueError(f"problem: the certificate is not of this problem ({error})") from None
-
-
-class Certified(Protocol):
-    """What a bound needs of a problem; :class:`srnc_manifold.SRNProblem` is one."""
-
-    direction: NDArray[np.float64]
-    geometry: Geometry
-    level: Level
-
-    @property
-    def parts(self) -> Sequence[Certified]:
-        """Of a stack its problems."""
-
-    def bound_at(self, squared_distance: float) -> float:
-        """The bound on the objective that goes with one on the squared distance from ``a / ‖a‖`` on the unit sphere."""
 
 
 @dataclass

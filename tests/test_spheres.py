@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymanopt.manifolds import Product, Sphere
 
-from srnc_manifold.solvers.pymanopt_optimizers import _flat_product
+from srnc_manifold.interop.pymanopt import _flat_product
 from srnc_manifold.spheres import Spheres
 from srnc_manifold.testing import taylor_slope
 

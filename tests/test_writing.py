@@ -10,7 +10,7 @@ import pytest
 
 import srnc_manifold as srnc
 from srnc_manifold import writing
-from srnc_manifold.comparison import study
+from srnc_manifold.studies import formulations as study
 
 PROBLEM = srnc.SRNProblem([3.0, 1.0, -2.0], 16, stable_rank_fraction=0.8)
 RESULT = srnc.solve(PROBLEM, srnc.solvers.Riemannian(), rng=0)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold import atoms, spectrum
+from srnc_manifold.backends import NUMPY
 from srnc_manifold.certificates import ball, caps
-from srnc_manifold.geometry import Geometry
 from srnc_manifold.numerics import Array
+from srnc_manifold.operators import atoms, norms
+from srnc_manifold.operators.geometry import Geometry
 from srnc_manifold.problem import Problem, SRNProblem
 from srnc_manifold.result import Bound
 from srnc_manifold.validation import require_choice
@@ -80,7 +81,7 @@ def _caps_bound(problem: SRNProblem, certificate: caps.CapsCertificate, method: 
 def _reduce_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
     geometry = problem.geometry
     matrices = atoms.turned_symbol(problem.direction, geometry)
-    heights = caps.safe_heights(np.sqrt(spectrum.squared_norms(matrices)), geometry)
+    heights = caps.safe_heights(np.sqrt(norms.squared_norms(matrices)), geometry)
     lemma = caps.lemma(heights, geometry, problem.level)
     multipliers = _rank_one_multiplier if geometry.block_rank == 1 else _shift
     found: dict[int, Array] = {}
@@ -98,10 +99,10 @@ def _reduce_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
 def _rank_one_multiplier(
     problem: SRNProblem, matrices: Any, block: int, lemma: float, options: dict[str, Any]
 ) -> tuple[Array, float]:
-    from srnc_manifold.bounds import sdp
+    from srnc_manifold.bounds import cone_programs
 
     geometry, level = problem.geometry, problem.target_gain
-    eta, theta = sdp.cap_dual(problem.direction, geometry, level, block, **options)
+    eta, theta = cone_programs.cap_dual(problem.direction, geometry, level, block, **options)
     # Repaired: a definite matrix needs η > θ λ₁.
     tau = 1 - theta * atoms.frame(geometry).top[block] / eta if eta > 0 else 1.0
     values = np.array([max(eta, 1e-12), np.clip(tau, 1e-12, 1.0)])
@@ -113,15 +114,15 @@ def _rank_one_multiplier(
 def _shift(
     problem: SRNProblem, matrices: Any, block: int, lemma: float, options: dict[str, Any]
 ) -> tuple[Array, float]:
-    from srnc_manifold.bounds import sdp
+    from srnc_manifold.bounds import cone_programs
 
     geometry, level = problem.geometry, problem.target_gain
     frame, index, levels = atoms.frame(geometry), np.array([block]), caps.repeated(problem.level, 1)
     best, bound = np.zeros(geometry.block_shape, complex), lemma
     for _ in range(_ROUNDS):
         # The program asks for an angle and proves another; repeated, both become one.
-        _, sine = caps.angle(np.array(max(bound, 1e-12)), spectrum.NUMPY)
-        shift = sdp.cap_multiplier(
+        _, sine = caps.angle(np.array(max(bound, 1e-12)), NUMPY)
+        shift = cone_programs.cap_multiplier(
             matrices[block], frame.upper[block], frame.lower[block], level, float(sine), **options
         )
         sharper = float(caps.shifted_bounds(matrices[index], index, shift[None], geometry, levels)[0])
@@ -132,15 +133,15 @@ def _shift(
 
 
 def _raise_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
-    from srnc_manifold.bounds import sdp
+    from srnc_manifold.bounds import cone_programs
 
     direction, geometry, level = problem.direction, problem.geometry, problem.target_gain
-    if not sdp.ball_fits(geometry):
+    if not cone_programs.ball_fits(geometry):
         return Bound(problem.bound_at(0.0), "the norms alone: too large for cone programs", "trivial")
-    _, multipliers = sdp.ball_maximizer(direction, geometry, level, **options)
+    _, multipliers = cone_programs.ball_maximizer(direction, geometry, level, **options)
     candidates: list[tuple[str, dict[str, Any]]] = [("ball", {"multipliers": multipliers})]
-    if sdp.shor_fits(geometry):
-        _, theta = sdp.sphere_dual(direction, geometry, level, **options)
+    if cone_programs.shor_fits(geometry):
+        _, theta = cone_programs.sphere_dual(direction, geometry, level, **options)
         candidates.append(("sphere", {"multipliers": theta}))
     bounds = [ball.certified_bound(kind, arrays, direction, geometry, level) for kind, arrays in candidates]
     kind, arrays = candidates[int(np.argmin(bounds))]

@@ -7,12 +7,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from srnc_manifold import spectrum
-from srnc_manifold.atoms import Level, as_level
-from srnc_manifold.backends import Namespace
+from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.certificates import ball, caps
-from srnc_manifold.geometry import Geometry
 from srnc_manifold.numerics import Array
+from srnc_manifold.operators.atoms import Level, as_level
+from srnc_manifold.operators.geometry import Geometry
 
 # Of the radius beside those of the spectral norm, and of the sums of squares that a bound is multiplied with.
 _RADIUS, _SQUARES = 2.0**-49, 2.0**-46
@@ -47,7 +46,7 @@ def squared_distance(
 
 
 def relative_objective(
-    radius: Any, squared_distance: Any, level: Any, geometry: Geometry, xp: Namespace = spectrum.NUMPY
+    radius: Any, squared_distance: Any, level: Any, geometry: Geometry, xp: Namespace = NUMPY
 ) -> Any:
     """Lower bound on ``‖C(x) − C(a)‖_F² / ‖C(a)‖_F²``, rounded down, from one on ``‖z − a‖²``.
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from srnc_manifold import spectrum
-from srnc_manifold.geometry import Geometry
 from srnc_manifold.numerics import Array, bracketed_root
+from srnc_manifold.operators import symbol
+from srnc_manifold.operators.geometry import Geometry
 
 # Sums of numbers of size one: hundreds of ulps, more than blocked summation loses over millions of terms.
 _ROUNDING = 1e-13
@@ -51,7 +51,7 @@ def ball_bound(direction: Array, geometry: Geometry, level: float, multipliers: 
     trivial = float(np.linalg.norm(direction))
     matrices = np.reshape(multipliers, (geometry.n_blocks, *geometry.block_shape))
     matrices = np.where(_usable(matrices), matrices, 0.0)
-    rest = np.linalg.norm(direction - spectrum.adjoint(matrices, geometry))
+    rest = np.linalg.norm(direction - symbol.adjoint(matrices, geometry))
     nuclear = np.sum(np.linalg.svd(matrices, compute_uv=False))
     return min(trivial, float(rest + np.sqrt(level) * nuclear)) * (1 + _ROUNDING)
 
@@ -193,7 +193,7 @@ def unit_symbols(geometry: Geometry) -> NDArray[np.complex128]:
     The smaller side being that of the columns, the blocks are conjugate transposes: ``Θ`` acts from the left.
     """
     size = int(np.prod(geometry.kernel_shape))
-    symbols = spectrum.symbol(np.eye(size).reshape(size, *geometry.kernel_shape), geometry)
+    symbols = symbol.of(np.eye(size).reshape(size, *geometry.kernel_shape), geometry)
     m, n = geometry.block_shape
     return symbols if m <= n else symbols.conj().swapaxes(-1, -2)
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srnc_manifold import atoms, spectrum
-from srnc_manifold.atoms import Level, as_level
-from srnc_manifold.backends import Namespace
-from srnc_manifold.geometry import Geometry
+from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array
+from srnc_manifold.operators import atoms, norms
+from srnc_manifold.operators.atoms import Level, as_level
+from srnc_manifold.operators.geometry import Geometry
 
 # A cap whose largest atom is shorter than the level by more than rounding is empty.
 EMPTY = 1e-12
@@ -45,7 +45,7 @@ class CapsCertificate:
     def squared_distance(self, direction: Array, geometry: Geometry, level: Level | float) -> float:
         """Lower bound on ``‖z − a‖²`` over all blocks, from dense decompositions of every one of them."""
         matrices = atoms.turned_symbol(direction, geometry)
-        heights = safe_heights(np.sqrt(spectrum.squared_norms(matrices)), geometry)
+        heights = safe_heights(np.sqrt(norms.squared_norms(matrices)), geometry)
         bounds = lemma(heights, geometry, level)
         if len(self.blocks):
             sharpen = rank_one_bounds if geometry.block_rank == 1 else shifted_bounds
@@ -66,7 +66,7 @@ def safe_heights(heights: Any, geometry: Geometry) -> Any:
     return heights * (1 + 4 * _ROUNDING * sum(geometry.block_shape)) + 4 * _ROUNDING * geometry.n_taps**0.5
 
 
-def lemma(heights: Any, geometry: Geometry, levels: Any, xp: Namespace = spectrum.NUMPY) -> Any:
+def lemma(heights: Any, geometry: Geometry, levels: Any, xp: Namespace = NUMPY) -> Any:
     """The Lemma's lower bounds on ``‖z − a‖²``; infinite where the caps of a block are empty.
 
     Parameters
@@ -101,7 +101,7 @@ def angle(squared_distances: Any, xp: Namespace) -> tuple[Any, Any]:
 
 
 def rank_one_bounds(
-    matrices: Any, blocks: Any, multipliers: Any, geometry: Geometry, levels: Any, xp: Namespace = spectrum.NUMPY
+    matrices: Any, blocks: Any, multipliers: Any, geometry: Geometry, levels: Any, xp: Namespace = NUMPY
 ) -> Any:
     """Weak duality of ``max ⟨a, z⟩`` subject to ``‖z‖ = 1``, ``zᵀBz >= c``, with ``θ = η(1 − τ)/λ₁``.
 
@@ -148,9 +148,9 @@ def shifted_bounds(
     valid &= slack <= 1 / _TINY  # infinite where a shift must be zero and is not
     safe = np.where(valid[:, None, None], matrices + shifts, 0.0)
     heights = safe_heights(np.linalg.svd(safe, compute_uv=False)[:, 0], geometry)
-    level = as_level(levels).at_most(top, spectrum.NUMPY)
+    level = as_level(levels).at_most(top, NUMPY)
     bounds = atoms.squared_distance(heights, top, level, np.where(valid, slack, 0.0))
-    return np.where(valid, lowered(bounds, spectrum.NUMPY), 0.0)
+    return np.where(valid, lowered(bounds, NUMPY), 0.0)
 
 
 def lowered(squared_distances: Any, xp: Namespace) -> Any:

@@ -1,6 +1,6 @@
 """Problems × solvers × seeds: run them, keep every result, tell the truth in one table."""
 
-from srnc_manifold.comparison import plots
-from srnc_manifold.comparison.run import Comparison, compare
+from srnc_manifold.comparison.comparison import Comparison
+from srnc_manifold.comparison.run import compare
 
-__all__ = ["Comparison", "compare", "plots"]
+__all__ = ["Comparison", "compare"]

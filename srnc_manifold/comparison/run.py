@@ -2,118 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from srnc_manifold.families import Entry, NamedProblem, UnavailableProblem, load_family
-from srnc_manifold.problem import Problem
-from srnc_manifold.registry import DEFAULT_SOLVERS, solver_from_name
+from srnc_manifold.comparison import tasks as checked
+from srnc_manifold.comparison.comparison import Comparison
+from srnc_manifold.comparison.rows import FAILED, UNAVAILABLE, Row, RowWriter
+from srnc_manifold.comparison.tasks import Problems
+from srnc_manifold.problem.families import NamedProblem, UnavailableProblem
 from srnc_manifold.result import Result
-from srnc_manifold.solvers import Budget, Solver, solve, supported
-from srnc_manifold.writing import FilePath, replacing, require_new
-
-#: Statuses of rows that have no result, beside those of :class:`srnc_manifold.Status`.
-UNSUPPORTED, UNAVAILABLE, FAILED = "unsupported", "unavailable", "failed"
+from srnc_manifold.solvers import Budget, Solver, solve
+from srnc_manifold.writing import require_new
 
 Progress = Callable[[int, int, "Row | None"], Any]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One run: what the problem says of the kernel that the solver returned. NaN where there is none.
-
-    ``objective`` and ``restored_objective`` are ``‖C(x) − C(a)‖_F²`` as found and after the local restoration;
-    ``bound`` is the lower bound on the objective that the run proved, if it did; ``squared_norm`` is ``‖C(a)‖_F²``;
-    ``time`` is in seconds.
-    """
-
-    problem: str
-    solver: str
-    seed: int
-    status: str
-    message: str
-    feasible: bool = False
-    stable_rank_error: float = np.nan
-    spectral_norm_error: float = np.nan
-    objective: float = np.nan
-    restored_objective: float = np.nan
-    bound: float = np.nan
-    squared_norm: float = np.nan
-    evaluations: float = np.nan
-    gradients: float = np.nan
-    hessians: float = np.nan
-    gradient_norm: float = np.nan
-    time: float = np.nan
-
-
-@dataclass
-class Comparison:
-    """Outcome of :func:`compare`.
-
-    Attributes
-    ----------
-    problems : dict
-        Problems by name.
-    row_list : list of Row
-        In the order of problems, solvers and seeds.
-    results : dict
-        ``(problem, solver, seed)`` to :class:`srnc_manifold.Result`, histories included.
-    interrupted : bool
-        Whether it was stopped before all runs were done; what was done is here.
-    """
-
-    problems: dict[str, NamedProblem]
-    row_list: list[Row] = field(default_factory=list)
-    results: dict[tuple[str, str, int], Result] = field(default_factory=dict)
-    interrupted: bool = False
-
-    @property
-    def rows(self) -> Any:
-        """Every run as a row of a pandas DataFrame."""
-        import pandas
-
-        return pandas.DataFrame([asdict(row) for row in self.row_list], columns=[f.name for f in fields(Row)])
-
-    def table(self) -> Any:
-        """One row per problem and solver, over the seeds; see :func:`srnc_manifold.comparison.report.summary`."""
-        from srnc_manifold.comparison.report import summary
-
-        return summary(self)
-
-    def report(self) -> str:
-        """The tables of all problems as text."""
-        from srnc_manifold.comparison.report import text_report
-
-        return text_report(self)
-
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """A figure of violations and objectives; saved if a path is given."""
-        from srnc_manifold.comparison.plots import overview
-
-        return overview(self, path)
-
-    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write ``rows.csv``, ``table.csv`` and, if any run returned a kernel, ``comparison.png``; their paths."""
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        rows, table, figure = (directory / name for name in ("rows.csv", "table.csv", "comparison.png"))
-        write_table(rows, self.rows)
-        write_table(table, self.table())
-        if not self.rows["objective"].notna().any():
-            return [rows, table]
-        self.plot(figure)
-        return [rows, table, figure]
-
-
-Problems = str | Problem | NamedProblem | Iterable[Any] | Mapping[str, Problem]
 
 
 def compare(
@@ -157,9 +62,9 @@ def compare(
     TypeError, ValueError
         If a problem, a solver, a seed or the output is not valid, before anything is run.
     """
-    entries = _entries(problems)
-    methods = _solvers(solvers)
-    seed_list = _seeds(seeds)
+    entries = checked.entries(problems)
+    methods = checked.solvers(solvers)
+    seed_list = checked.seeds(seeds)
     if budget is not None and not isinstance(budget, Budget):
         raise TypeError(f"budget: {budget!r} given, expected a srnc.Budget")
     if output is not None:
@@ -176,7 +81,7 @@ def compare(
             order += 1
             continue
         for label, solver in methods.items():
-            status, reason = _refusal(solver, entry.problem)
+            status, reason = checked.refusal(solver, entry.problem)
             if status:
                 known.append((order, Row(entry.name, label, seed_list[0], status, reason)))
                 order += 1
@@ -186,7 +91,7 @@ def compare(
                 order += 1
 
     numbered: list[tuple[int, Row]] = []
-    with _CsvWriter(output) as writer:
+    with RowWriter(output) as writer:
         for number, row in known:
             numbered.append((number, row))
             writer.add(row)
@@ -211,15 +116,6 @@ def compare(
                     writer.add(row)
     comparison.row_list = [row for _, row in sorted(numbered, key=lambda pair: pair[0])]
     return comparison
-
-
-def _refusal(solver: Solver, problem: Problem) -> tuple[str, str]:
-    """Status and reason of the row of a solver that does not take a problem; empty if it does."""
-    try:
-        taken, reason = supported(solver, problem)
-    except Exception as error:
-        return FAILED, f"supports() raised {type(error).__name__}: {error}"
-    return ("", "") if taken else (UNSUPPORTED, reason)
 
 
 def _run_all(tasks: Sequence[tuple[int, NamedProblem, str, Solver, int]], budget: Budget | None, n_jobs: int) -> Any:
@@ -260,12 +156,6 @@ def _run_one(
     return number, row, result
 
 
-def write_table(path: FilePath, table: Any) -> None:
-    """Write a DataFrame to a CSV file, as a whole."""
-    with replacing(path, text=True) as file:
-        table.to_csv(file, index=False, lineterminator="\n")
-
-
 class _Shown:
     """A progress callback, which is dropped with a warning if it fails: it is not worth the runs."""
 
@@ -280,103 +170,3 @@ class _Shown:
         except Exception as error:
             self._progress = None
             warnings.warn(f"progress raised {type(error).__name__}: {error}; it is not called again", stacklevel=3)
-
-
-class _CsvWriter:
-    """Adds rows to a CSV file as they come, so that nothing is lost to a later error.
-
-    What it cannot write (a full disk) is not worth the runs either: it is dropped with a warning.
-    """
-
-    def __init__(self, path: FilePath | None) -> None:
-        self._path = path
-        self._file = None if path is None else open(path, "w", newline="", encoding="utf-8")  # noqa: SIM115 - see __exit__
-        if self._file is not None:
-            self._writer = csv.DictWriter(self._file, [f.name for f in fields(Row)])
-            self._attempt(self._writer.writeheader)
-
-    def __enter__(self) -> _CsvWriter:
-        return self
-
-    def add(self, row: Row) -> None:
-        self._attempt(lambda: self._writer.writerow(asdict(row)))
-
-    def _attempt(self, write: Callable[[], Any]) -> None:
-        if self._file is None:
-            return
-        try:
-            write()
-            self._file.flush()
-        except OSError as error:
-            self.__exit__()
-            warnings.warn(f"output: {os.fspath(self._path or '')!r} lacks rows from here on ({error})", stacklevel=4)
-
-    def __exit__(self, *_: object) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            with contextlib.suppress(OSError):  # rows that are still in its buffer, of which there was a warning
-                file.close()
-
-
-def _entries(problems: Problems) -> list[Entry]:
-    if isinstance(problems, Mapping):
-        for name, problem in problems.items():
-            if not isinstance(problem, Problem):
-                raise TypeError(f"problems: {type(problem).__name__} given as {name!r}, expected an SRNProblem")
-        problems = [NamedProblem(str(name), problem) for name, problem in problems.items()]
-    elif isinstance(problems, str | os.PathLike | Problem | NamedProblem | UnavailableProblem):
-        problems = [problems]
-    if not isinstance(problems, Iterable):
-        raise TypeError(f"problems: {problems!r} given, expected problems or names")
-    entries: list[Entry] = []
-    for item in problems:
-        if isinstance(item, str | os.PathLike):
-            entries.extend(load_family(item))
-        elif isinstance(item, Problem):
-            entries.append(NamedProblem(f"problem {len(entries) + 1}", item))
-        elif isinstance(item, NamedProblem | UnavailableProblem):
-            entries.append(item)
-        else:
-            raise TypeError(f"problems: {type(item).__name__} given, expected SRNProblem, NamedProblem or a name")
-    names = [entry.name for entry in entries]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"problems: the name {repeated[0]!r} is given twice; names must differ")
-    if not entries:
-        raise ValueError("problems: none given")
-    return entries
-
-
-def _solvers(solvers: Any) -> dict[str, Solver]:
-    if solvers is None:
-        solvers = DEFAULT_SOLVERS
-    if isinstance(solvers, Solver | str):
-        solvers = [solvers]
-    if not isinstance(solvers, Iterable):
-        raise TypeError(f"solvers: {solvers!r} given, expected solvers or names")
-    pairs = list(solvers.items()) if isinstance(solvers, Mapping) else [(None, solver) for solver in solvers]
-    methods: dict[str, Solver] = {}
-    for label, solver in pairs:
-        if isinstance(solver, str):
-            label, solver = label or solver, solver_from_name(solver)
-        if not isinstance(solver, Solver):
-            raise TypeError(f"solvers: {solver!r} given, expected an instance of a solver or a name")
-        label = solver.name if label is None else str(label)
-        if label in methods:
-            raise ValueError(f"solvers: {label!r} is given twice; pass a dict to label them")
-        methods[label] = solver
-    if not methods:
-        raise ValueError("solvers: none given")
-    return methods
-
-
-def _seeds(seeds: Iterable[int]) -> list[int]:
-    if not isinstance(seeds, Iterable):
-        raise TypeError(f"seeds: {seeds!r} given, expected integers in a sequence, such as range({seeds!r})")
-    seed_list = list(seeds)
-    if not seed_list:
-        raise ValueError("seeds: none given")
-    for seed in seed_list:
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise ValueError(f"seeds: {seed!r} given, expected integers >= 0")
-    return [int(seed) for seed in seed_list]

@@ -1,9 +1,10 @@
 """Formulations of the problem as a scalar on the unit sphere, one a file."""
 
 from srnc_manifold.costs.augmented import AugmentedLagrangianCost
-from srnc_manifold.costs.base import Cost, SphereFunction, View
+from srnc_manifold.costs.base import Cost, View
 from srnc_manifold.costs.exact_max import ExactMax
 from srnc_manifold.costs.exact_penalty import ExactPenaltyCost
+from srnc_manifold.costs.function import SphereFunction
 from srnc_manifold.costs.log_sum_exp import LogSumExp
 from srnc_manifold.costs.penalty import Penalty
 

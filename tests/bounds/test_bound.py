@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import srnc_manifold as srnc
-from srnc_manifold.geometry import Geometry
+from srnc_manifold.operators.geometry import Geometry
 
 # Cone programs stop at 1e-8 in residuals of numbers of size one; the angle they are asked for is iterated.
 CONE = 1e-6

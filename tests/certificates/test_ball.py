@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srnc_manifold as srnc
-from srnc_manifold import spectrum
 from srnc_manifold.certificates import ball
-from srnc_manifold.geometry import Geometry
+from srnc_manifold.operators import norms, symbol
+from srnc_manifold.operators.geometry import Geometry
 
 GEOMETRIES = [
     Geometry.of((3,), 8),
@@ -61,12 +61,12 @@ def test_no_multipliers_give_less_than_a_feasible_value(geometry, seed):
     # Any kernel is feasible for a level of its own gain. The direction is drawn near it, so that bounds can fail.
     direction = direction + rng.choice([0.0, 1.0, 10.0]) * z
     direction /= np.linalg.norm(direction)
-    level, value = float(spectrum.gain(z, geometry)), float(np.sum(direction * z))
+    level, value = float(norms.gain(z, geometry)), float(np.sum(direction * z))
     k, shape = geometry.block_rank, (geometry.n_blocks, *geometry.block_shape)
     # No tolerance: bounds are rounded upwards.
     assert ball.ball_bound(direction, geometry, level, random_numbers(rng, shape)) >= value
     # The best Y of its size for one random z is aligned with Z; so is the worst for the bound.
-    assert ball.ball_bound(direction, geometry, level, rng.random() * spectrum.symbol(z, geometry)) >= value
+    assert ball.ball_bound(direction, geometry, level, rng.random() * symbol.of(z, geometry)) >= value
     theta = random_numbers(rng, (geometry.n_blocks, k, k))
     assert ball.sphere_bound(direction, geometry, level, theta) >= value
     assert ball.sphere_bound(direction, geometry, level, 0.1 * np.abs(theta)) >= value
@@ -84,7 +84,7 @@ def half_space(points, halves, number):
 
 def lagrangian(z, direction, geometry, level, halves, theta, pairs, weights):
     """What :func:`ball.region_bound` bounds over the unit sphere, term by term, for a stack of points."""
-    symbols = spectrum.symbol(z, geometry)
+    symbols = symbol.of(z, geometry)
     adjoints = symbols.conj().swapaxes(-1, -2)
     m, n = geometry.block_shape
     grams = symbols @ adjoints if m <= n else adjoints @ symbols

@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srnc_manifold as srnc
-from srnc_manifold import atoms, certificates, spectrum
+from srnc_manifold import certificates
+from srnc_manifold.backends import NUMPY
 from srnc_manifold.certificates import caps
-from srnc_manifold.explicit import alternation, rank_one
-from srnc_manifold.geometry import Geometry
+from srnc_manifold.exact.reduce import alternation, rim
+from srnc_manifold.operators import atoms, norms, symbol
+from srnc_manifold.operators.geometry import Geometry
 
 RANK_ONE = [
     Geometry.of((3,), 8),
@@ -49,7 +51,7 @@ def instance(geometry, seed, fraction):
     """A unit kernel, a level between its gain and the largest there is, and its symbol in the frame."""
     rng = np.random.default_rng(seed)
     a, largest = unit_kernel(rng, geometry), max(geometry.taps_per_phase)
-    while (gain := float(spectrum.gain(a, geometry))) > 0.999 * largest:  # (−1, 0, 1) with a stride of 2, for one
+    while (gain := float(norms.gain(a, geometry))) > 0.999 * largest:  # (−1, 0, 1) with a stride of 2, for one
         a = unit_kernel(rng, geometry)
     level = gain + fraction * (largest - gain)
     return rng, a, level, atoms.turned_symbol(a, geometry)
@@ -82,7 +84,7 @@ def feasible_distances(rng, a, geometry, block, level, count=200):
         squared.append(np.sum((z - a) ** 2))
         best = z if squared[-1] == min(squared) else best
     for _ in range(10 if best is not None else 0):  # towards a: the atom of the best point's top pair cuts a better cap
-        u, _, vh = np.linalg.svd(spectrum.symbol(best, geometry)[block])
+        u, _, vh = np.linalg.svd(symbol.of(best, geometry)[block])
         tensor = atoms.atom(geometry, block, u[:, 0], vh[0].conj()).tensor
         best = atoms.nearest_in_cap(a, tensor, np.sqrt(level))
         squared.append(np.sum((best - a) ** 2))
@@ -96,7 +98,7 @@ def nonempty(geometry, level):
 @given(layouts, seeds, fractions)
 def test_the_lemma_never_exceeds_the_distance_of_a_feasible_point(geometry, seed, fraction):
     rng, a, level, matrices = instance(geometry, seed, fraction)
-    heights = caps.safe_heights(np.sqrt(spectrum.squared_norms(matrices)), geometry)
+    heights = caps.safe_heights(np.sqrt(norms.squared_norms(matrices)), geometry)
     bounds = caps.lemma(heights, geometry, np.array(level))
     assert np.all(np.isinf(bounds) == (atoms.frame(geometry).top < level))  # empty caps
     found = 0
@@ -211,8 +213,8 @@ def test_the_multipliers_of_the_nearest_points_are_sharp(geometry, seed, fractio
     _, a, level, matrices = instance(geometry, seed, fraction)
     blocks = nonempty(geometry, level)
     levels, directions = np.full(len(blocks), level), np.stack([a] * len(blocks))
-    points = rank_one.rim_points(matrices[blocks], blocks, directions, levels, geometry, spectrum.NUMPY)
-    z = rank_one.assemble(points, np.arange(len(blocks)), blocks, directions, geometry, spectrum.NUMPY)
+    points = rim.rim_points(matrices[blocks], blocks, directions, levels, geometry, NUMPY)
+    z = rim.assemble(points, np.arange(len(blocks)), blocks, directions, geometry, NUMPY)
     distances = np.sum((z - directions).reshape(len(blocks), -1) ** 2, axis=1)
     bounds = caps.rank_one_bounds(matrices[blocks], blocks, points.multipliers, geometry, levels)
     # In the hard case τ is 1e-13 instead of zero; all else is rounding, amplified near it.
@@ -236,7 +238,7 @@ def test_the_shift_of_a_fixed_point_of_the_alternation_is_sharp():
         norm, height = np.sum(tensor**2), np.sum(a * tensor)
         sine = math.sqrt(distance * (1 - distance / 4))
         pushed = frame.top[index[0]] * sine / math.sqrt(norm - height**2)
-        values = np.linalg.svd(spectrum.symbol(z, geometry)[index[0]], compute_uv=False)
+        values = np.linalg.svd(symbol.of(z, geometry)[index[0]], compute_uv=False)
         shift = alternation.shifts(blocks, w, distance)
         bound = caps.shifted_bounds(matrices[index], index, shift, geometry, np.array([level]))[0]
         assert bound <= distance + ROUNDING
@@ -250,7 +252,7 @@ def test_the_shift_of_a_fixed_point_of_the_alternation_is_sharp():
 @given(st.floats(0.1, 9), st.floats(-10, 1), st.floats(-16, 0.3))
 def test_needed_heights_are_the_lemma_turned_round(level, above, size):
     top, squared = level * (1 + 10.0**above), 10.0**size  # up to a right angle
-    needed = float(caps.needed_heights(np.array(squared), np.array(level), np.array(top), spectrum.NUMPY))
+    needed = float(caps.needed_heights(np.array(squared), np.array(level), np.array(top), NUMPY))
     angle = 2 * math.asin(0.5 * math.sqrt(squared))
     expected = math.sqrt(top) * math.cos(angle + math.atan2(math.sqrt(top - level), math.sqrt(level)))
     # Rounding of cosines of size one.
@@ -305,7 +307,7 @@ def test_a_certificate_is_the_least_bound_over_all_blocks(geometry, seed, fracti
     levels = np.full(len(blocks), level)
     if geometry.block_rank == 1:
         directions = np.stack([a] * len(blocks))
-        points = rank_one.rim_points(matrices[blocks], blocks, directions, levels, geometry, spectrum.NUMPY)
+        points = rim.rim_points(matrices[blocks], blocks, directions, levels, geometry, NUMPY)
         values = points.multipliers
         sharper = caps.rank_one_bounds(matrices[blocks], blocks, values, geometry, levels)
     else:

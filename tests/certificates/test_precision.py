@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import srnc_manifold as srnc
-from srnc_manifold import atoms
+from srnc_manifold.operators import atoms
 
 DIGITS = 60
 

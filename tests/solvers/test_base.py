@@ -5,15 +5,17 @@ import pytest
 
 import srnc_manifold as srnc
 from srnc_manifold.costs import Cost, LogSumExp
+from srnc_manifold.interop.pymanopt import OPTIMIZERS
 from srnc_manifold.solvers import Budget, GradientDescent, GradientSampling, MultiStart, Riemannian, Subgradient
-from srnc_manifold.solvers.subgradient import STEP_RULES
+from srnc_manifold.solvers.constrained.multi_start import METHODS
+from srnc_manifold.solvers.constrained.subgradient import STEP_RULES
 
 SOLVERS = [
     srnc.solvers.Exact(),
     GradientDescent(max_iterations=300),
     GradientDescent(step_rule="barzilai-borwein", max_iterations=60),
-    *[Riemannian(optimizer=name, max_iterations=60) for name in srnc.solvers.riemannian.OPTIMIZERS],
-    *[MultiStart(method=name, n_starts=3, max_iterations=60) for name in srnc.solvers.multi_start.METHODS],
+    *[Riemannian(optimizer=name, max_iterations=60) for name in OPTIMIZERS],
+    *[MultiStart(method=name, n_starts=3, max_iterations=60) for name in METHODS],
     srnc.solvers.RiemannianLBFGS(),
     srnc.solvers.AugmentedLagrangian(),
     srnc.solvers.ExactPenalty(),
@@ -75,7 +77,7 @@ class Counting(LogSumExp):
         return super().value(view, xp)
 
 
-@pytest.mark.parametrize("optimizer", srnc.solvers.riemannian.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_evaluations_are_counted_truly(optimizer, random_problem):
     Counting.calls = 0
     solver = Riemannian(cost=Counting(), optimizer=optimizer, max_iterations=20)
@@ -192,7 +194,7 @@ COST_SOLVERS = [
     lambda cost: GradientDescent(cost=cost),
     lambda cost: GradientDescent(cost=cost, step_rule="armijo", momentum=0.5),
     lambda cost: GradientDescent(cost=cost, step_rule="barzilai-borwein"),
-] + [(lambda cost, name=name: Riemannian(cost=cost, optimizer=name)) for name in srnc.solvers.riemannian.OPTIMIZERS]
+] + [(lambda cost, name=name: Riemannian(cost=cost, optimizer=name)) for name in OPTIMIZERS]
 
 
 @pytest.mark.parametrize("make", COST_SOLVERS)

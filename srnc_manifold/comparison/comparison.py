@@ -1,0 +1,66 @@
+"""The outcome of a comparison."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from srnc_manifold import plots
+from srnc_manifold.comparison.report import text_report
+from srnc_manifold.comparison.rows import Row, frame, write_table
+from srnc_manifold.comparison.summary import summary
+from srnc_manifold.problem.families import NamedProblem
+from srnc_manifold.result import Result
+
+
+@dataclass
+class Comparison:
+    """Outcome of :func:`compare`.
+
+    Attributes
+    ----------
+    problems : dict
+        Problems by name.
+    row_list : list of Row
+        In the order of problems, solvers and seeds.
+    results : dict
+        ``(problem, solver, seed)`` to :class:`srnc_manifold.Result`, histories included.
+    interrupted : bool
+        Whether it was stopped before all runs were done; what was done is here.
+    """
+
+    problems: dict[str, NamedProblem]
+    row_list: list[Row] = field(default_factory=list)
+    results: dict[tuple[str, str, int], Result] = field(default_factory=dict)
+    interrupted: bool = False
+
+    @property
+    def rows(self) -> Any:
+        """Every run as a row of a pandas DataFrame."""
+        return frame(self.row_list)
+
+    def table(self) -> Any:
+        """One row per problem and solver, over the seeds; see :func:`srnc_manifold.comparison.summary.summary`."""
+        return summary(self.row_list, self.problems)
+
+    def report(self) -> str:
+        """The tables of all problems as text."""
+        return text_report(self.table(), self.problems)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """A figure of violations and objectives; saved if a path is given."""
+        return plots.overview(self, path)
+
+    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write ``rows.csv``, ``table.csv`` and, if any run returned a kernel, ``comparison.png``; their paths."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        rows, table, figure = (directory / name for name in ("rows.csv", "table.csv", "comparison.png"))
+        write_table(rows, self.rows)
+        write_table(table, self.table())
+        if not self.rows["objective"].notna().any():
+            return [rows, table]
+        self.plot(figure)
+        return [rows, table, figure]

@@ -1,0 +1,149 @@
+"""The numbers of a comparison: one row for each problem and solver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold import bounds
+from srnc_manifold.comparison.rows import Row, frame
+from srnc_manifold.problem.families import NamedProblem
+from srnc_manifold.result import FEASIBILITY_TOLERANCE
+
+# Feasible results may undercut the optimum by their tolerated violation; a gap this small is zero.
+NO_GAP = 1e-9
+
+
+SUMMARY_COLUMNS = (
+    "problem",
+    "solver",
+    "runs",
+    "success",
+    "stable_rank_error",
+    "spectral_norm_error",
+    "objective",
+    "gap",
+    "restored",
+    "restored_gap",
+    "bound",
+    "bound_gap",
+    "spread",
+    "evaluations",
+    "time",
+    "status",
+    "message",
+    "reference",
+    "reference_kind",
+)
+
+
+def summary(rows: Sequence[Row], problems: Mapping[str, NamedProblem]) -> Any:
+    """One row per problem and solver, best first.
+
+    Columns
+    -------
+    problem, solver
+    runs
+        Runs tried; 0 where none returned a kernel.
+    success
+        Fraction of them that ended feasible, as found (both relative errors under 1e-6).
+    stable_rank_error, spectral_norm_error, objective
+        Medians over the runs, as found.
+    gap
+        ``(objective − reference) / ‖C(a)‖²``, the median over the runs that ended feasible; NaN if none did.
+    restored, restored_gap
+        Median objective after the local restoration and its gap.
+    bound, bound_gap
+        Best proved lower bound on the objective, of any run or else of :func:`srnc_manifold.bound`, and
+        ``(objective − bound) / ‖C(a)‖²`` as ``gap``: how far from optimal the solver can be, whatever the reference is.
+    spread
+        Largest minus least objective as found over the runs, in units of ``‖C(a)‖²``.
+    evaluations, time
+        Medians; time in seconds.
+    status, message
+        The most frequent status and a message that goes with it.
+    reference, reference_kind
+        The optimum if a formula or the explicit solution gives it, else the best feasible objective seen.
+    """
+    import pandas
+
+    records: list[dict[str, Any]] = []
+    for name, of_problem in frame(rows).groupby("problem", sort=False):
+        own, entry = [row for row in rows if row.problem == name], problems.get(str(name))
+        reference, kind = _reference(own, entry)
+        bound = _bound(own, entry)
+        block = [
+            _record(of_solver, reference, kind, bound) for _, of_solver in of_problem.groupby("solver", sort=False)
+        ]
+        records.extend(sorted(block, key=_merit))
+    return pandas.DataFrame(records, columns=list(SUMMARY_COLUMNS))
+
+
+def _reference(rows: Sequence[Row], entry: NamedProblem | None) -> tuple[float, str]:
+    if entry is None:
+        return np.nan, ""
+    if entry.optimum is not None:
+        return entry.optimum, "optimum"
+    for row in rows:
+        if row.feasible and (row.objective - row.bound) / row.squared_norm <= FEASIBILITY_TOLERANCE:
+            return row.objective, "optimum"
+    found = [row.objective for row in rows if row.feasible] + [row.restored_objective for row in rows]
+    found = [value for value in found if np.isfinite(value)]
+    return (min(found), "best known") if found else (np.nan, "")
+
+
+def _bound(rows: Sequence[Row], entry: NamedProblem | None) -> float:
+    proved = [row.bound for row in rows if np.isfinite(row.bound)]
+    if proved:
+        return max(proved)
+    # In the other regime it takes a cone program, which nobody asked for.
+    if entry is None or any(part.regime == "raise" for part in entry.problem.parts):
+        return np.nan
+    return bounds.bound(entry.problem).objective
+
+
+def _record(rows: Any, reference: float, kind: str, bound: float) -> dict[str, Any]:
+    first = rows.iloc[0]
+    size = float(rows["squared_norm"].max())  # the same for all that returned a kernel
+    status = rows["status"].mode().iloc[0]
+    feasible = rows[rows["feasible"]]
+
+    def gap(values: Any, reference: float = reference) -> float:
+        difference = (float(values.median()) - reference) / size if len(values) else np.nan
+        return 0.0 if abs(difference) < NO_GAP else difference
+
+    return {
+        "problem": first["problem"],
+        "solver": first["solver"],
+        "runs": len(rows) if rows["objective"].notna().any() else 0,
+        "success": float(rows["feasible"].mean()),
+        "stable_rank_error": float(rows["stable_rank_error"].median()),
+        "spectral_norm_error": float(rows["spectral_norm_error"].median()),
+        "objective": float(rows["objective"].median()),
+        "gap": gap(feasible["objective"]),
+        "restored": float(rows["restored_objective"].median()),
+        "restored_gap": gap(rows["restored_objective"].dropna()),
+        "bound": bound,
+        "bound_gap": gap(feasible["objective"], bound),
+        "spread": float(rows["objective"].max() - rows["objective"].min()) / size,
+        "evaluations": float(rows["evaluations"].median()),
+        "time": float(rows["time"].median()),
+        "status": status,
+        "message": rows.loc[rows["status"] == status, "message"].iloc[0],
+        "reference": reference,
+        "reference_kind": kind,
+    }
+
+
+def _merit(record: dict[str, Any]) -> tuple[float, ...]:
+    """Success first; among the successful the gap, among the others the violation; then the time."""
+
+    def last_if_nan(value: float) -> float:
+        return value if np.isfinite(value) else np.inf
+
+    violation = max(last_if_nan(record["stable_rank_error"]), last_if_nan(record["spectral_norm_error"]))
+    # Gaps within the tolerance of feasibility are equal (a negative one is bought with it): then the faster is better.
+    gap = max(last_if_nan(record["gap"]), FEASIBILITY_TOLERANCE)
+    return -record["success"], gap if record["success"] > 0 else violation, last_if_nan(record["time"])

@@ -1,0 +1,90 @@
+"""What is to be run: problems, solvers and seeds, checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.comparison.rows import FAILED, UNSUPPORTED
+from srnc_manifold.problem import Problem
+from srnc_manifold.problem.families import Entry, NamedProblem, UnavailableProblem, load_family
+from srnc_manifold.registry import DEFAULT_SOLVERS, solver_from_name
+from srnc_manifold.solvers import Solver, supported
+
+Problems = str | Problem | NamedProblem | Iterable[Any] | Mapping[str, Problem]
+
+
+def entries(problems: Problems) -> list[Entry]:
+    if isinstance(problems, Mapping):
+        for name, problem in problems.items():
+            if not isinstance(problem, Problem):
+                raise TypeError(f"problems: {type(problem).__name__} given as {name!r}, expected an SRNProblem")
+        problems = [NamedProblem(str(name), problem) for name, problem in problems.items()]
+    elif isinstance(problems, str | os.PathLike | Problem | NamedProblem | UnavailableProblem):
+        problems = [problems]
+    if not isinstance(problems, Iterable):
+        raise TypeError(f"problems: {problems!r} given, expected problems or names")
+    entries: list[Entry] = []
+    for item in problems:
+        if isinstance(item, str | os.PathLike):
+            entries.extend(load_family(item))
+        elif isinstance(item, Problem):
+            entries.append(NamedProblem(f"problem {len(entries) + 1}", item))
+        elif isinstance(item, NamedProblem | UnavailableProblem):
+            entries.append(item)
+        else:
+            raise TypeError(f"problems: {type(item).__name__} given, expected SRNProblem, NamedProblem or a name")
+    names = [entry.name for entry in entries]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"problems: the name {repeated[0]!r} is given twice; names must differ")
+    if not entries:
+        raise ValueError("problems: none given")
+    return entries
+
+
+def solvers(solvers: Any) -> dict[str, Solver]:
+    if solvers is None:
+        solvers = DEFAULT_SOLVERS
+    if isinstance(solvers, Solver | str):
+        solvers = [solvers]
+    if not isinstance(solvers, Iterable):
+        raise TypeError(f"solvers: {solvers!r} given, expected solvers or names")
+    pairs = list(solvers.items()) if isinstance(solvers, Mapping) else [(None, solver) for solver in solvers]
+    methods: dict[str, Solver] = {}
+    for label, solver in pairs:
+        if isinstance(solver, str):
+            label, solver = label or solver, solver_from_name(solver)
+        if not isinstance(solver, Solver):
+            raise TypeError(f"solvers: {solver!r} given, expected an instance of a solver or a name")
+        label = solver.name if label is None else str(label)
+        if label in methods:
+            raise ValueError(f"solvers: {label!r} is given twice; pass a dict to label them")
+        methods[label] = solver
+    if not methods:
+        raise ValueError("solvers: none given")
+    return methods
+
+
+def seeds(seeds: Iterable[int]) -> list[int]:
+    if not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds: {seeds!r} given, expected integers in a sequence, such as range({seeds!r})")
+    seed_list = list(seeds)
+    if not seed_list:
+        raise ValueError("seeds: none given")
+    for seed in seed_list:
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise ValueError(f"seeds: {seed!r} given, expected integers >= 0")
+    return [int(seed) for seed in seed_list]
+
+
+def refusal(solver: Solver, problem: Problem) -> tuple[str, str]:
+    """Status and reason of the row of a solver that does not take a problem; empty if it does."""
+    try:
+        taken, reason = supported(solver, problem)
+    except Exception as error:
+        return FAILED, f"supports() raised {type(error).__name__}: {error}"
+    return ("", "") if taken else (UNSUPPORTED, reason)

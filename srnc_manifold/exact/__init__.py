@@ -1,0 +1,1 @@
+"""The explicit solution: reducing, increasing, many kernels at once, its sensitivity."""

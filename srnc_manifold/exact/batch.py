@@ -1,0 +1,221 @@
+"""Many kernels of one shape at once, on the device they are on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import numpy as np
+
+from srnc_manifold import certificates
+from srnc_manifold.backends import Namespace, namespace_of
+from srnc_manifold.exact import reduce
+from srnc_manifold.operators import symbol
+from srnc_manifold.operators.atoms import Level
+from srnc_manifold.operators.geometry import Geometry, InputSize, Layout
+from srnc_manifold.problem.target import LARGEST, SAME_STABLE_RANK, named_target
+
+# Entries of the symbols that are held at once.
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """Solutions of many problems; arrays of the library and on the device of the given kernels.
+
+    Attributes
+    ----------
+    kernels : array, shape ``(K, *kernel_shape)``
+        The minimizers; in single precision if the kernels were given in that or less, else in double.
+    stable_ranks : array, shape ``(K,)``
+        The targets.
+    objectives : array, shape ``(K,)``
+        ``‖C(x) − C(a)‖_F²`` (paper, (7)), of the kernels as they are returned.
+    violations : array, shape ``(K,)``
+        The larger relative error of stable rank and spectral norm, of the kernels as they are returned.
+    bounds : array, shape ``(K,)``
+        Proved lower bounds on the objectives of all feasible kernels.
+    gaps : array, shape ``(K,)``
+        ``(objective − bound) / ‖C(a)‖_F²``.
+    """
+
+    kernels: Any
+    stable_ranks: Any
+    objectives: Any
+    violations: Any
+    bounds: Any
+    gaps: Any
+
+    def __len__(self) -> int:
+        return len(self.kernels)
+
+
+def solve_batch(
+    kernels: Any,
+    input_size: InputSize,
+    *,
+    stable_rank: Any = None,
+    relative_stable_rank: Any = None,
+    stable_rank_fraction: Any = None,
+    **layout: Unpack[Layout],
+) -> BatchResult:
+    """Reduce the stable ranks of many kernels of one shape: what :func:`solve` does, all at once.
+
+    Runs in NumPy or, for tensors, in torch on their device. With one row or column to a block (single-channel and
+    depthwise kernels, one input or output channel) everything is computed for all kernels together; otherwise the
+    symbols are, and each kernel is then searched by itself on the host. Computed in double precision.
+
+    Parameters
+    ----------
+    kernels : array or tensor, shape ``(K, *kernel_shape)``
+        With the batch axis first.
+    input_size : int or sequence of int
+        As in :meth:`Geometry.of`, for one kernel.
+    stable_rank, relative_stable_rank, stable_rank_fraction : float or sequence of ``K`` floats
+        Exactly one of them, as in :class:`SRNProblem`; none above the kernels' own stable ranks.
+    groups, stride, dilation : int or sequence of int, optional
+        With PyTorch's meaning.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not valid; the first kernel that is not is named.
+    """
+    xp = namespace_of(kernels)
+    kernels, single = _checked(kernels, xp)
+    geometry = Geometry.of(tuple(kernels.shape)[1:], input_size, **layout)
+    target = _Target.of(len(kernels), stable_rank, relative_stable_rank, stable_rank_fraction)
+    at_once = max(1, _CHUNK // (geometry.n_blocks * int(np.prod(geometry.block_shape))))
+    parts = [
+        _solve_chunk(kernels[first : first + at_once], target.part(first, at_once), geometry, xp, single)
+        for first in range(0, len(kernels), at_once)
+    ]
+    return BatchResult(*(xp.concatenate(of_parts, axis=0) for of_parts in zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class _Target:
+    name: str
+    values: np.ndarray
+    first: int = 0
+
+    @classmethod
+    def of(cls, count: int, absolute: Any, relative: Any, fraction: Any) -> _Target:
+        name, value = named_target(absolute, relative, fraction)
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            values = np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value, float)
+            values = np.broadcast_to(values, (count,)) if values.ndim == 0 else values
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: {value!r} given, expected a real number or a sequence of them") from None
+        if values.shape != (count,):
+            raise ValueError(
+                f"{name}: shape {values.shape} given, expected one number or one for each of {count} kernels"
+            )
+        return cls(name, values)
+
+    def part(self, first: int, count: int) -> _Target:
+        return _Target(self.name, self.values[first : first + count], first)
+
+    def stable_ranks(self, own: np.ndarray, geometry: Geometry) -> np.ndarray:
+        """The target stable ranks, if they are feasible and not above the kernels' own."""
+        low, high = geometry.stable_rank_range
+        ones = np.ones_like(own)
+        unit = {"stable_rank": ones, "relative_stable_rank": high * ones, "stable_rank_fraction": own}[self.name]
+        targets = self.values * unit
+        ceiling = np.minimum(own, high) * (1 + SAME_STABLE_RANK)
+        bad = np.flatnonzero(~((targets >= low * (1 - SAME_STABLE_RANK)) & (targets <= ceiling)))
+        if len(bad):
+            k = bad[0]
+            raise ValueError(
+                f"{self.name}: {float(self.values[k])!r} given for kernels[{self.first + k}], whose own stable rank is "
+                f"{own[k]:.6g}; expected {low / unit[k]:.6g} <= {self.name} <= {own[k] / unit[k]:.6g} "
+                "(SRNProblem and solve() also raise stable ranks)"
+            )
+        return np.clip(targets, low, high)
+
+
+def _checked(kernels: Any, xp: Namespace) -> tuple[Any, bool]:
+    """The kernels in double precision, and whether they were given in less."""
+    if xp.name == "numpy":
+        kernels = np.asarray(kernels)
+        kind = kernels.dtype.kind
+        if kind not in "fiu":
+            raise TypeError(f"kernels: dtype {kernels.dtype} given, expected real numbers (floating point or integers)")
+        single = kind == "f" and kernels.dtype.itemsize < 8
+    elif xp.name == "torch":
+        if kernels.is_complex() or str(kernels.dtype) == "torch.bool":
+            raise TypeError(f"kernels: dtype {kernels.dtype} given, expected real numbers")
+        single = kernels.is_floating_point() and kernels.element_size() < 8
+    else:
+        raise TypeError("kernels: an array of autograd given, expected NumPy's or torch's")
+    if kernels.ndim < 1 or 0 in kernels.shape:
+        raise ValueError(f"kernels: shape {tuple(kernels.shape)} given, expected at least one kernel with entries")
+    doubles = xp.to_double(kernels)
+    flat = xp.abs(xp.reshape(doubles, (len(kernels), -1)))
+    largest = xp.to_numpy(xp.max(flat, axis=1))
+    beyond = (largest > LARGEST) | (largest < 1 / LARGEST)
+    for name, bad in (
+        ("NaN or infinite entries", ~np.isfinite(largest)),
+        ("only zeros", largest == 0),
+        ("entries whose squares overflow or vanish", beyond),
+    ):
+        if np.any(bad):
+            raise ValueError(f"kernels: kernels[{int(np.argmax(bad))}] has {name}, expected finite, non-zero kernels")
+    return doubles, bool(single)
+
+
+def _solve_chunk(
+    kernels: Any, target: _Target, geometry: Geometry, xp: Namespace, single: bool
+) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """Solve some of the kernels; the fields of a :class:`BatchResult`."""
+    count, n = len(kernels), geometry.n_points
+    flat = xp.reshape(kernels, (count, -1))
+    scales = xp.max(xp.abs(flat), axis=1)
+    units = flat / scales[:, None]
+    sizes = xp.sqrt(xp.sum(units**2, axis=1))
+    directions = xp.reshape(units / sizes[:, None], (count, *geometry.kernel_shape))
+    symbols = symbol.of(directions, geometry, xp)
+    norms = _squared_norms(symbols, xp)
+    gains = xp.max(norms, axis=1)
+    own = n / xp.to_numpy(gains)
+    goals = target.stable_ranks(own, geometry)
+    ranks = xp.constant(goals, gains)
+    # Not n / ranks: torch would multiply with a rounded inverse.
+    exact = Level.of_target(n, goals)
+    level = Level(xp.constant(exact.value, gains), xp.constant(exact.rest, gains))
+    points, squared_bounds = directions + 0.0, 0.0 * gains
+    # The theorem is for kernels outside the caps: others have the target stable rank already and stay as they are.
+    outside = goals < own * (1 - SAME_STABLE_RANK)
+    if outside.any():
+        index = slice(None) if outside.all() else xp.constant(np.flatnonzero(outside), symbols)
+        args = directions[index], symbols[index], norms[index], level[index]
+        found = reduce.nearest(*args, geometry, xp)
+        points[index], squared_bounds[index] = found.points, found.bounds
+    radius = xp.sqrt(gains * ranks / n)  # in units of ‖a‖
+    solved = xp.reshape(points, (count, -1)) * (radius * sizes * scales)[:, None]
+    returned = xp.to_single(solved) if single else solved
+    # Scored as they are returned, in units in which no square overflows.
+    solved = xp.to_double(returned) / scales[:, None]
+    objectives = n * (xp.sum((solved - units) ** 2, axis=1) * scales) * scales
+    achieved = xp.max(_squared_norms(symbol.of(xp.reshape(solved, kernels.shape), geometry, xp), xp), axis=1)
+    rank_errors = xp.abs(n * xp.sum(solved**2, axis=1) / achieved / ranks - 1)
+    norm_errors = xp.abs(xp.sqrt(achieved / gains) / sizes - 1)
+    squared_norms = n * (sizes * scales) * (sizes * scales)
+    bounds = certificates.relative_objective(radius, squared_bounds, level.value, geometry, xp) * squared_norms
+    return (
+        xp.reshape(returned, kernels.shape),
+        ranks,
+        objectives,
+        xp.maximum(rank_errors, norm_errors),
+        bounds,
+        (objectives - bounds) / squared_norms,
+    )
+
+
+def _squared_norms(symbols: Any, xp: Namespace) -> Any:
+    """Squared spectral norms of the blocks, shape ``(K, n_blocks)``."""
+    if min(symbols.shape[-2:]) == 1:
+        return symbol.energies(symbols, xp)
+    return xp.max(xp.singular_values(symbols), axis=-1) ** 2

@@ -1,0 +1,56 @@
+"""The convex-concave procedure from several starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from srnc_manifold.bounds import cone_programs
+from srnc_manifold.exact.increase.best import Search
+from srnc_manifold.numerics import Array
+
+# A solution of a cone program with this norm, or more, is on the sphere: solvers stop at about 1e-8.
+_ON_SPHERE = 1 - 1e-6
+
+
+def climb(search: Search, starts: Iterator[Array], tol: float) -> None:
+    """The convex-concave procedure from several starts."""
+    for k, start in enumerate(starts):
+        if search.gap <= tol or not search.keep_going():
+            return
+        # A small weight makes long steps, which skip poor maxima; a large one stays near the start. Both are needed.
+        search.offer(convex_concave(start, search, weight=(0.2, 1.0)[k % 2]))
+
+
+def starts(direction: Array, relaxed: Array, rng: np.random.Generator) -> Iterator[Array]:
+    """The relaxed solution and ``a``; by turns the largest entries of ``a``, each alone, and random points."""
+    yield from (relaxed, direction) if np.any(relaxed) else (direction,)
+    for count, entry in enumerate(np.argsort(-np.abs(direction), axis=None)):
+        unit = np.zeros(direction.size)
+        unit[entry] = 1.0 if direction.flat[entry] >= 0 else -1.0
+        yield unit.reshape(direction.shape)
+        if count < 8:
+            yield rng.standard_normal(direction.shape)
+    while True:
+        yield rng.standard_normal(direction.shape)
+
+
+def convex_concave(start: Array, search: Search, weight: float, max_steps: int = 100) -> Array:
+    """Local maximizer of ``⟨a, z⟩ + τ ‖z‖`` over the convex set, with ``τ`` large enough for norm one.
+
+    Each step maximizes ``⟨a + τ z_k / ‖z_k‖, z⟩``, so that no step decreases that function: the norm is convex and lies
+    above its tangent planes. ``τ`` starts at ``weight`` and is doubled where the iterates settle inside the ball.
+    """
+    z, moved = start / np.linalg.norm(start), np.inf
+    for _ in range(max_steps):
+        if moved < 1e-6 or not search.keep_going():
+            break
+        unit = z / np.linalg.norm(z)
+        after, _ = cone_programs.ball_maximizer(search.direction + weight * unit, search.geometry, search.level)
+        if not np.any(after):
+            break
+        moved, z = float(np.linalg.norm(after - z)), after
+        if moved < 1e-3 and np.linalg.norm(z) < _ON_SPHERE and weight < 1e3:
+            weight, moved = 2 * weight, np.inf
+    return z

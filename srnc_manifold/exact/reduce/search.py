@@ -1,0 +1,263 @@
+"""Blocks of several rows and columns: bounds discard most, the rest are searched (docs/theory.md, sections 5 to 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold.backends import NUMPY
+from srnc_manifold.certificates import caps
+from srnc_manifold.exact.reduce import alternation, shifts
+from srnc_manifold.exact.reduce.points import TIE, Single, always, distinct
+from srnc_manifold.numerics import Array
+from srnc_manifold.operators import atoms, norms
+from srnc_manifold.operators.geometry import Geometry
+
+# Random atoms from which a block is searched that no bound closes; a tenth of it in large blocks.
+_RESTARTS = 200
+
+
+# Blocks whose atoms are looked at first: the best of these atoms excludes most of the others.
+_PROMISING = 4
+
+
+class Search:
+    """Bounds from cheap to sharp on every block, alternation in those that stay open, until the best point is proved.
+
+    ``bounds`` holds for each block the best lower bound known on the squared distance of its points.
+    """
+
+    def __init__(
+        self,
+        direction: Array,
+        symbols: NDArray,
+        level: atoms.Level | float,
+        geometry: Geometry,
+        tol: float,
+        keep_going: Callable[[], bool] = always,
+        notify: Callable[[Array, float], None] | None = None,
+        tests: tuple[norms.NormTests, float] | None = None,
+    ) -> None:
+        self.symbols, self.known_tests = symbols, tests
+        self.direction, self.level, self.geometry, self.tol = direction, atoms.as_level(level), geometry, tol
+        self.keep_going, self.notify = keep_going, notify
+        self.frame = atoms.frame(geometry)
+        # Largest squared distance at which a block is known to hold no better point, infinite if its caps are empty.
+        self.bounds = np.where(self.frame.safe_top >= self.level.value * (1 - caps.EMPTY), 0.0, np.inf)
+        self.decomposed = ~np.isfinite(self.bounds)
+        self.atoms: dict[int, tuple[NDArray, float]] = {}  # best atom of a block, and its squared distance
+        self.others: dict[int, list[NDArray]] = {}  # atoms of a block that were as good when they were found
+        self.shifts: dict[int, NDArray] = {}
+        self._single: dict[int, alternation.Blocks] = {}
+        self.squared_distance = self.told = np.inf
+
+    def run(self, squares: Array | None = None) -> Single:
+        """Search; the squared norms of the symbols are computed as far as they are needed, unless they are given."""
+        index = np.flatnonzero(~self.decomposed)
+        if squares is not None or self.geometry.block_rank <= norms.NormTests.SMALL:
+            self._bound_by_norms(index, None if squares is None else squares[index])
+            self._decompose(self._open()[:_PROMISING])
+        else:
+            tests, scale = self.known_tests or (norms.NormTests(self.symbols), 1.0)
+            estimates = np.sqrt(tests.estimates[index]) / scale
+            promising = index[np.argsort(self._lemma(index, estimates), kind="stable")[:_PROMISING]]
+            self._bound_by_norms(promising)
+            self._decompose(promising[[np.argmin(self.bounds[promising])]])
+            self._bound_by_tests(index, tests, scale)
+        self._survey()
+        self._tighten()
+        return self.outcome()
+
+    def _blocks(self, index: NDArray) -> alternation.Blocks:
+        turned = self.symbols[index] * self.frame.turns[index][:, None, :]
+        return alternation.Blocks(turned, self.frame.upper[index], self.frame.lower[index], self.level)
+
+    def _block(self, block: int) -> alternation.Blocks:
+        """One of them, kept: it is asked for again."""
+        if block not in self._single:
+            self._single[block] = self._blocks(np.array([block]))
+        return self._single[block]
+
+    def _lemma(self, index: NDArray, heights: Array) -> Array:
+        heights = caps.safe_heights(heights, self.geometry)
+        return caps.lemma_of(heights, self.frame.safe_top[index], self.level, NUMPY)
+
+    def _bound_by_norms(self, index: NDArray, squares: Array | None = None) -> None:
+        """The Lemma with squared norms, computed unless they are given."""
+        heights = np.sqrt(norms.squared_norms(self.symbols[index]) if squares is None else squares)
+        self.bounds[index] = np.maximum(self.bounds[index], self._lemma(index, heights))
+
+    def _bound_by_tests(self, index: NDArray, tests: norms.NormTests, scale: float) -> None:
+        """The Lemma where a norm is below what points tied with the best one ask for, without computing it."""
+        within = np.array(self.squared_distance * (1 + 2 * TIE))
+        top = np.maximum(self.frame.top[index], self.level.value)
+        needed = caps.needed_heights(within, self.level, top, NUMPY)
+        candidates = np.flatnonzero((needed > 0) & (self.bounds[index] < within))
+        levels = (needed[candidates] * scale) ** 2 / tests.margin
+        passed = candidates[tests.below(index[candidates], levels)]
+        self.bounds[index[passed]] = self._lemma(index[passed], needed[passed])
+
+    def _is_open(self, index: NDArray) -> NDArray:
+        """Which of some blocks may hold a better point than the best known."""
+        if np.isinf(self.squared_distance):
+            return np.isfinite(self.bounds[index])
+        return self.bounds[index] < self.squared_distance * (1 - 1e-11) - 1e-14
+
+    def _open(self) -> NDArray:
+        """All such blocks, the most promising first."""
+        index = np.flatnonzero(self._is_open(np.arange(len(self.bounds))))
+        return index[np.argsort(self.bounds[index], kind="stable")]
+
+    def _survey(self) -> None:
+        """Look for points in every block that the bounds do not exclude."""
+        at_once = max(1, 4096 // self.geometry.block_rank**2)
+        index = self._open()
+        unknown = index[self.bounds[index] == 0]
+        if len(unknown):
+            self._bound_by_norms(unknown)  # so that the most promising is known
+        while self.keep_going():
+            # Those, too, that may be tied with the best point.
+            index = np.flatnonzero(~self.decomposed & (self.bounds <= self.squared_distance * (1 + TIE)))
+            if not len(index):
+                break
+            self._decompose(index[np.argsort(self.bounds[index], kind="stable")][:at_once])
+
+    def _decompose(self, index: NDArray) -> None:
+        """The best atoms of some blocks, and the bounds that go with them."""
+        self.decomposed[index] = True
+        if not len(index):
+            return
+        blocks = self._blocks(index)
+        first = alternation.start(blocks)
+        distances = blocks.squared_distances(first)
+        best = distances <= min(np.min(distances), self.squared_distance) * (1 + TIE)
+        self._offer(index[best], first[best], distances[best])
+        still = self._is_open(index)
+        if np.sum(still) > 1:
+            # Where the shift that goes with the first atom proves that nothing better is there, nothing is sought.
+            self._sharpen(index[still], blocks[still], first[still])
+        self._seek(index, blocks, first)
+        if self._is_open(index).any():
+            for w in alternation.other_starts(blocks):
+                self._seek(index, blocks, w)
+        self._tell()
+
+    def _seek(self, index: NDArray, blocks: alternation.Blocks, w: NDArray) -> None:
+        """Alternation from an atom of each of some blocks where they are open, and the bounds that go with the best."""
+        still = self._is_open(index)
+        if still.any():
+            index, blocks = index[still], blocks[still]
+            self._offer(index, *alternation.alternate(blocks, w[still]))
+            self._sharpen(index, blocks, np.stack([self.atoms[block][0] for block in index.tolist()]))
+
+    def _offer(self, index: NDArray, w: NDArray, squared_distances: Array) -> None:
+        """Remember an atom of each of some blocks."""
+        self.squared_distance = min(self.squared_distance, float(np.min(squared_distances, initial=np.inf)))
+        for block, atom, distance in zip(index.tolist(), w, squared_distances.tolist(), strict=True):
+            if np.isfinite(distance) and distance <= self.squared_distance * (1 + TIE):
+                self.others.setdefault(block, []).append(atom)
+            if block not in self.atoms or distance < self.atoms[block][1]:
+                self.atoms[block] = atom, distance
+
+    def _tell(self) -> None:
+        """Show the best point, if it is new."""
+        if self.notify is not None and self.squared_distance < self.told:
+            self.told = self.squared_distance
+            block = min(self.atoms, key=lambda b: self.atoms[b][1])
+            self.notify(self._points(block, self.atoms[block][0][None])[0], self.told)
+
+    def _bounds_of(self, index: NDArray, blocks: alternation.Blocks, shifts: NDArray) -> Array:
+        levels = caps.repeated(self.level, len(index))
+        return caps.shifted_bounds(blocks.matrices, index, shifts, self.geometry, levels)
+
+    def _sharpen(self, index: NDArray, blocks: alternation.Blocks, w: NDArray) -> None:
+        """Keep the bounds that go with an atom of each block where they are better than what is known."""
+        best_shifts = shifts.shifts(blocks, w, self.squared_distance)
+        for block, shift, bound in zip(index, best_shifts, self._bounds_of(index, blocks, best_shifts), strict=True):
+            if bound > self.bounds[block]:
+                self.bounds[block], self.shifts[int(block)] = bound, shift
+
+    def _tighten(self) -> None:
+        """The best shifts of the blocks that are still open; what they come across is improved by alternation."""
+        tried: set[tuple[int, float]] = set()
+        restarted: set[int] = set()
+        while self.keep_going():
+            index = self._open()
+            index = index[self.bounds[index] < self.squared_distance - self.tol]
+            index = np.array([b for b in index if (int(b), self.squared_distance) not in tried], dtype=np.int64)
+            if not len(index):
+                break
+            block = int(index[0])
+            tried.add((block, self.squared_distance))
+            blocks = self._block(block)
+            relaxed = shifts.tighten(
+                blocks,
+                self.atoms[block][0][None],
+                self.squared_distance,
+                lambda shift, index=index[:1], blocks=blocks: float(self._bounds_of(index, blocks, shift[None])[0]),  # type: ignore[misc]
+                self.keep_going,
+            )
+            if relaxed.bound > self.bounds[block]:
+                self.bounds[block], self.shifts[block] = relaxed.bound, relaxed.shift
+            for w in relaxed.atoms:
+                self._offer(index[:1], *alternation.alternate(blocks, w[None]))
+            if self.bounds[block] < self.squared_distance - self.tol and block not in restarted:
+                restarted.add(block)
+                self._restart(block)
+            self._tell()
+
+    def _restart(self, block: int) -> None:
+        """Alternation from random atoms, always the same ones: where a gap stays, there may be better ones."""
+        count = _RESTARTS if self.geometry.block_rank <= norms.NormTests.SMALL else _RESTARTS // 10
+        blocks = self._block(block)[np.zeros(count, int)]
+        w = alternation.random_atoms(blocks, np.random.default_rng(block))
+        found, distances = alternation.alternate(blocks, w)
+        best = [np.argmin(distances)]
+        self._offer(np.array([block]), found[best], distances[best])
+
+    def _points(self, block: int, w: NDArray) -> Array:
+        """Unit kernels of some atoms of one block."""
+        of_block = self._block(block)
+        push, pull = (
+            values.reshape(-1, *[1] * self.direction.ndim)
+            for values in alternation.coordinates(of_block, of_block.sizes(w))
+        )
+        z = push * atoms.synthesis(w, np.full(len(w), block), self.geometry) + pull * self.direction
+        return z / np.linalg.norm(z.reshape(len(w), -1), axis=1).reshape(push.shape)
+
+    def _minimizers(self, block: int) -> Array:
+        """Of the best atom of a block, and of those tied with it among the ones met and its mirror images."""
+        w, distance = self.atoms[block]
+        settled = alternation.settle(self._block(block), w[None])[0]
+        # Of symmetric kernels the conjugate is another minimizer, of antisymmetric ones its negative.
+        candidates = np.stack([settled, settled.conj(), -settled.conj(), *self.others.get(block, [])[-20:]])
+        distances = self._block(block).squared_distances(candidates)
+        tied = distances <= self.squared_distance * (1 + TIE)
+        if not distances[0] <= distance * (1 + 1e-12):
+            candidates[0], tied[0], tied[1:3] = w, True, False
+        return self._points(block, candidates[tied])
+
+    def outcome(self) -> Single:
+        """What is known so far."""
+        least = self.squared_distance
+        tied = sorted(
+            (block for block, (_, distance) in self.atoms.items() if distance <= least * (1 + TIE)),
+            key=lambda block: self.atoms[block][1],
+        )
+        points = [z for block in tied for z in self._minimizers(block)]
+        bound = float(np.min(self.bounds))
+        used = np.array(sorted(b for b in self.shifts if np.isfinite(self.bounds[b])), dtype=np.int64)
+        closed = bound >= least - self.tol
+        return Single(
+            points=distinct(points, np.sqrt(least)),
+            squared_distance=least,
+            bound=bound,
+            certificate=caps.CapsCertificate(
+                used, np.array([self.shifts[b] for b in used]).reshape(-1, *self.geometry.block_shape)
+            ),
+            closed_by=("multipliers" if len(used) else "lemma") if closed else "nothing",
+            runner_up=float(np.min(np.delete(self.bounds, tied), initial=np.inf)),
+            blocks=tied,
+        )

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from srnc_manifold import bounds
+from srnc_manifold.exact import reduce
+from srnc_manifold.numerics import Array
+from srnc_manifold.problem import SRNProblem
+from srnc_manifold.result import Bound, Result, Status
+from srnc_manifold.solvers.base import Rng, Solver
+from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.solvers.optimality import stationarity
+from srnc_manifold.solvers.runs import Callback, Run
+from srnc_manifold.validation import require_count, require_positive
+
+# Gaps that solvers of cone programs close.
+_CONE_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Exact(Solver):
+    """The global solution, with a certificate of how far from optimal it can be.
+
+    *Reducing* the stable rank (docs/theory.md, section 4): where every block of the operator has one row or column
+    (single-channel and depthwise kernels, one input or output channel) a scalar equation for each frequency; otherwise
+    atoms improved by alternation, in the frequencies that bounds do not exclude, and multipliers that close what the
+    bounds leave open. A dense matrix is a case of both. *Raising* it (docs/theory.md, section 10): a cone program,
+    which solves the problem if its solution lies on the sphere; otherwise a local search from several starts, Shor's
+    bound and, for up to twelve weights, branch and bound to a relative gap of 1e-4.
+
+    ``result.bound`` is proved in any case, ``result.gap`` the distance to it. ``result.alternatives`` has the
+    minimizers tied with the one returned, as far as they lie at other frequencies or are mirror images;
+    ``result.details["distance_to_tie"]`` tells how much farther the next frequency is, or None if no other one has
+    kernels of the target stable rank (see :func:`srnc_manifold.exact.sensitivity`).
+
+    Parameters
+    ----------
+    tol : float
+        Gap, as a part of ``‖C(a)‖_F²``, that is optimal for the purpose of the status; the search goes on until there.
+        In the raise regime at least 1e-6, the accuracy of cone programs.
+    n_starts : int
+        Starts of the local search in the raise regime.
+    """
+
+    tol: float = 1e-8
+    n_starts: int = 10
+
+    stochastic = False
+
+    def __post_init__(self) -> None:
+        require_positive(tol=self.tol)
+        require_count(n_starts=self.n_starts)
+
+    @property
+    def name(self) -> str:
+        return "exact"
+
+    def run(
+        self,
+        problem: SRNProblem,
+        start: Array | None = None,
+        *,
+        budget: Budget | None = None,
+        rng: Rng = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        """Solve; ``start`` and ``rng`` are not used: the starts of the raise regime are always the same."""
+        run = Run(problem, self.name, budget, callback)
+        found = _Found(Bound(problem.bound_at(0.0), "the norms alone", "trivial"))
+
+        def compute() -> tuple[Status, str]:
+            run.n_evaluations += 1  # whatever the budget: a kernel and a bound are returned in any case
+            return {"none": self._keep, "reduce": self._reduce, "raise": self._raise}[problem.regime](run, found)
+
+        result = run.finish(compute)
+        return replace(
+            result,
+            alternatives=tuple(problem.to_kernel(z) for z in found.ties),
+            bound=found.bound,
+            gradient_norm=found.gradient_norm,
+            cost=float(result.history["objective"][-1]) if len(result.history) else np.nan,
+            details={**result.details, **found.details},
+        )
+
+    def _keep(self, run: Run[SRNProblem], found: _Found) -> tuple[Status, str]:
+        found.gradient_norm = 0.0
+        _show(run, run.problem.direction)
+        return Status.CONVERGED, "the kernel has the target stable rank already"
+
+    def _reduce(self, run: Run[SRNProblem], found: _Found) -> tuple[Status, str]:
+        problem = run.problem
+
+        def take(single: reduce.Single) -> None:
+            run.best = problem.unit_radius * single.points[0]
+            found.ties = single.points[1:]
+            method = {
+                "lemma": "the Lemma",
+                "multipliers": "the Lemma and multipliers",
+                "nothing": "the Lemma and multipliers, which leave a gap",
+            }[single.closed_by]
+            certificate = {"blocks": single.certificate.blocks, "values": single.certificate.values}
+            found.bound = Bound(problem.bound_at(single.bound), method, "caps", certificate)
+            apart = max(0.0, np.sqrt(single.runner_up) - np.sqrt(single.squared_distance))
+            found.details = {
+                "closed_by": single.closed_by,
+                "blocks": single.blocks,
+                # None if no other frequency has kernels of the target stable rank.
+                "distance_to_tie": 0.0 if found.ties else float(apart) if np.isfinite(apart) else None,
+            }
+
+        single = reduce.nearest_to_one(
+            problem.direction,
+            problem.level,
+            problem.geometry,
+            tol=self.tol * _squared_distance_of_gap(problem),
+            keep_going=run.time_is_left,
+            notify=lambda z, _: _show(run, z),
+            tests=problem.norm_tests,
+            rescue=take,
+        )
+        take(single)
+        found.gradient_norm = stationarity(problem, single.points[0], single.blocks)
+        _record(run, single.points[0])
+        ties = f"; {len(found.ties)} other minimizers are tied with it" if found.ties else ""
+        return self._status(run, found, f"global minimizer{ties}")
+
+    def _raise(self, run: Run[SRNProblem], found: _Found) -> tuple[Status, str]:
+        from srnc_manifold.exact.increase import search as raising  # brings cvxpy, which takes a second to import
+
+        problem = run.problem
+        args = problem.direction, problem.geometry, problem.target_gain
+        search = raising.Search(*args, run.time_is_left, lambda z: _show(run, z))
+        try:
+            raising.raise_gain(
+                *args,
+                n_starts=self.n_starts,
+                tol=0.5 * _squared_distance_of_gap(problem) * max(self.tol, _CONE_TOLERANCE),
+                keep_going=run.time_is_left,
+                search=search,
+            )
+        finally:
+            if search.kind:
+                found.bound = bounds.raise_bound(problem, search.bound, search.kind, search.arrays)
+                found.details = {"closed_by": found.bound.method}
+        found.gradient_norm = stationarity(problem, search.z)
+        return self._status(run, found, "global minimizer")
+
+    def _status(self, run: Run[SRNProblem], found: _Found, message: str) -> tuple[Status, str]:
+        problem = run.problem
+        objective = float(run.history["objective"][-1])
+        gap = (objective - found.bound.objective) / problem.squared_norm
+        if gap <= (self.tol if problem.regime == "reduce" else max(self.tol, _CONE_TOLERANCE)):
+            return Status.CONVERGED, f"{message}; proved to {max(gap, 0.0):.1g} of ‖C(a)‖²: {found.bound.method}"
+        if not run.time_is_left():
+            return Status.LIMIT, f"the budget of {run.budget.max_time:g} s is used up; gap {gap:.2g} of ‖C(a)‖²"
+        return Status.STALLED, f"best kernel found; proved to {gap:.2g} of ‖C(a)‖² only: {found.bound.method}"
+
+
+class _Found:
+    """What a run finds beside the kernel."""
+
+    def __init__(self, bound: Bound) -> None:
+        self.ties: list[Array] = []
+        self.bound = bound
+        self.gradient_norm = np.nan
+        self.details: dict[str, object] = {}
+
+
+def _show(run: Run[SRNProblem], z: Array) -> None:
+    """Offer and record a unit kernel of the target gain."""
+    run.offer(run.problem.unit_radius * z, float(np.linalg.norm(z - run.problem.direction)))
+    _record(run, z)
+
+
+def _record(run: Run[SRNProblem], z: Array) -> None:
+    distance = float(np.linalg.norm(z - run.problem.direction))
+    cost = run.problem.objective_at(distance**2)
+    run.record(run.problem.unit_radius * z, 1.0, cost=cost, gradient_norm=np.nan)
+
+
+def _squared_distance_of_gap(problem: SRNProblem) -> float:
+    """Difference of squared distances on the unit sphere that is a difference of ``‖C(a)‖²`` in the objective."""
+    return float(np.linalg.norm(problem.unit_kernel)) / problem.unit_radius

@@ -1,0 +1,6 @@
+"""What a convolution is: shapes, the symbol, norms, atoms, feature maps."""
+
+from srnc_manifold.operators.geometry import Geometry
+from srnc_manifold.operators.measures import frobenius_norm, singular_values, spectral_norm, stable_rank
+
+__all__ = ["Geometry", "frobenius_norm", "singular_values", "spectral_norm", "stable_rank"]

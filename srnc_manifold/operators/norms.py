@@ -1,0 +1,102 @@
+"""Spectral norms of many matrices, most of which are not computed."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold.backends import NUMPY, Namespace
+from srnc_manifold.operators import symbol
+from srnc_manifold.operators.geometry import Geometry
+
+
+def squared_norms(matrices: NDArray) -> NDArray:
+    """Squared spectral norms of stacked matrices."""
+    if min(matrices.shape[-2:]) == 1:
+        return symbol.energies(matrices)
+    return np.linalg.svd(matrices, compute_uv=False)[..., 0] ** 2
+
+
+class NormTests:
+    """Which of many matrices have a spectral norm above a level, at a fraction of the cost of their decompositions.
+
+    ``σ₁(X)² < μ`` if and only if ``μ I − X X*`` is positive definite, which a Cholesky factorization tells. Where
+    ``‖X X*‖_F < μ`` already, as for most matrices of trained layers, none is needed.
+
+    Parameters
+    ----------
+    matrices : complex array, shape ``(n, rows, columns)``
+    """
+
+    #: Below this size decomposing a stack of matrices costs less than factorizing one after the other.
+    SMALL = 12
+
+    def __init__(self, matrices: NDArray) -> None:
+        self.matrices, self.size = matrices, min(matrices.shape[-2:])
+        adjoints = matrices.conj().swapaxes(-1, -2)
+        self._grams = matrices @ adjoints if matrices.shape[-2] <= matrices.shape[-1] else adjoints @ matrices
+        # A factorization is exact for a matrix that differs by this part of the level (Higham 2002, theorem 10.3).
+        self.margin = 1 + 2.0**-50 * (self.size + 4) ** 1.5
+
+    @cached_property
+    def estimates(self) -> NDArray:
+        """Lower bounds on the squared norms by a few steps of power iteration, each from the same vector."""
+        phase = np.arange(self.size) * (0.5 * np.sqrt(5.0) - 0.5)
+        vectors = np.tile(np.exp(2j * np.pi * phase)[:, None], (len(self._grams), 1, 1))
+        norms = np.zeros((len(vectors), 1, 1))
+        for _ in range(4):
+            sizes = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors = self._grams @ (vectors / np.where(sizes > 0, sizes, 1.0))
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return norms[:, 0, 0]
+
+    @cached_property
+    def _ceilings(self) -> NDArray:
+        """Upper bounds on the squared norms: ``‖X X*‖_F``, the square of Schatten's 4-norm."""
+        entries = self._grams.view(float)
+        return np.sqrt(np.einsum("ijk,ijk->i", entries, entries))
+
+    def dominant(self) -> tuple[int, float]:
+        """Index of the matrix with the largest norm, and that norm squared."""
+        best, largest, left = 0, 0.0, np.argsort(-self.estimates, kind="stable")
+        while len(left):
+            first, left = left[0], left[1:]
+            value = float(squared_norms(self.matrices[[first]])[0])
+            if value > largest:
+                best, largest = int(first), value
+                left = left[~self.below(left, np.full(len(left), largest / self.margin))]
+        return best, largest
+
+    def below(self, index: NDArray, levels: NDArray) -> NDArray:
+        """Which of the matrices at ``index`` surely have a squared norm below ``levels · margin``."""
+        diagonal = np.arange(self.size)
+        below = self._ceilings[index] <= levels
+        for k in np.flatnonzero(~below):
+            shifted = -self._grams[index[k]]
+            shifted[diagonal, diagonal] += levels[k]
+            with contextlib.suppress(np.linalg.LinAlgError):
+                np.linalg.cholesky(shifted)
+                below[k] = True
+        return below
+
+
+def gain(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
+    """Largest squared singular value of the operator of one kernel, ``‖C(x)‖₂²``.
+
+    In NumPy most frequencies are discarded by a bound; where it is to be differentiated all are decomposed.
+    """
+    if xp.name != "numpy" or geometry.block_rank <= NormTests.SMALL:
+        return xp.max(symbol.squared_singular_values(kernel, geometry, xp))
+    return NormTests(symbol.of(kernel, geometry)).dominant()[1]
+
+
+def dominant_block(matrices: NDArray) -> tuple[int, float]:
+    """Index of the matrix with the largest spectral norm in a stack, and that norm squared."""
+    if min(matrices.shape[-2:]) > NormTests.SMALL:
+        return NormTests(matrices).dominant()
+    values = squared_norms(matrices)
+    return int(np.argmax(values)), float(np.max(values))

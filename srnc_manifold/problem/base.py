@@ -1,0 +1,124 @@
+"""What every problem is: kernels described by points of a product of unit spheres."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from srnc_manifold.backends import NUMPY, Namespace
+from srnc_manifold.numerics import Array
+from srnc_manifold.spheres import Spheres
+
+if TYPE_CHECKING:
+    from srnc_manifold.problem.kernel import SRNProblem
+    from srnc_manifold.problem.restoration import Restoration
+    from srnc_manifold.result import Evaluation
+
+Regime = Literal["reduce", "raise", "none"]
+
+
+class Problem(ABC):
+    """What the solvers on spheres need: kernels described by a point of a product of unit spheres.
+
+    A problem has one or several :attr:`parts`, each with a kernel and a target of its own; :meth:`embed` gives their
+    unit kernels at a point. Here the point is these kernels; :mod:`srnc_manifold.problem.stack` has others.
+    """
+
+    kernel: Array
+    dtype: np.dtype
+
+    #: Whether :meth:`embed` is linear.
+    linear: bool = True
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[SRNProblem, ...]:
+        """Problems of one kernel each."""
+
+    @property
+    @abstractmethod
+    def spheres(self) -> Spheres:
+        """Where points lie."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """What is asked, in a line."""
+
+    @abstractmethod
+    def to_sphere(self, x: Any) -> Array:
+        """The point that describes a kernel."""
+
+    @abstractmethod
+    def evaluate(self, x: Any) -> Evaluation:
+        """Scores of a kernel, as it stands."""
+
+    @abstractmethod
+    def restore(self, x: Any) -> Restoration:
+        """Move a kernel onto the feasible set, locally."""
+
+    @property
+    def squared_norm(self) -> float:
+        """``‖C(a)‖_F²``, the unit in which gaps are told; of several parts the sum."""
+        return sum(part.squared_norm for part in self.parts)
+
+    @property
+    def regimes(self) -> tuple[Regime, ...]:
+        """The half of each constraint that binds: some gain reaches it ("reduce"), or none exceeds it ("raise")."""
+        return tuple(part.regime for part in self.parts)
+
+    # -- from points to kernels -----------------------------------------------------------------------------
+
+    def embed(self, z: Any, xp: Namespace = NUMPY) -> Any:
+        """The flat unit kernels of the parts, one after the other, at a flat point."""
+        return z
+
+    def embed_derivative(self, z: Array, vector: Array) -> Array:
+        """Derivative of :meth:`embed` along a vector."""
+        return vector
+
+    def embed_adjoint(self, z: Array, covector: Array) -> Array:
+        """Adjoint of the derivative."""
+        return covector
+
+    def embed_curvature(self, z: Array, vector: Array, covector: Array) -> Array:
+        """Derivative of :meth:`embed_adjoint` by ``z`` along a vector."""
+        return np.zeros_like(z)
+
+    @cached_property
+    def kernel_slices(self) -> tuple[slice, ...]:
+        """Where the parts' kernels lie in what :meth:`embed` gives."""
+        return Spheres(tuple(part.kernel.size for part in self.parts)).slices
+
+    def unit_kernels_at(self, z: Array) -> Array:
+        """``ρ w / M`` of every part, flat: kernels of the right norms in units of the spectral norms."""
+        w = self.embed(z)
+        kernels = [part.unit_radius * w[place] for part, place in zip(self.parts, self.kernel_slices, strict=True)]
+        return np.concatenate(kernels)
+
+    def from_units(self, unit_kernels: Array) -> Array:
+        """Kernels in their own units and shape."""
+        kernels = [
+            part.spectral_norm * unit_kernels[place] for part, place in zip(self.parts, self.kernel_slices, strict=True)
+        ]
+        return np.concatenate(kernels).reshape(self.kernel.shape)
+
+    def scores(self, unit_kernels: Array, gains: Iterable[float]) -> dict[str, float]:
+        """Objective and constraints of kernels in units of the spectral norms, whose squared norms are known.
+
+        Of several parts the sum of the objectives, and the constraints of the one that violates its own most.
+        """
+        rows = [
+            part.own_scores(unit_kernels[place], float(gain))
+            for part, place, gain in zip(self.parts, self.kernel_slices, gains, strict=True)
+        ]
+        worst = max(rows, key=lambda row: max(row["stable_rank_error"], row["spectral_norm_error"]))
+        return {
+            **worst,
+            "objective": sum(row["objective"] for row in rows),
+            "distance": math.hypot(*(row["distance"] for row in rows)),
+        }

@@ -1,0 +1,113 @@
+"""Named problems, and the files that yield them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from srnc_manifold.operators.geometry import InputSize
+from srnc_manifold.problem.base import Problem
+from srnc_manifold.problem.kernel import SRNProblem
+
+#: Families that come with the package, as ``srnc_manifold.problems``.
+FAMILIES = ("paper", "filters", "random_kernels", "pretrained")
+
+
+@dataclass(frozen=True)
+class NamedProblem:
+    """A problem, its name in tables, and what is known about the answer.
+
+    Attributes
+    ----------
+    name : str
+    problem : SRNProblem, StackProblem or SeparableProblem
+    optimum : float or None
+        Objective of the global minimizer where a formula gives it.
+    note : str
+        What else is known, or what makes the problem interesting.
+    """
+
+    name: str
+    problem: Problem
+    optimum: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class UnavailableProblem:
+    """A problem that cannot be set up here: its name, and what to install."""
+
+    name: str
+    reason: str
+
+
+class FamilyError(ValueError):
+    """A file of problems that cannot be used."""
+
+
+Entry = NamedProblem | UnavailableProblem
+
+
+def partway(kernel: Any, input_size: InputSize, fraction: float) -> SRNProblem:
+    """The problem whose target lies a fraction of the way from the least feasible stable rank to the kernel's own."""
+    own = SRNProblem(kernel, input_size, stable_rank_fraction=1.0)
+    low = own.feasible_range[0]
+    return SRNProblem(kernel, input_size, stable_rank=low + fraction * (own.kernel_stable_rank - low))
+
+
+def load_family(name_or_path: str | os.PathLike[str]) -> list[Entry]:
+    """Problems of a family of the package (``"paper"``) or of a Python file with a function ``problems()``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such family or file, or it does not yield named problems.
+    """
+    text = os.fspath(name_or_path)
+    if text in FAMILIES:
+        module = importlib.import_module(f"srnc_manifold.problems.{text}")
+    elif text.endswith(".py"):
+        module = _import_file(Path(text))
+    else:
+        raise ValueError(
+            f"problems: {text!r} given, expected one of {', '.join(FAMILIES)} or the path of a .py file with a "
+            "function problems()"
+        )
+    if not callable(getattr(module, "problems", None)):
+        raise ValueError(f"problems: {text!r} has no function problems()")
+    try:
+        return list(_checked(module.problems(), text))
+    except FamilyError:
+        raise
+    except Exception as error:
+        raise FamilyError(f"problems: {text!r} raised {type(error).__name__}: {error}") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ValueError(f"problems: {str(path)!r} does not exist")
+    spec = importlib.util.spec_from_file_location(f"srnc_problems_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"problems: {str(path)!r} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for the module they are defined in
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[spec.name]
+        raise FamilyError(f"problems: {str(path)!r} raised {type(error).__name__}: {error}") from error
+    return module
+
+
+def _checked(entries: Iterator[Entry], source: str) -> Iterator[Entry]:
+    for entry in entries:
+        if not isinstance(entry, NamedProblem | UnavailableProblem):
+            raise FamilyError(f"problems: {source!r} yields {type(entry).__name__}, expected NamedProblem")
+        yield entry

@@ -1,0 +1,386 @@
+"""The stable rank normalization problem of a kernel (paper, (7); docs/theory.md, section 2)."""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold import certificates
+from srnc_manifold.numerics import Array, binary_scale
+from srnc_manifold.operators import atoms, norms, symbol
+from srnc_manifold.operators.geometry import Geometry, InputSize, Layout, as_kernel
+from srnc_manifold.problem.base import Problem, Regime
+from srnc_manifold.problem.restoration import Restoration, Way, arc, lowering, restored
+from srnc_manifold.problem.target import LARGEST, SAME_STABLE_RANK, named_target, regime
+from srnc_manifold.result import Evaluation
+from srnc_manifold.spheres import Spheres
+from srnc_manifold.writing import replacing, write_text
+
+
+class SRNProblem(Problem):
+    """Nearest kernel of the same support with a given stable rank and the same spectral norm (paper, (7)).
+
+    ``minimize ‖C(x) − C(a)‖_F²  subject to  srank C(x) = r,  ‖C(x)‖₂ = ‖C(a)‖₂``, with circular padding.
+
+    Parameters
+    ----------
+    kernel : array
+        ``a``, of shape ``taps`` or ``(c_out, c_in / groups, *taps)``; a dense matrix with ``input_size=()``.
+    input_size : int or sequence of int
+        The grid; see :meth:`Geometry.of`.
+    stable_rank : float, optional
+        Target ``r``.
+    relative_stable_rank : float, optional
+        Target as ``β`` in ``r = β · min(c_out, c_in) · |N|`` (the paper's ``β N²``).
+    stable_rank_fraction : float, optional
+        Target as a fraction ``0 < τ <= 1`` of the kernel's own stable rank.
+    groups, stride, dilation : int or sequence of int, optional
+        With PyTorch's meaning; see :meth:`Geometry.of`.
+
+    Attributes
+    ----------
+    kernel : array
+        ``a``, in doubles, read-only.
+    dtype : numpy.dtype
+        Precision in which results are returned: single if the kernel was given in single or less, otherwise double.
+    input_size : tuple of int
+    geometry : Geometry
+    stable_rank : float
+        The target ``r``.
+    spectral_norm : float
+        ``M = ‖C(a)‖₂``, to be kept.
+    kernel_stable_rank : float
+        Stable rank of ``a``.
+    target_gain : float
+        ``c = |N| / r``, the largest squared singular value that a unit kernel shall have.
+    level : Level
+        The same with twice the digits.
+    radius : float
+        ``ρ = M √(r / |N|)``, the norm that a feasible kernel has (paper, (11)).
+    direction : array
+        ``a / ‖a‖``.
+    unit_kernel, unit_radius : array, float
+        ``a / M`` and ``ρ / M``: the problem in units of its spectral norm, in which the solvers work.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the kernel, the input size or the target is not valid; an infeasible target is told the feasible range.
+
+    Warns
+    -----
+    UserWarning
+        If ``relative_stable_rank`` asks for more than the kernel has, which is easily done by mistake.
+    """
+
+    def __init__(
+        self,
+        kernel: Any,
+        input_size: InputSize,
+        *,
+        stable_rank: float | None = None,
+        relative_stable_rank: float | None = None,
+        stable_rank_fraction: float | None = None,
+        **layout: Unpack[Layout],
+    ) -> None:
+        self.kernel: Array = as_kernel(kernel)
+        self.kernel.setflags(write=False)
+        self.dtype = _real_dtype(kernel)
+        self.geometry = Geometry.of(self.kernel.shape, input_size, **layout)
+        self.input_size = self.geometry.input_size
+        self._scale = binary_scale(self.kernel)
+        if not 1.0 / LARGEST <= self._scale <= LARGEST:
+            raise ValueError(
+                f"kernel: its largest entry is about {self._scale:.0e}, expected between {1 / LARGEST:.0e} and "
+                f"{LARGEST:.0e}, where squares neither overflow nor vanish; scale it"
+            )
+        scaled = self.kernel / self._scale
+        self._tests: norms.NormTests | None = None
+        gain = self._gain_of(scaled)
+        self.spectral_norm = math.sqrt(gain) * self._scale
+        self.kernel_stable_rank = self.geometry.n_points * float(np.sum(scaled**2)) / gain
+        self._size = float(np.linalg.norm(scaled))
+        self.direction: Array = scaled / self._size
+        self.direction.setflags(write=False)
+        # The kernel in units of its own spectral norm: nothing below depends on its scale.
+        self.unit_kernel: Array = scaled / math.sqrt(gain)
+        self.stable_rank = self._target(stable_rank, relative_stable_rank, stable_rank_fraction)
+        self.unit_radius = math.sqrt(self.stable_rank / self.geometry.n_points)
+        self.radius = self.unit_radius * self.spectral_norm
+        self.target_gain = self.geometry.n_points / self.stable_rank
+        self.level = atoms.Level.of_target(self.geometry.n_points, self.stable_rank)
+
+    def __repr__(self) -> str:
+        return (
+            f"SRNProblem(kernel of shape {self.kernel.shape}, input_size={self.input_size}, "
+            f"stable_rank={self.stable_rank:.6g} from {self.kernel_stable_rank:.6g}: {self.regime})"
+        )
+
+    def describe(self) -> str:
+        size = "×".join(map(str, self.input_size))
+        where = f"on {size} points" if size else "of a dense matrix"
+        return f"stable rank {self.kernel_stable_rank:.4g} → {self.stable_rank:.4g} {where}"
+
+    @property
+    def feasible_range(self) -> tuple[float, float]:
+        """Least and largest feasible target; ``|N|/q`` and ``min(c_out, c_in)·|N|`` in general.
+
+        Source: docs/theory.md, proposition 2.
+
+        With a stride ``q`` is the largest number of taps in one of its phases, and the least side that of a block.
+        """
+        return self.geometry.stable_rank_range
+
+    @property
+    def regime(self) -> Regime:
+        """Whether the target lies below the kernel's own stable rank, above it, or at it."""
+        return regime(self.stable_rank, self.kernel_stable_rank)
+
+    @property
+    def parts(self) -> tuple[SRNProblem, ...]:
+        """The problem itself."""
+        return (self,)
+
+    @cached_property
+    def spheres(self) -> Spheres:
+        """The sphere of unit kernels."""
+        return Spheres((self.kernel.size,))
+
+    @cached_property
+    def squared_norm(self) -> float:
+        """``‖C(a)‖_F² = |N| ‖a‖²``, the unit in which gaps are told."""
+        return self.geometry.n_points * float(np.sum((self.kernel / self._scale) ** 2)) * self._scale**2
+
+    def objective_at(self, squared_distance: float) -> float:
+        """The objective of a kernel ``ρ z`` with ``‖z‖ = 1`` and ``‖z − a/‖a‖‖²`` as given."""
+        size = float(np.linalg.norm(self.unit_kernel))
+        unit = (self.unit_radius - size) ** 2 + self.unit_radius * size * squared_distance
+        return self.geometry.n_points * (unit * self.spectral_norm) * self.spectral_norm
+
+    def bound_at(self, squared_distance: float) -> float:
+        """A lower bound on the objective, rounded down, from one on ``‖z − a/‖a‖‖²``."""
+        radius = self.unit_radius / float(np.linalg.norm(self.unit_kernel))
+        least = certificates.relative_objective(radius, squared_distance, self.target_gain, self.geometry)
+        return float(least) * self.squared_norm
+
+    # -- the unit sphere ------------------------------------------------------------------------------------
+
+    def to_kernel(self, z: Array) -> Array:
+        """The kernel ``ρ z`` of a point of the unit sphere, which has the right norm."""
+        return self.radius * np.reshape(z, self.kernel.shape)
+
+    def to_sphere(self, x: Any) -> Array:
+        """The point ``x / ‖x‖`` of the unit sphere; its stable rank is that of ``x``."""
+        x = self._checked(x)
+        x = x / binary_scale(x)
+        return x / np.linalg.norm(x)
+
+    def gain(self, z: Array) -> float:
+        """``max_l ‖Z_l‖₂²``; the target stable rank is reached on the unit sphere where it is ``target_gain``."""
+        return float(norms.gain(np.reshape(z, self.kernel.shape), self.geometry))
+
+    def singular_values_at(
+        self, w: Array, chosen: Callable[[Array], NDArray[np.bool_]], blocks: Sequence[int] | None = None
+    ) -> tuple[Array, list[Array]]:
+        """Some singular values of a kernel and their gradients, which are their atoms (docs/theory.md, section 3).
+
+        Parameters
+        ----------
+        w : array
+            Kernel, flat.
+        chosen : callable
+            Told the singular values of every block, shape ``(n_blocks, block_rank)``, says which are meant.
+        blocks : sequence of int, optional
+            Blocks to which ``chosen`` is restricted; all by default.
+
+        Returns
+        -------
+        array, shape ``(k,)``, and ``k`` arrays of the shape of ``w``
+        """
+        matrices = symbol.of(w.reshape(self.geometry.kernel_shape), self.geometry)
+        index = np.arange(len(matrices)) if blocks is None else np.array(blocks)
+        u, s, vh = symbol.singular_vectors(matrices[index])
+        meant = chosen(s)
+        gradients = [
+            atoms.atom(self.geometry, int(index[k]), u[k, :, i], vh[k, i].conj()).tensor.ravel()
+            for k, i in np.argwhere(meant)
+        ]
+        return s[meant], gradients
+
+    # -- scores ---------------------------------------------------------------------------------------------
+
+    def own_scores(self, unit_kernel: Array, gain: float) -> dict[str, float]:
+        """Columns of a history for a kernel in units of the spectral norm, whose squared norm is known."""
+        distance = float(np.linalg.norm(unit_kernel.ravel() - self.unit_kernel.ravel()))
+        squared_size = float(np.sum(unit_kernel**2))
+        stable_rank = self.geometry.n_points * squared_size / gain if gain > 0 else np.nan
+        return {
+            "objective": self.geometry.n_points * (distance * self.spectral_norm) ** 2,
+            "stable_rank": stable_rank,
+            "spectral_norm": math.sqrt(gain) * self.spectral_norm,
+            "distance": distance * self.spectral_norm,
+            "stable_rank_error": abs(stable_rank / self.stable_rank - 1),
+            "spectral_norm_error": abs(math.sqrt(gain) - 1),
+        }
+
+    def evaluate(self, x: Any) -> Evaluation:
+        """Scores of a kernel, as it stands.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``x`` is not a finite, non-zero array of the kernel's shape.
+        """
+        x = self._checked(x)
+        scale = binary_scale(x)
+        gain = self.gain(x / scale)
+        stable_rank = self.geometry.n_points * float(np.sum((x / scale) ** 2)) / gain
+        spectral_norm = math.sqrt(gain) * scale
+        distance = float(np.linalg.norm((x - self.kernel) / self._scale))
+        return Evaluation(
+            objective=self.geometry.n_points * distance * self._scale * distance * self._scale,
+            stable_rank=stable_rank,
+            spectral_norm=spectral_norm,
+            stable_rank_error=abs(stable_rank / self.stable_rank - 1.0),
+            spectral_norm_error=abs(spectral_norm / self.spectral_norm - 1.0),
+            relative_distance=distance / float(np.linalg.norm(self.kernel / self._scale)),
+        )
+
+    def restore(self, x: Any) -> Restoration:
+        """Move a kernel onto the feasible set, locally.
+
+        A kernel whose gain is too low moves in the plane of itself and its own dominant atom. One whose gain is too
+        high moves towards ``a`` if the stable rank is reduced; if it is raised, along the least step that lowers all
+        singular values near the target and, where that does not lead there, towards its nearest delta kernel.
+        In all cases it stops where the stable rank is right. It repairs a small violation and solves the problem for
+        nobody.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`evaluate`.
+        """
+        falling = [*lowering(self), self._to_nearest_delta] if self.regime == "raise" else [self._to_given]
+        return restored(self, self.to_sphere(x).ravel(), too_low=[self._to_dominant_atom], too_high=falling)
+
+    def _to_dominant_atom(self, z: Array) -> Way:
+        kernel, level = z.reshape(self.kernel.shape), math.sqrt(self.target_gain)
+        atom = atoms.dominant_atom(kernel, self.geometry)
+        try:
+            end = atoms.nearest_in_cap(kernel, atom.tensor, level)
+        except ValueError as error:
+            end = atom.tensor / atom.norm  # still good if another frequency rises along the way
+            if self.gain(end) < self.target_gain:
+                raise ValueError(f"its dominant frequency cannot reach the target: {error}") from None
+        return arc(z, end.ravel())
+
+    def _to_given(self, z: Array) -> Way:
+        return arc(z, self.direction.ravel())
+
+    def _to_nearest_delta(self, z: Array) -> Way:
+        return arc(z, atoms.nearest_delta(z.reshape(self.kernel.shape), self.geometry).ravel())
+
+    # -- files ----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the problem to ``.npz`` or ``.json``; both read back bit for bit."""
+        path = Path(path)
+        geometry = self.geometry
+        layout = {"groups": geometry.groups, "stride": geometry.stride, "dilation": geometry.dilation}
+        fields = {"input_size": self.input_size, "stable_rank": self.stable_rank, "dtype": self.dtype.name, **layout}
+        if path.suffix == ".npz":
+            with replacing(path) as file:
+                np.savez(file, kernel=self.kernel, **{name: np.array(value) for name, value in fields.items()})  # type: ignore[arg-type]
+        elif path.suffix == ".json":
+            write_text(path, json.dumps({"kernel": self.kernel.tolist(), **fields}))
+        else:
+            raise ValueError(f"path: {str(path)!r} given, expected a name ending in .npz or .json")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SRNProblem:
+        """Read what :meth:`save` wrote."""
+        path = Path(path)
+        try:
+            if path.suffix == ".npz":
+                with np.load(path, allow_pickle=False) as data:
+                    fields = {name: data[name] if name == "kernel" else data[name].tolist() for name in data.files}
+            else:
+                fields = json.loads(path.read_text(encoding="utf-8"))
+            kernel = np.asarray(fields["kernel"], fields.get("dtype", "float64"))
+            layout = {name: fields[name] for name in ("groups", "stride", "dilation") if name in fields}
+            return cls(kernel, fields["input_size"], stable_rank=float(fields["stable_rank"]), **layout)
+        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"path: {str(path)!r} is not a saved SRNProblem ({error})") from None
+
+    @property
+    def norm_tests(self) -> tuple[norms.NormTests, float] | None:
+        """Norm tests of the symbol of ``direction`` times a number, and that number; for large blocks only."""
+        if self.geometry.block_rank <= norms.NormTests.SMALL:
+            return None
+        if self._tests is None:
+            self._tests = norms.NormTests(symbol.of(self.kernel / self._scale, self.geometry))
+        return self._tests, self._size
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tests": None}  # large, and soon made again
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.kernel.setflags(write=False)
+        self.direction.setflags(write=False)
+
+    # -- helpers --------------------------------------------------------------------------------------------
+
+    def _gain_of(self, scaled: Array) -> float:
+        """Gain of the kernel; what it takes for large blocks is kept for the solvers."""
+        if self.geometry.block_rank <= norms.NormTests.SMALL:
+            return float(norms.gain(scaled, self.geometry))
+        self._tests = norms.NormTests(symbol.of(scaled, self.geometry))
+        return self._tests.dominant()[1]
+
+    def _target(self, absolute: float | None, relative: float | None, fraction: float | None) -> float:
+        name, value = named_target(absolute, relative, fraction)
+        low, high = self.feasible_range
+        unit = {"stable_rank": 1.0, "relative_stable_rank": high, "stable_rank_fraction": self.kernel_stable_rank}[name]
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{name}: {value!r} given, expected a real number")
+        if name == "stable_rank_fraction" and not 0 < float(value) <= 1:
+            raise ValueError(f"{name}: {value!r} given, expected 0 < fraction <= 1")
+        target = float(value) * unit
+        if not low * (1 - SAME_STABLE_RANK) <= target <= high * (1 + SAME_STABLE_RANK):
+            raise ValueError(
+                f"{name}: {value!r} given, infeasible for a kernel of shape {self.kernel.shape} on input_size "
+                f"{self.input_size}: expected {low / unit!r} <= {name} <= {high / unit!r}"
+            )
+        if name == "relative_stable_rank" and target > self.kernel_stable_rank:
+            warnings.warn(
+                f"relative_stable_rank={value!r} is a stable rank of {target:.6g}, above the kernel's own "
+                f"{self.kernel_stable_rank:.6g}: the problem raises the stable rank. To reduce it, ask for less than "
+                f"{self.kernel_stable_rank / high:.6g}, or use stable_rank_fraction",
+                UserWarning,
+                stacklevel=3,
+            )
+        return min(max(target, low), high)
+
+    def _checked(self, x: Any) -> Array:
+        array = as_kernel(x, "x")
+        if array.shape != self.kernel.shape:
+            raise ValueError(f"x: shape {array.shape} given, expected the kernel's shape {self.kernel.shape}")
+        return array
+
+
+def _real_dtype(kernel: Any) -> np.dtype:
+    """Precision of results: single if the kernel was given in single or less, otherwise double."""
+    name = str(getattr(kernel, "dtype", "")).removeprefix("torch.")
+    return np.dtype("float32" if name in ("float16", "bfloat16", "float32") else "float64")

@@ -1,0 +1,169 @@
+"""The local restoration: a point moved to where its stable rank is right, along one of several ways."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold.numerics import Array, bracketed_root, shortest_in_hull
+from srnc_manifold.problem.base import Problem
+from srnc_manifold.problem.target import SAME_STABLE_RANK
+
+# What counts as near the target where singular values are lowered, in units of the excess; tried one after the other.
+_WIDTHS = (3.0, 30.0, 300.0, 3e3)
+
+# And how many of them at most: their gradients are kept as a dense matrix.
+_MOST_NEAR = 300
+
+# A path on the spheres, from the time 0 to 1.
+Way = Callable[[float], Array]
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A kernel moved onto the feasible set, or left where it was.
+
+    Attributes
+    ----------
+    kernel : array
+        The restored kernel; the given one, scaled to the right norm, if ``success`` is false.
+    success : bool
+    distance : float
+        How far it moved on the unit sphere, that is, relative to the norm ``ρ`` of a feasible kernel.
+    message : str
+        The distance in words, or why it could not be moved.
+
+    Usable wherever an array is expected, ``problem.evaluate(problem.restore(x))`` for one.
+    """
+
+    kernel: Array
+    success: bool
+    distance: float
+    message: str
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        return np.array(self.kernel, dtype=dtype)
+
+
+def restored(
+    problem: Problem,
+    z: Array,
+    *,
+    too_low: Sequence[Callable[[Array], Way]],
+    too_high: Sequence[Callable[[Array], Way]],
+) -> Restoration:
+    """The kernel of a point, moved along the first of some ways on which its stable rank becomes right.
+
+    There are other ways for a gain that is too low than for one that is too high. A way that leads nowhere raises a
+    ValueError with the reason.
+    """
+    part = problem.parts[0]
+
+    def excess(at: Array) -> float:  # of the gain over the target, as a part of it
+        return part.gain(problem.embed(at)) / part.target_gain - 1.0
+
+    def told(at: Array, success: bool, distance: float, message: str) -> Restoration:
+        return Restoration(part.to_kernel(problem.embed(at)), success, distance, message)
+
+    before, reason = excess(z), ""
+    if abs(before) <= SAME_STABLE_RANK:
+        return told(z, True, 0.0, "not moved: the stable rank is right")
+    for way in too_low if before < 0 else too_high:
+        try:
+            path = way(z)
+        except ValueError as error:
+            reason = str(error)
+            continue
+
+        def beyond(t: Array, path: Way = path) -> Array:
+            return np.asarray(math.copysign(1.0, -before) * excess(path(float(t))))
+
+        moved = path(_first_root(beyond))
+        if abs(excess(moved)) <= 10 * SAME_STABLE_RANK:
+            distance = float(np.linalg.norm(problem.embed(moved) - problem.embed(z)))
+            return told(moved, True, distance, f"moved by {distance:.3g} of its norm")
+        reason = "its gain does not reach the target on the way"
+    return told(z, False, 0.0, f"cannot be restored: {reason}")
+
+
+def rising(problem: Problem) -> Callable[[Array], Way]:
+    """The way along the gradient of the largest singular value, to infinity; to first order it is there at a half."""
+
+    def way(z: Array) -> Way:
+        values, slopes = _slopes(problem, z, lambda s: s == np.max(s))
+        missing = math.sqrt(problem.parts[0].target_gain) - values[0]
+        step = missing * slopes[0] / max(float(slopes[0] @ slopes[0]), 1e-300)
+        return lambda t: problem.spheres.retracted(z, math.tan(0.499 * math.pi * t) * step)
+
+    return way
+
+
+def lowering(problem: Problem) -> list[Callable[[Array], Way]]:
+    """The ways along the least step that lowers all singular values near the target or above it.
+
+    To first order it lowers those above the target to it, and all of them by the largest excess once more. Near are
+    those within some times that excess, more of them from one way to the next: others may rise above the target.
+    """
+
+    def within(width: float, z: Array) -> Way:
+        level = math.sqrt(problem.parts[0].target_gain)
+
+        def near(singular_values: Array) -> NDArray[np.bool_]:
+            found = singular_values >= level - width * (np.max(singular_values) - level)
+            if np.sum(found) > _MOST_NEAR:
+                raise ValueError(f"more than {_MOST_NEAR} singular values are near the target")
+            return found
+
+        values, slopes = _slopes(problem, z, near)
+        above = values - level
+        # The least x with ⟨slope, x⟩ <= −d for all of them is −p/‖p‖² of the shortest p in the hull of slope/d.
+        shortest = shortest_in_hull(slopes / (np.maximum(above, 0.0) + np.max(above))[:, None])
+        step = -shortest / max(float(shortest @ shortest), 1e-300)
+        return lambda t: problem.spheres.retracted(z, t * step)
+
+    return [partial(within, width) for width in _WIDTHS]
+
+
+def arc(start: Array, end: Array) -> Way:
+    """The shorter great circle between two unit vectors.
+
+    Raises
+    ------
+    ValueError
+        If they are opposite.
+    """
+    cosine = float(start @ end)
+    if cosine <= -1 + 1e-14:
+        raise ValueError("it is opposite to the point it would move towards")
+    across = end - cosine * start
+    length = float(np.linalg.norm(across))
+
+    def point(t: float) -> Array:
+        angle = t * math.atan2(length, cosine)
+        z = math.cos(angle) * start + math.sin(angle) * across / (length or 1.0)
+        return z / np.linalg.norm(z)
+
+    return point
+
+
+def _slopes(problem: Problem, z: Array, chosen: Callable[[Array], NDArray[np.bool_]]) -> tuple[Array, Array]:
+    """Some singular values at a point and their gradients in the tangent space, one in a row."""
+    values, gradients = problem.parts[0].singular_values_at(problem.embed(z), chosen)
+    return values, np.array([problem.spheres.projected(problem.embed_adjoint(z, g), z) for g in gradients])
+
+
+def _first_root(beyond: Callable[[Array], Array]) -> float:
+    """Where on [0, 1] a function is zero, near the first such place as far as growing steps tell; 1 if nowhere."""
+    low = 0.0
+    for high in np.geomspace(1e-9, 1.0, 10):
+        if beyond(np.array(high)) >= 0:
+            break
+        low = float(high)
+    low = 0.0 if low == high else low
+    return float(bracketed_root(beyond, np.array(low), np.array(float(high)), 0.1 * SAME_STABLE_RANK))

@@ -1,0 +1,142 @@
+"""Several kernels as one problem on a product of spheres (docs/theory.md, section 14)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.numerics import Array
+from srnc_manifold.operators.geometry import as_kernel
+from srnc_manifold.problem.base import Problem
+from srnc_manifold.problem.kernel import SRNProblem
+from srnc_manifold.problem.restoration import Restoration
+from srnc_manifold.result import Evaluation
+from srnc_manifold.spheres import Spheres
+
+
+class StackProblem(Problem):
+    """Several kernels, each with a target of its own, solved as one problem on a product of spheres.
+
+    The objective is the sum of the objectives. Nothing ties the kernels together, so that the parts' optima are the
+    stack's: a solver of single kernels is applied to one part after the other, the others work on all at once.
+
+    Parameters
+    ----------
+    problems : iterable of SRNProblem
+
+    Attributes
+    ----------
+    parts : tuple of SRNProblem
+    kernel : array
+        ``(K, *shape)`` if the kernels have the same shape, otherwise flat, one after the other; see :meth:`kernels`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something else than an :class:`SRNProblem` is given, or nothing.
+    """
+
+    def __init__(self, problems: Iterable[SRNProblem]) -> None:
+        if not isinstance(problems, Iterable):
+            raise TypeError(f"problems: {type(problems).__name__} given, expected several SRNProblems")
+        self._parts = tuple(problems)
+        if not self._parts:
+            raise ValueError("problems: none given, expected at least one")
+        for part in self._parts:
+            if not isinstance(part, SRNProblem):
+                raise TypeError(f"problems: {type(part).__name__} given, expected SRNProblems")
+        self.kernel = self._joined([part.kernel for part in self._parts])
+        self.kernel.setflags(write=False)
+        self.dtype = np.result_type(*(part.dtype for part in self._parts))
+
+    def __repr__(self) -> str:
+        return f"StackProblem({', '.join(map(repr, self._parts))})"
+
+    @property
+    def parts(self) -> tuple[SRNProblem, ...]:
+        return self._parts
+
+    @cached_property
+    def spheres(self) -> Spheres:
+        """The spheres of unit kernels."""
+        return Spheres(tuple(part.kernel.size for part in self._parts))
+
+    def describe(self) -> str:
+        return f"{len(self._parts)} kernels: {listed(part.describe() for part in self._parts)}"
+
+    def kernels(self, x: Any) -> list[Array]:
+        """The kernels of a stack, each in its own shape."""
+        flat = self._checked(x)
+        return [
+            flat[place].reshape(part.kernel.shape) for part, place in zip(self._parts, self.kernel_slices, strict=True)
+        ]
+
+    def stack(self, kernels: Iterable[Any]) -> Array:
+        """The stack of some kernels, the inverse of :meth:`kernels`."""
+        arrays = [np.asarray(kernel, float) for kernel in kernels]
+        given, expected = [array.shape for array in arrays], [part.kernel.shape for part in self._parts]
+        if given != expected:
+            raise ValueError(f"kernels: shapes {given} given, expected those of the parts, {expected}")
+        return self._joined(arrays)
+
+    def to_sphere(self, x: Any) -> Array:
+        """The point of a stack: every kernel over its norm."""
+        pairs = zip(self._parts, self.kernels(x), strict=True)
+        return np.concatenate([part.to_sphere(kernel).ravel() for part, kernel in pairs])
+
+    def evaluate(self, x: Any) -> Evaluation:
+        """Scores of a stack: the sum of the objectives, the constraints of the kernel that violates its own most."""
+        return combined(
+            [part.evaluate(kernel) for part, kernel in zip(self._parts, self.kernels(x), strict=True)], self._parts
+        )
+
+    def restore(self, x: Any) -> Restoration:
+        """Every kernel restored on its own; a success if each of them is."""
+        found = [part.restore(kernel) for part, kernel in zip(self._parts, self.kernels(x), strict=True)]
+        success = all(restoration.success for restoration in found)
+        return Restoration(
+            self.stack(restoration.kernel for restoration in found),
+            success,
+            math.hypot(*(restoration.distance for restoration in found)),
+            listed(restoration.message for restoration in found if restoration.success == success),
+        )
+
+    def _joined(self, kernels: list[Array]) -> Array:
+        if len({kernel.shape for kernel in kernels}) == 1:
+            return np.stack(kernels)
+        return np.concatenate([kernel.ravel() for kernel in kernels])
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.kernel.setflags(write=False)
+
+    def _checked(self, x: Any) -> Array:
+        array = as_kernel(x, "x")
+        if array.shape != self.kernel.shape:
+            raise ValueError(f"x: shape {array.shape} given, expected the shape of the stack, {self.kernel.shape}")
+        return array.ravel()
+
+
+def listed(texts: Iterable[str]) -> str:
+    """The first few of some texts, each once."""
+    distinct = list(dict.fromkeys(texts))
+    return "; ".join([*distinct[:3], *(["…"] if len(distinct) > 3 else [])])
+
+
+def combined(evaluations: list[Evaluation], parts: tuple[SRNProblem, ...]) -> Evaluation:
+    """The scores of several kernels as one: objectives added, the constraints of the one that violates its own most."""
+    worst = max(evaluations, key=lambda evaluation: evaluation.violation)
+    norms = [float(np.sqrt(part.squared_norm)) for part in parts]
+    moved = math.hypot(*(e.relative_distance * norm for e, norm in zip(evaluations, norms, strict=True)))
+    return Evaluation(
+        objective=sum(evaluation.objective for evaluation in evaluations),
+        stable_rank=worst.stable_rank,
+        spectral_norm=worst.spectral_norm,
+        stable_rank_error=worst.stable_rank_error,
+        spectral_norm_error=worst.spectral_norm_error,
+        relative_distance=moved / math.hypot(*norms),
+    )

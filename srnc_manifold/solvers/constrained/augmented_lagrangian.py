@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.costs.augmented import AugmentedLagrangianCost
+from srnc_manifold.numerics import Array
+from srnc_manifold.problem import Problem
+from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
+from srnc_manifold.solvers.base import Rng, SphereSolver
+from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.solvers.optimality import binding_side, objective_weight, stationarity
+from srnc_manifold.solvers.runs import Callback, ConstrainedRun
+from srnc_manifold.solvers.steps.quasi_newton import lbfgs
+from srnc_manifold.validation import as_generator, require_count, require_positive
+
+# A violation that falls to this part of the last one needs no larger penalty; a larger one is so much larger; inner
+# tolerances fall by this factor. Where a penalty so much larger than the first does not help, none will.
+_ENOUGH, _GROWTH, _SHARPER, _LARGEST = 0.5, 4.0, 0.1, 1e6
+_FIRST_TOLERANCE = 1e-2
+
+
+@dataclass(frozen=True)
+class AugmentedLagrangian(SphereSolver):
+    """Riemannian augmented Lagrangian method for the paper's (15) on the sphere.
+
+    C. Liu, N. Boumal, *Simple algorithms for optimization on Riemannian manifolds with constraints*, Appl. Math. Optim.
+    82 (2020), algorithm 1. Of the constraint ``max_l g_l = c`` the half that binds: when reducing the stable rank "some
+    singular value reaches ``√c``", with the exact maximum and one multiplier; when raising it "none exceeds it",
+    with a multiplier for each singular value. The subproblems are solved by L-BFGS on the sphere.
+
+    Where the rounds end in a local minimum of the violation, they begin again at the start with a larger penalty, and
+    where the stable rank is raised in any case, as a larger one leads to other local minima.
+
+    The history has the columns ``penalty`` and ``multiplier`` (their sum).
+
+    Parameters
+    ----------
+    penalty : float
+        The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``.
+    tolerance : float
+        Violation, and norm of the Lagrangian's gradient, at which the run has converged.
+    max_rounds : int
+        Updates of the multipliers.
+    max_iterations : int
+        Of each subproblem.
+    """
+
+    penalty: float = 1.0
+    tolerance: float = 1e-8
+    max_rounds: int = 60
+    max_iterations: int = 500
+
+    def __post_init__(self) -> None:
+        require_positive(penalty=self.penalty, tolerance=self.tolerance)
+        require_count(max_rounds=self.max_rounds, max_iterations=self.max_iterations)
+
+    @property
+    def name(self) -> str:
+        return "augmented-lagrangian"
+
+    def run(
+        self,
+        problem: Problem,
+        start: Array | None = None,
+        *,
+        budget: Budget | None = None,
+        rng: Rng = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        costs = self._costs(problem, self.penalty, [0.0] * len(problem.parts))
+        run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
+        return run.finish(lambda: run.attempt(lambda penalty: self._rounds(run, penalty), self.penalty))
+
+    def _costs(self, problem: Problem, penalty: float, multipliers: list[Any]) -> list[AugmentedLagrangianCost]:
+        """The augmented Lagrangian of each part, which add up to that of the problem."""
+        return [
+            AugmentedLagrangianCost(binding_side(regime), objective_weight(problem, part), penalty, values)
+            for part, regime, values in zip(problem.parts, problem.regimes, multipliers, strict=True)
+        ]
+
+    def _rounds(self, run: ConstrainedRun, penalty: float) -> tuple[Status, str]:
+        z, largest, inner, before = run.start, _LARGEST * penalty, _FIRST_TOLERANCE, np.inf
+        multipliers: list[Any] = [0.0] * len(run.problem.parts)  # arrays, where a part has many, from the second round
+        for rounds in range(self.max_rounds):
+            costs = self._costs(run.problem, penalty, multipliers)
+            run.pose(costs, penalty=penalty, multiplier=float(sum(np.sum(values) for values in multipliers)))
+            z, _, _ = lbfgs(run, z, tolerance=inner, max_iterations=self.max_iterations, memory=10)
+            pairs = zip(costs, run.function.views(z), strict=True)
+            h = [cost.constraints(view) for cost, view in pairs]
+            missing = max(
+                float(np.max(np.abs(np.maximum(own, -values / penalty))))
+                for own, values in zip(h, multipliers, strict=True)
+            )
+            if missing <= self.tolerance and inner <= self.tolerance:
+                return self._outcome(run, z, rounds + 1)
+            multipliers = [np.maximum(values + penalty * own, 0.0) for own, values in zip(h, multipliers, strict=True)]
+            if missing > _ENOUGH * before and missing > self.tolerance:
+                penalty *= _GROWTH
+                if penalty > largest and missing > FEASIBILITY_TOLERANCE:
+                    return self._outcome(run, z, rounds + 1)
+            before, inner = missing, max(_SHARPER * inner, self.tolerance)
+        return Status.LIMIT, f"{self.max_rounds} rounds, violation {run.violation(z):.1e}"
+
+    def _outcome(self, run: ConstrainedRun, z: Array, rounds: int) -> tuple[Status, str]:
+        violation = run.violation(z)
+        if violation > FEASIBILITY_TOLERANCE:
+            return Status.STALLED, f"a local minimum of the constraint's violation, {violation:.1e}"
+        residual = stationarity(run.problem, z)
+        return Status.CONVERGED, f"{rounds} rounds, violation {violation:.1e}, projected gradient {residual:.1e}"

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from srnc_manifold.costs.exact_penalty import SMOOTHINGS, ExactPenaltyCost
+from srnc_manifold.numerics import Array
+from srnc_manifold.problem import Problem
+from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
+from srnc_manifold.solvers.base import Rng, SphereSolver
+from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.solvers.optimality import binding_side, objective_weight
+from srnc_manifold.solvers.runs import Callback, ConstrainedRun
+from srnc_manifold.solvers.steps.quasi_newton import lbfgs
+from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
+
+# A penalty under which the constraints stay violated is so much larger in the next round; a million times the first
+# has not helped.
+_GROWTH, _LARGEST = 3.0, 1e6
+
+# Gradient norms at which the rounds end, the first and the last.
+_FIRST_TOLERANCE, _LAST_TOLERANCE = 1e-2, 1e-7
+
+
+@dataclass(frozen=True)
+class ExactPenalty(SphereSolver):
+    """Riemannian exact penalty method by smoothing, for the paper's (15) on the sphere.
+
+    C. Liu, N. Boumal, *Simple algorithms for optimization on Riemannian manifolds with constraints*, Appl. Math. Optim.
+    82 (2020), algorithm 2: hinges of the violations, log-sum-exp or Huber, smoothed less in every round, each round by
+    L-BFGS from where the last one ended; the penalty grows where the constraints stay violated.
+
+    Where the rounds end in a local minimum of the violation, they begin again at the start with a larger penalty, and
+    where the stable rank is raised in any case, as a larger one leads to other local minima.
+
+    The history has the columns ``epsilon`` and ``penalty``.
+
+    Parameters
+    ----------
+    smoothing : str
+        ``"huber"`` or ``"log-sum-exp"``.
+    penalty : float
+        The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``.
+    epsilon, last_epsilon : float
+        The first and last smoothing, of constraints relative to ``c``.
+    n_rounds : int
+        From the first smoothing to the last; further ones follow while the constraints are violated.
+    max_iterations : int
+        Of each round.
+    """
+
+    smoothing: str = "huber"
+    penalty: float = 1.0
+    epsilon: float = 1e-1
+    last_epsilon: float = 1e-6
+    n_rounds: int = 20
+    max_iterations: int = 500
+
+    def __post_init__(self) -> None:
+        require_choice(SMOOTHINGS, smoothing=self.smoothing)
+        require_positive(penalty=self.penalty, epsilon=self.epsilon, last_epsilon=self.last_epsilon)
+        require_count(n_rounds=self.n_rounds, max_iterations=self.max_iterations)
+        if self.last_epsilon > self.epsilon:
+            raise ValueError(f"last_epsilon: {self.last_epsilon!r} given, expected at most epsilon = {self.epsilon!r}")
+
+    @property
+    def name(self) -> str:
+        return f"exact-penalty {self.smoothing}"
+
+    def run(
+        self,
+        problem: Problem,
+        start: Array | None = None,
+        *,
+        budget: Budget | None = None,
+        rng: Rng = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        costs = self._costs(problem, self.penalty, self.epsilon)
+        run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
+        return run.finish(lambda: run.attempt(lambda penalty: self._rounds(run, penalty), self.penalty))
+
+    def _costs(self, problem: Problem, penalty: float, epsilon: float) -> list[ExactPenaltyCost]:
+        return [
+            ExactPenaltyCost(binding_side(regime), objective_weight(problem, part), penalty, epsilon, self.smoothing)
+            for part, regime in zip(problem.parts, problem.regimes, strict=True)
+        ]
+
+    def _rounds(self, run: ConstrainedRun, penalty: float) -> tuple[Status, str]:
+        z, largest, epsilon, inner = run.start, _LARGEST * penalty, self.epsilon, _FIRST_TOLERANCE
+        steps = max(1, self.n_rounds - 1)
+        sharper = (self.last_epsilon / self.epsilon) ** (1 / steps)
+        tighter = (_LAST_TOLERANCE / _FIRST_TOLERANCE) ** (1 / steps)
+        rounds = 0
+        while True:
+            run.pose(self._costs(run.problem, penalty, epsilon), epsilon=epsilon, penalty=penalty)
+            z, norm, _ = lbfgs(run, z, tolerance=inner, max_iterations=self.max_iterations, memory=10)
+            violation, rounds = run.violation(z), rounds + 1
+            message = f"{rounds} rounds, ε = {epsilon:.0e}, penalty {penalty:.3g}, violation {violation:.1e}"
+            if rounds >= self.n_rounds and violation <= FEASIBILITY_TOLERANCE:
+                return Status.CONVERGED, f"{message}, gradient norm {norm:.1e}"
+            # Smoothed hinges are violated by about ε.
+            if violation > max(epsilon, FEASIBILITY_TOLERANCE):
+                penalty *= _GROWTH
+                if penalty > largest:
+                    return Status.STALLED, f"{message}: a local minimum of the constraint's violation"
+            elif rounds >= self.n_rounds:
+                return Status.STALLED, f"{message}: what the last smoothing leaves"
+            epsilon, inner = max(sharper * epsilon, self.last_epsilon), max(tighter * inner, _LAST_TOLERANCE)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from srnc_manifold.costs import Cost
+from srnc_manifold.numerics import Array, shortest_in_hull
+from srnc_manifold.problem import Problem
+from srnc_manifold.result import Result, Status
+from srnc_manifold.solvers.base import Rng, SphereSolver, require_cost
+from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.solvers.optimality import nonsmooth_costs
+from srnc_manifold.solvers.runs import Callback, ConstrainedRun
+from srnc_manifold.solvers.steps.line_search import backtrack
+from srnc_manifold.validation import as_generator, require_count, require_positive
+
+# Radius and tolerance shrink by this factor where the hull of the gradients comes close to zero.
+_SHRINK = 0.1
+
+# As many gradients as a point has entries are drawn in each step.
+_MAX_SIZE = 100
+
+
+@dataclass(frozen=True)
+class GradientSampling(SphereSolver):
+    """Riemannian gradient sampling for the exact maximum.
+
+    S. Hosseini, A. Uschmajew, *A Riemannian gradient sampling algorithm for nonsmooth optimization on manifolds*, SIAM
+    J. Optim. 27 (2017): a step goes along the shortest vector in the hull of gradients taken at random points near the
+    iterate, transported by projection; where that is short, the points are drawn nearer. The cost is the exact penalty
+    ``‖C(x) − C(a)‖²/‖C(a)‖² + p |max σ²/c − 1|`` unless one is given.
+
+    The history has the column ``radius``.
+
+    Parameters
+    ----------
+    cost : Cost, optional
+    penalty : float
+        ``p``.
+    radius, last_radius : float
+        Of the balls from which points are drawn, in the tangent space: the first, and the one at which the run ends.
+    tolerance : float
+        Length of the shortest vector that is short, in the first ball; it shrinks with the radius.
+    max_iterations : int
+    """
+
+    cost: Cost | None = None
+    penalty: float = 3.0
+    radius: float = 1e-1
+    last_radius: float = 1e-7
+    tolerance: float = 1e-1
+    max_iterations: int = 300
+
+    def __post_init__(self) -> None:
+        if self.cost is not None:
+            require_cost(self.cost)
+        require_positive(
+            penalty=self.penalty, radius=self.radius, last_radius=self.last_radius, tolerance=self.tolerance
+        )
+        require_count(max_iterations=self.max_iterations)
+
+    @property
+    def name(self) -> str:
+        return "gradient-sampling" if self.cost is None else f"gradient-sampling [{self.cost}]"
+
+    def supports(self, problem: Problem) -> tuple[bool, str]:
+        if problem.spheres.size > _MAX_SIZE:
+            return False, f"it draws {problem.spheres.size} gradients in every step; limited to {_MAX_SIZE} entries"
+        return super().supports(problem)
+
+    def run(
+        self,
+        problem: Problem,
+        start: Array | None = None,
+        *,
+        budget: Budget | None = None,
+        rng: Rng = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        generator = as_generator(rng)
+        costs = nonsmooth_costs(problem, self.penalty) if self.cost is None else self.cost
+        run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=generator, callback=callback)
+        return run.finish(lambda: self._descend(run, generator))
+
+    def _descend(self, run: ConstrainedRun, rng: np.random.Generator) -> tuple[Status, str]:
+        z, radius, tolerance = run.start, self.radius, self.tolerance
+        for _ in range(self.max_iterations):
+            run.parameters = {"radius": radius}
+            gradient = run.gradient(z)
+            samples = [self._sample(run, z, radius, rng) for _ in range(z.size)]
+            direction = -shortest_in_hull(np.stack([gradient, *samples]))
+            length = float(np.linalg.norm(direction))
+            step = None
+            if length > tolerance:
+                step = backtrack(run, z, direction / length, radius, run.cost_at(z), -length)
+            if step is not None:
+                z = run.spheres.retracted(z, step * direction / length)
+                continue
+            if radius <= self.last_radius:
+                text = f"the hull of gradients within {radius:.0e} comes within {length:.1e} of zero"
+                return (Status.CONVERGED if length <= tolerance else Status.STALLED), text
+            radius, tolerance = max(_SHRINK * radius, self.last_radius), _SHRINK * tolerance
+        return Status.LIMIT, f"{self.max_iterations} iterations, radius {radius:.0e}"
+
+    def _sample(self, run: ConstrainedRun, z: Array, radius: float, rng: np.random.Generator) -> Array:
+        """The gradient at a random point near ``z``, as a tangent vector at ``z``."""
+        tangent = run.spheres.projected(rng.standard_normal(z.size), z)
+        tangent *= radius * rng.random() ** (1 / run.spheres.dimension) / np.linalg.norm(tangent)
+        return run.spheres.projected(run.gradient(run.spheres.retracted(z, tangent), iterate=False), z)

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from srnc_manifold.costs import Cost
+from srnc_manifold.exact import reduce
+from srnc_manifold.numerics import Array
+from srnc_manifold.problem import Problem, SRNProblem
+from srnc_manifold.result import Result, Status
+from srnc_manifold.solvers.base import Rng, SphereSolver, require_cost
+from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.solvers.optimality import nonsmooth_costs
+from srnc_manifold.solvers.runs import Callback, ConstrainedRun
+from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
+
+STEP_RULES = ("diminishing", "polyak", "polyak-certified")
+
+# Length of the path, in longest steps, after which a level that was not reached is too low; see Goffin and Kiwiel.
+_PATH = 1.0
+
+
+@dataclass(frozen=True)
+class Subgradient(SphereSolver):
+    """Riemannian subgradient method for the exact maximum: ``z ← R_z(−η g)``, ``g`` a subgradient of a nonsmooth cost.
+
+    O. P. Ferreira, P. R. Oliveira, *Subgradient algorithm on Riemannian manifolds*, J. Optim. Theory Appl. 97 (1998).
+    The cost is the exact penalty ``‖C(x) − C(a)‖²/‖C(a)‖² + p |max σ²/c − 1|`` unless one is given.
+
+    The history has the column ``step``, the length of the last step.
+
+    Parameters
+    ----------
+    step_rule : str
+        ``"diminishing"``: steps of length ``step_size / √(k + 1)``.
+        ``"polyak"``: ``η = (f − level) / ‖g‖²`` (B. T. Polyak, 1969; on manifolds: G. C. Bento, O. P. Ferreira, J. G.
+        Melo, J. Optim. Theory Appl. 173, 2017), with the level a step below the best value, halved where the path from
+        the last success has become too long (J. L. Goffin, K. C. Kiwiel, Math. Program. 85, 1999).
+        ``"polyak-certified"``: the level is the certified optimum, which no method knows beforehand: it shows what
+        the rule can do at best, and is no solver to compare with others. For reducing the stable rank, with the
+        default cost.
+    cost : Cost, optional
+    penalty : float
+        ``p``.
+    step_size : float
+        Length of the first step; the first level of ``"polyak"`` lies as far below the first value as the first
+        subgradient predicts for it.
+    tolerance : float
+        Length of steps, or with a certified level distance to it, at which the run ends.
+    max_iterations : int
+    """
+
+    step_rule: str = "polyak"
+    cost: Cost | None = None
+    penalty: float = 3.0
+    step_size: float = 0.3
+    tolerance: float = 1e-9
+    max_iterations: int = 2000
+
+    def __post_init__(self) -> None:
+        require_choice(STEP_RULES, step_rule=self.step_rule)
+        require_positive(penalty=self.penalty, step_size=self.step_size, tolerance=self.tolerance)
+        require_count(max_iterations=self.max_iterations)
+        if self.cost is not None:
+            require_cost(self.cost)
+            if self.step_rule == "polyak-certified":
+                raise ValueError("cost: given, but the optimum is certified for the default cost only")
+
+    @property
+    def name(self) -> str:
+        cost = "" if self.cost is None else f" [{self.cost}]"
+        return f"subgradient {self.step_rule}{cost}"
+
+    def supports(self, problem: Problem) -> tuple[bool, str]:
+        if self.step_rule == "polyak-certified":
+            if not problem.linear:
+                return False, "the certified optimum is that of kernels whose entries are free"
+            if any(part.regime == "raise" for part in problem.parts):
+                return False, "the optimum is certified for reducing the stable rank only"
+        return super().supports(problem)
+
+    def run(
+        self,
+        problem: Problem,
+        start: Array | None = None,
+        *,
+        budget: Budget | None = None,
+        rng: Rng = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        costs = nonsmooth_costs(problem, self.penalty) if self.cost is None else self.cost
+        run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
+        return run.finish(lambda: self._descend(run))
+
+    def _descend(self, run: ConstrainedRun) -> tuple[Status, str]:
+        z, step, rule = run.start, np.nan, self._rule(run.problem)
+        for _ in range(self.max_iterations):
+            run.parameters = {"step": step}
+            subgradient = run.gradient(z)
+            norm = float(np.linalg.norm(subgradient))
+            if norm <= self.tolerance:
+                return Status.CONVERGED, f"subgradient norm {norm:.1e} is within the tolerance"
+            step = rule.length(run.cost_at(z), norm)
+            if step <= self.tolerance:
+                return rule.reached, f"steps of length {step:.1e}: {rule.end}"
+            z = run.spheres.retracted(z, -step / norm * subgradient)
+        return Status.LIMIT, f"{self.max_iterations} iterations, steps of length {step:.1e}"
+
+    def _rule(self, problem: Problem) -> _Rule:
+        if self.step_rule == "diminishing":
+            return _Diminishing(self.step_size)
+        if self.step_rule == "polyak":
+            return _Levels(self.step_size)
+        return _Certified(sum(_certified_objective(part) for part in problem.parts) / problem.squared_norm)
+
+
+class _Rule:
+    """How long the next step is; and what it means if it has no length."""
+
+    reached, end = Status.STALLED, "no lower level is within reach"
+
+    def length(self, value: float, norm: float) -> float:
+        """Length of the step from a point with this cost and norm of a subgradient."""
+        raise NotImplementedError
+
+
+class _Diminishing(_Rule):
+    def __init__(self, first: float) -> None:
+        self._first, self._count = first, 0
+
+    def length(self, value: float, norm: float) -> float:
+        self._count += 1
+        return self._first / self._count**0.5
+
+
+class _Certified(_Rule):
+    reached, end = Status.CONVERGED, "the certified optimum is reached"
+
+    def __init__(self, optimum: float) -> None:
+        self._optimum = optimum
+
+    def length(self, value: float, norm: float) -> float:
+        return max(value - self._optimum, 0.0) / norm
+
+
+class _Levels(_Rule):
+    """Levels below the best value: again as deep where one was nearly reached, half as deep where the path is long."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._best = self._base = np.inf
+        self._depth, self._path = np.nan, 0.0
+
+    def length(self, value: float, norm: float) -> float:
+        if np.isnan(self._depth):
+            self._base, self._depth = value, self._longest * norm
+        self._best = min(self._best, value)
+        if self._best <= self._base - 0.5 * self._depth:
+            self._base, self._path = self._best, 0.0
+        elif self._path > _PATH * self._longest:
+            self._base, self._depth, self._path = self._best, 0.5 * self._depth, 0.0
+        step = min((value - self._base + self._depth) / norm, self._longest)
+        self._path += step
+        return step
+
+
+def _certified_objective(part: SRNProblem) -> float:
+    if part.regime == "none":
+        return part.objective_at(0.0)
+    single = reduce.nearest_to_one(part.direction, part.level, part.geometry, tests=part.norm_tests)
+    return part.objective_at(single.squared_distance)

@@ -1,0 +1,1 @@
+"""Methods of the literature, as published and repaired."""

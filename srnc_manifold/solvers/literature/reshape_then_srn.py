@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from srnc_manifold.numerics import Array
+from srnc_manifold.problem import SRNProblem
+from srnc_manifold.result import Result, Status
+from srnc_manifold.solvers.base import Rng, Solver
+from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.solvers.literature.matrix import flattened, matrix_srn, matrix_stable_rank
+from srnc_manifold.solvers.runs import Callback, Run
+
+
+@dataclass(frozen=True)
+class ReshapeThenSRN(Solver):
+    """Spectral, then stable rank normalization of the kernel reshaped to a matrix: the recipe for dense layers.
+
+    Sanyal, Torr, Dokania (ICLR 2020), algorithm 1 (paper, section 2.1), applied to a convolution as if it were a dense
+    layer: the ``c_out × (c_in · taps)`` matrix is scaled to the spectral norm that the operator has, and its stable
+    rank is lowered to the same part ``β`` of the largest one possible as is asked of the operator's (a matrix
+    with a lower one is left as it is). Neither norm nor stable rank of a reshaped kernel is that of its operator.
+    """
+
+    stochastic = False
+
+    @property
+    def name(self) -> str:
+        return "reshape-then-srn"
+
+    def supports(self, problem: SRNProblem) -> tuple[bool, str]:
+        matrix, target = _matrix_problem(problem)
+        if min(matrix.shape) == 1:
+            return False, f"the kernel is a {matrix.shape[0]} × {matrix.shape[1]} matrix: its stable rank is always 1"
+        if target < 1 - 1e-12:
+            return False, f"asked for a stable rank of {target:.6g} of a matrix, where 1 is the least there is"
+        return True, ""
+
+    def run(
+        self,
+        problem: SRNProblem,
+        start: Array | None = None,
+        *,
+        budget: Budget | None = None,
+        rng: Rng = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        """Solve; ``start`` and ``rng`` are not used."""
+        run = Run(problem, self.name, budget, callback)
+
+        def compute() -> tuple[Status, str]:
+            run.count_evaluation()
+            matrix, target = _matrix_problem(problem)
+            own = matrix_stable_rank(matrix)
+            normalized = matrix_srn(matrix, min(max(target, 1.0), own))
+            run.deliver(normalized.reshape(problem.kernel.shape))
+            lowered = f"lowered from {own:.6g} to {target:.6g}" if target < own else f"left at {own:.6g}"
+            return Status.CONVERGED, f"closed form; the stable rank of the reshaped kernel is {lowered}"
+
+        return run.finish(compute)
+
+
+def _matrix_problem(problem: SRNProblem) -> tuple[Array, float]:
+    """The kernel as a matrix of spectral norm one, and the target stable rank."""
+    matrix = flattened(problem.unit_kernel, problem.geometry)
+    relative = problem.stable_rank / problem.feasible_range[1]
+    return matrix / np.linalg.norm(matrix, 2), relative * min(matrix.shape)

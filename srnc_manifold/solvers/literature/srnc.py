@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.numerics import Array
+from srnc_manifold.operators.atoms import nearest_in_cap
+from srnc_manifold.operators.feature_maps import Convolution, TopPair
+from srnc_manifold.problem import SRNProblem
+from srnc_manifold.result import Result, Status
+from srnc_manifold.solvers.base import Rng, Solver
+from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.solvers.runs import Callback, Run, Stop
+from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
+
+REPAIRS = ("none", "step", "iterated")
+
+
+@dataclass(frozen=True)
+class SRNC(Solver):
+    """Stable rank normalization of convolutions by Tanay et al., and the same machinery with the right coefficients.
+
+    Singular vectors come from power iteration with convolutions and transposed convolutions (paper, (4)), a kernel
+    ``G = ∇_x (u₁ᵀ (x ∗ v₁))`` from differentiation (paper, (6)); neither the operator nor its symbol is formed.
+
+    ``repair="none"``
+        The published method (paper, (5)-(6); Tanay et al., IEEE TPAMI 45, 2023): of the spectrally normalized kernel
+        ``ã`` it takes ``a₁ = G``, ``a₂ = ã − a₁`` and returns ``a₁ + γ a₂`` with the coefficient of the matrix case
+        (3), ``γ = √(r − 1) / ‖C(a₂)‖_F``. The source says no more of ``γ`` than that ``r`` determines it. It treats
+        ``C(a₁)`` as a matrix of rank and norm one, which it is not (paper, section 2.2), and misses both targets.
+    ``repair="step"``
+        The nearest point ``x(G)`` of the cap of ``G`` in its place (docs/theory.md, section 4): closer, but both are
+        still missed unless ``G`` is stationary and no other frequency exceeds the norm.
+    ``repair="iterated"``
+        ``G`` and ``x(G)`` in turn until the norm is right. No step increases the distance, as ``x(G)`` lies in the cap
+        of the atom that follows. It ends in a stationary point, which need not be the global minimizer.
+
+    Both repairs try constant and alternating feature maps where the cap of ``a``'s own ``G`` is empty, in one group of
+    channels and, with a stride, the part of the input that meets most taps.
+
+    Parameters
+    ----------
+    repair : str
+    tol : float
+        Relative residual at which power iteration ends, and relative excess of the norm at which ``"iterated"`` does.
+    max_steps : int
+        Limit of the steps of one power iteration.
+    max_rounds : int
+        Limit of the steps of ``"iterated"``.
+    """
+
+    repair: str = "none"
+    tol: float = 1e-7
+    max_steps: int = 10_000
+    max_rounds: int = 1000
+
+    def __post_init__(self) -> None:
+        require_choice(REPAIRS, repair=self.repair)
+        require_positive(tol=self.tol)
+        require_count(max_steps=self.max_steps, max_rounds=self.max_rounds)
+
+    @property
+    def name(self) -> str:
+        return {"none": "srn-c", "step": "srn-c, one repaired step", "iterated": "srn-c repaired"}[self.repair]
+
+    def supports(self, problem: SRNProblem) -> tuple[bool, str]:
+        if self.repair != "none" and problem.regime == "raise":
+            return False, "the repair reduces the stable rank; this problem raises it"
+        return True, ""
+
+    def run(
+        self,
+        problem: SRNProblem,
+        start: Array | None = None,
+        *,
+        budget: Budget | None = None,
+        rng: Rng = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        """Solve; ``start`` is not used."""
+        run = Run(problem, self.name, budget, callback)
+        machine = _Machine(run, self, as_generator(rng))
+        method = {"none": self._published, "step": self._one_step, "iterated": self._iterated}[self.repair]
+        return run.finish(lambda: method(machine), details=machine.details)
+
+    def _published(self, machine: _Machine) -> tuple[Status, str]:
+        problem = machine.problem
+        pair = machine.top_pair(problem.unit_kernel)
+        normalized, first = problem.unit_kernel / pair.value, machine.atom(pair)
+        second = normalized - first
+        size = np.sqrt(problem.geometry.n_points) * float(np.linalg.norm(second))
+        scale = np.sqrt(max(0.0, problem.stable_rank - 1)) / size if size > 0 else 0.0
+        machine.run.deliver(first + scale * second)
+        if not pair.converged:
+            return Status.LIMIT, f"power iteration was stopped after {machine.count} convolutions"
+        return Status.CONVERGED, f"γ = {scale:.4g} after {machine.count} convolutions"
+
+    def _one_step(self, machine: _Machine) -> tuple[Status, str]:
+        found = machine.first_point()
+        if found is None:
+            return Status.STALLED, "the caps of all feature maps tried are empty"
+        machine.run.deliver(machine.problem.unit_radius * found[0])
+        if not machine.converged:
+            return Status.LIMIT, f"power iteration was stopped after {machine.count} convolutions"
+        return Status.CONVERGED, f"one step after {machine.count} convolutions"
+
+    def _iterated(self, machine: _Machine) -> tuple[Status, str]:
+        found = machine.first_point()
+        if found is None:
+            return Status.STALLED, "the caps of all feature maps tried are empty"
+        z, pair = found
+        level = np.sqrt(machine.problem.target_gain)
+        for rounds in range(self.max_rounds):
+            machine.offer(z)
+            # Power iteration hardly leaves the frequency it starts from; random maps see all of them.
+            pair = machine.top_pair(z, pair.v)
+            machine.record(z, pair.value)
+            if pair.value <= level * (1 + self.tol):
+                other = machine.top_pair(z)
+                if other.value <= level * (1 + self.tol):
+                    if not other.converged:
+                        return Status.LIMIT, (
+                            f"power iteration was stopped after {machine.count} convolutions, before it could tell "
+                            "whether another frequency exceeds the norm"
+                        )
+                    return Status.CONVERGED, f"stationary after {rounds} steps, {machine.count} convolutions"
+                pair = other
+            z = nearest_in_cap(machine.problem.direction, machine.atom(pair), level)
+        machine.offer(z)
+        return (
+            Status.LIMIT,
+            f"{self.max_rounds} steps, the norm was {pair.value / level - 1:.1e} too large before the last",
+        )
+
+
+class _Machine:
+    """Convolutions for one run, counted, within its budget."""
+
+    def __init__(self, run: Run[SRNProblem], solver: SRNC, rng: np.random.Generator) -> None:
+        self.run, self.problem, self._solver, self._rng = run, run.problem, solver, rng
+        self._convolution = Convolution(self.problem.geometry)
+        self.details: dict[str, Any] = {"convolutions": 0, "empty_cap": False}
+        self.converged = True  # every power iteration so far
+
+    @property
+    def count(self) -> int:
+        return self._convolution.count
+
+    def top_pair(
+        self, kernel: Array, start: Array | None = None, project: Callable[[Array], Array] = lambda v: v
+    ) -> TopPair:
+        """By power iteration from some feature maps, random ones by default."""
+        self.run.count_evaluation()
+        if start is None:
+            start = self._rng.standard_normal(self._convolution.input_shape)
+        pair = self._convolution.top_pair(
+            kernel,
+            start,
+            tol=self._solver.tol,
+            max_steps=self._solver.max_steps,
+            keep_going=self.run.time_is_left,
+            project=project,
+        )
+        self.details["convolutions"] = self.count
+        self.converged = self.converged and pair.converged
+        return pair
+
+    def atom(self, pair: TopPair) -> Array:
+        """``G``."""
+        return self._convolution.gradient(pair.u, pair.v)
+
+    def first_point(self) -> tuple[Array, TopPair] | None:
+        """The nearest point of the cap of ``a``'s own atom or, if it is empty, the nearest of some others."""
+        direction, level = self.problem.direction, np.sqrt(self.problem.target_gain)
+        pair = self.top_pair(direction)
+        atom = self.atom(pair)
+        if np.linalg.norm(atom) >= level:
+            return nearest_in_cap(direction, atom, level), pair
+        self.details["empty_cap"] = True
+        best: tuple[float, Array, TopPair] | None = None
+        for project in _alternating_maps(self._convolution):
+            start = project(self._rng.standard_normal(self._convolution.input_shape))
+            pair = self.top_pair(direction, start, project)
+            atom = self.atom(pair)
+            # Rounding may leave an atom of the largest norm there is an ulp short of the level.
+            if np.linalg.norm(atom) < level * (1 - 1e-14):
+                continue
+            z = nearest_in_cap(direction, atom, min(level, float(np.linalg.norm(atom))))
+            distance = float(np.linalg.norm(z - direction))
+            if best is None or distance < best[0]:
+                best = distance, z, pair
+        return None if best is None else best[1:]
+
+    def offer(self, z: Array) -> None:
+        """Remember an iterate, which is nearer to ``a`` than those before."""
+        self.run.offer(self.problem.unit_radius * z, float(np.linalg.norm(z - self.problem.direction)))
+
+    def record(self, z: Array, norm: float) -> None:
+        """Add an iterate, whose spectral norm is known from power iteration, to the history."""
+        radius, distance = self.problem.unit_radius, float(np.linalg.norm(z - self.problem.direction))
+        cost = self.problem.objective_at(distance**2)
+        self.run.record(radius * z, (radius * norm) ** 2, cost=cost, gradient_norm=np.nan)
+        if not self.run.time_is_left():
+            raise Stop(Status.LIMIT, f"the budget of {self.run.budget.max_time:g} s is used up")
+
+
+def _alternating_maps(convolution: Convolution) -> Iterator[Callable[[Array], Array]]:
+    """Projections to feature maps that are constant or alternate along each axis of the output.
+
+    Those of one group and of the part of the input that meets most taps have the largest atoms (docs/theory.md,
+    proposition 3); each is a subspace that the convolution maps to one of the output's.
+    """
+    geometry, d = convolution.geometry, len(convolution.geometry.grid)
+    largest = np.flatnonzero(geometry.taps_per_phase == np.max(geometry.taps_per_phase))
+    outputs = np.indices(geometry.grid).reshape(d, geometry.n_points)
+    for group, phase in itertools.product(range(geometry.groups), largest):
+        places = convolution.sources[geometry.taps_by_phase[phase][0]]
+        for signs in itertools.product(*[(1, -1) if n % 2 == 0 else (1,) for n in geometry.grid]):
+            pattern = np.prod(np.array(signs).reshape(d, 1) ** outputs, axis=0)
+
+            def project(v: Array, group: int = group, places: Any = places, pattern: Any = pattern) -> Array:
+                kept = np.zeros_like(v)
+                kept[group][:, places] = np.mean(v[group][:, places] * pattern, axis=-1, keepdims=True) * pattern
+                return kept
+
+            yield project

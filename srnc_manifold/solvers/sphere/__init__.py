@@ -1,0 +1,1 @@
+"""Methods that minimize on spheres."""

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from srnc_manifold.costs import Cost, LogSumExp
+from srnc_manifold.numerics import Array
+from srnc_manifold.problem import Problem
+from srnc_manifold.result import Result, Status
+from srnc_manifold.solvers.base import Rng, SphereSolver, require_cost
+from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.solvers.runs import Callback, SphereRun
+from srnc_manifold.solvers.steps.line_search import backtrack
+from srnc_manifold.spheres import Spheres
+from srnc_manifold.validation import as_generator, require_choice, require_count, require_nonnegative, require_positive
+
+STEP_RULES = ("fixed", "armijo", "barzilai-borwein")
+
+# Iterates whose largest cost a Barzilai-Borwein step has to undercut, and the range of its steps.
+_MEMORY, _SHORTEST, _LONGEST = 10, 1e-12, 1e6
+
+
+@dataclass(frozen=True)
+class GradientDescent(SphereSolver):
+    """The paper's Riemannian gradient descent (17)-(19), with its fixed step or one that is chosen.
+
+    ``d = ∇h(z)``; ``d̃ = d − ⟨d, z⟩ z``; ``z ← (z − η d̃) / ‖z − η d̃‖``. Every iterate is in the history.
+
+    Parameters
+    ----------
+    cost : Cost
+        ``h``; the paper's :class:`LogSumExp` by default.
+    step_size : float
+        ``η``, the paper's ``1e-5`` by default; the first one tried by the other rules.
+    step_rule : str
+        ``"fixed"``: the paper's. ``"armijo"``: backtracking until the cost falls enough, from twice the last step
+        (Absil, Mahony, Sepulchre, *Optimization Algorithms on Matrix Manifolds*, 2008, section 4.2).
+        ``"barzilai-borwein"``: the quotient ``⟨s, s⟩ / |⟨s, y⟩|`` of the last step and change of gradient, both
+        projected to the new tangent space, shortened until the cost is below the largest of the last ten by enough
+        (Iannazzo, Porcelli, IMA J. Numer. Anal. 38, 2018).
+    momentum : float
+        Part ``0 <= μ < 1`` of the last direction, projected to the new tangent space, that is added to ``−d̃`` (Polyak's
+        heavy ball). Dropped where the sum does not descend, if the rule is not ``"fixed"``.
+    max_iterations : int
+    tolerance : float
+        Riemannian gradient norm at which the run has converged.
+    """
+
+    cost: Cost = field(default_factory=LogSumExp)
+    step_size: float = 1e-5
+    max_iterations: int = 100_000
+    tolerance: float = 1e-6
+    step_rule: str = "fixed"
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_cost(self.cost)
+        require_choice(STEP_RULES, step_rule=self.step_rule)
+        require_positive(step_size=self.step_size)
+        require_nonnegative(tolerance=self.tolerance, momentum=self.momentum)
+        require_count(max_iterations=self.max_iterations)
+        if self.momentum >= 1:
+            raise ValueError(f"momentum: {self.momentum!r} given, expected 0 <= momentum < 1")
+
+    @property
+    def name(self) -> str:
+        rule = f"η={self.step_size:g}" if self.step_rule == "fixed" else self.step_rule
+        momentum = f" μ={self.momentum:g}" if self.momentum else ""
+        return f"gradient-descent {rule}{momentum} [{self.cost}]"
+
+    def run(
+        self,
+        problem: Problem,
+        start: Array | None = None,
+        *,
+        budget: Budget | None = None,
+        rng: Rng = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        run = SphereRun(
+            problem,
+            self.cost,
+            self.name,
+            start,
+            budget=budget,
+            rng=as_generator(rng),
+            callback=callback,
+        )
+        return run.finish(lambda: self._descend(run))
+
+    def _descend(self, run: SphereRun) -> tuple[Status, str]:
+        z, velocity, step = run.start, np.zeros_like(run.start), self.step_size
+        costs: list[float] = []
+        last: tuple[Array, Array] | None = None  # gradient and displacement of the last step
+        for _ in range(self.max_iterations):
+            gradient = run.gradient(z)
+            norm = float(np.linalg.norm(gradient))
+            if norm <= self.tolerance:
+                return Status.CONVERGED, f"gradient norm {norm:.1e} is within the tolerance"
+            costs = [*costs, run.cost_at(z)][-_MEMORY if self.step_rule == "barzilai-borwein" else -1 :]
+            velocity = self.momentum * run.spheres.projected(velocity, z) - gradient
+            if self.step_rule != "fixed":
+                if velocity @ gradient >= 0:
+                    velocity = -gradient
+                step = self._first_step(run.spheres, step, gradient, last, z)
+                shortened = backtrack(run, z, velocity, step, max(costs), float(velocity @ gradient))
+                if shortened is None:
+                    return Status.STALLED, f"no step decreases the cost; gradient norm {norm:.1e}"
+                step = shortened
+            moved = run.spheres.retracted(z, step * velocity)
+            last, z = (gradient, step * velocity), moved
+        return Status.LIMIT, f"{self.max_iterations} iterations, gradient norm {norm:.1e}"
+
+    def _first_step(
+        self, spheres: Spheres, step: float, gradient: Array, last: tuple[Array, Array] | None, z: Array
+    ) -> float:
+        if last is None:
+            return step
+        if self.step_rule == "armijo":
+            return 2 * step
+        moved, change = spheres.projected(last[1], z), gradient - spheres.projected(last[0], z)
+        curvature = abs(float(moved @ change))
+        quotient = float(moved @ moved) / curvature if curvature > 0 else _LONGEST
+        return float(np.clip(quotient, _SHORTEST, _LONGEST))

@@ -1,0 +1,78 @@
+"""Limited-memory BFGS on the sphere, for the solvers that minimize smooth costs in turn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from srnc_manifold.numerics import Array
+from srnc_manifold.solvers.runs import SphereRun
+from srnc_manifold.solvers.steps.line_search import backtrack
+
+# Steps that lower neither the cost nor the least norm of the gradient after which nothing more is to be had.
+_IDLE = 5
+
+# Least curvature of a pair, relative to the squared length of its step.
+_CURVATURE = 1e-10
+
+
+def lbfgs(run: SphereRun, z: Array, *, tolerance: float, max_iterations: int, memory: int) -> tuple[Array, float, bool]:
+    """Minimize the run's cost from ``z``.
+
+    Two-loop recursion in the tangent space, pairs carried along by projection, pairs of too little curvature left out,
+    backtracking line search: W. Huang, K. Gallivan, P.-A. Absil, SIAM J. Optim. 25 (2015), in its limited-memory form.
+
+    Returns
+    -------
+    (array, float, bool)
+        The last iterate, its Riemannian gradient norm, and whether the line search could still go on.
+    """
+    projected, gradient = run.spheres.projected, run.gradient(z)
+    pairs: list[tuple[Array, Array]] = []
+    least, idle = np.inf, 0
+    for _ in range(max_iterations):
+        norm = float(np.linalg.norm(gradient))
+        if norm <= tolerance:
+            break
+        idle, least = (0, norm) if norm < least else (idle + 1, least)
+        direction = -_inverse_hessian(gradient, pairs)
+        if direction @ gradient > -1e-12 * norm * np.linalg.norm(direction):
+            pairs, direction = [], -gradient
+        cost = run.cost_at(z)
+        # Below the rounding errors of the cost a decrease cannot be seen.
+        ceiling = cost + 4 * np.finfo(float).eps * abs(cost)
+        first = 1.0 if pairs else min(1.0, 0.1 / norm)
+        length = backtrack(run, z, direction, first, ceiling, float(direction @ gradient))
+        if length is None:
+            if not pairs:
+                return z, norm, False
+            pairs = []
+            continue
+        moved = run.spheres.retracted(z, length * direction)
+        if run.cost_at(moved) < cost:
+            idle = 0
+        elif idle > _IDLE:
+            return z, norm, False
+        step = projected(moved - z, moved)
+        new = run.gradient(moved)
+        change = new - projected(gradient, moved)
+        carried = [(projected(s, moved), projected(y, moved)) for s, y in pairs]
+        pairs = [pair for pair in carried if pair[0] @ pair[1] > _CURVATURE * (pair[0] @ pair[0])]
+        if step @ change > _CURVATURE * (step @ step):
+            pairs = [*pairs, (step, change)][-memory:]
+        z, gradient = moved, new
+    return z, float(np.linalg.norm(gradient)), True
+
+
+def _inverse_hessian(vector: Array, pairs: list[tuple[Array, Array]]) -> Array:
+    """The two-loop recursion."""
+    q, coefficients = np.array(vector), []
+    for s, y in reversed(pairs):
+        a = (s @ q) / (s @ y)
+        coefficients.append(a)
+        q = q - a * y
+    if pairs:
+        s, y = pairs[-1]
+        q = q * ((s @ y) / (y @ y))
+    for (s, y), a in zip(pairs, reversed(coefficients), strict=True):
+        q = q + (a - (y @ q) / (s @ y)) * s
+    return q

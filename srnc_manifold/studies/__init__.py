@@ -1,0 +1,1 @@
+"""Studies: comparisons with a question, whose answer is a document."""

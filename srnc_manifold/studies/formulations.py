@@ -1,0 +1,375 @@
+"""Studies: comparisons with a question, whose answer is a document. ``srnc compare --study NAME``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold import plots
+from srnc_manifold.comparison.comparison import Comparison
+from srnc_manifold.comparison.report import markdown_table
+from srnc_manifold.comparison.rows import write_table
+from srnc_manifold.comparison.run import Progress, compare
+from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
+from srnc_manifold.problem import SRNProblem
+from srnc_manifold.result import FEASIBILITY_TOLERANCE
+from srnc_manifold.solvers import (
+    AugmentedLagrangian,
+    Budget,
+    Continuation,
+    ExactPenalty,
+    GradientDescent,
+    GradientSampling,
+    MultiStart,
+    Riemannian,
+    RiemannianLBFGS,
+    Solver,
+    Subgradient,
+    solve,
+)
+from srnc_manifold.writing import require_new, write_text
+
+#: Studies by name.
+STUDIES = ("formulations",)
+
+#: Excess over the certified optimum, as a part of ``‖C(a)‖²``, that counts as having found it.
+NEAR = 1e-4
+
+# A gap to the bound with which an optimum counts as certified.
+_CERTIFIED = 1e-6
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry of the study: a formulation with its parameters, and what minimizes it.
+
+    ``alpha`` and ``weight`` are NaN where a formulation has no such parameter, or changes it.
+    """
+
+    formulation: str
+    solver: str
+    instance: Solver
+    alpha: float = np.nan
+    weight: float = np.nan
+
+    @property
+    def label(self) -> str:
+        """Name in the rows of the comparison."""
+        parameters = [f"{name}={value:g}" for name, value in (("α", self.alpha), ("λ", self.weight)) if value == value]
+        return " ".join([self.formulation, *parameters, f"by {self.solver}"])
+
+
+def formulations() -> list[Method]:
+    """The paper's formulations over ``α`` and ``λ`` with four optimizers each, and the methods that change them."""
+    fixed: list[tuple[str, float, float, Cost]] = []
+    for weight in (1e-1, 1e-3, 1e-5, 1e-7):
+        fixed += [("log-sum-exp", alpha, weight, LogSumExp(alpha, weight)) for alpha in (1e1, 1e3, 1e5)]
+        fixed += [("exact maximum", np.nan, weight, ExactMax(weight)), ("penalty", 20.0, weight, Penalty(20.0, weight))]
+    methods = [  # those with fixed parameters
+        Method(name, solver, instance, alpha, weight)
+        for name, alpha, weight, cost in fixed
+        for solver, instance in (
+            ("trust regions", Riemannian(cost, "trust-regions")),
+            ("conjugate gradients", Riemannian(cost, "conjugate-gradient")),
+            ("L-BFGS", RiemannianLBFGS(cost)),
+            ("Barzilai-Borwein", GradientDescent(cost, step_rule="barzilai-borwein", max_iterations=5000)),
+        )
+    ]
+    methods += [
+        Method("log-sum-exp, α and λ changed", "trust regions", Continuation()),
+        Method("exact penalty, Huber", "L-BFGS", ExactPenalty("huber")),
+        Method("exact penalty, log-sum-exp", "L-BFGS", ExactPenalty("log-sum-exp")),
+        Method("augmented Lagrangian", "L-BFGS", AugmentedLagrangian()),
+        Method("exact penalty, not smoothed", "gradient sampling", GradientSampling()),
+        Method("exact penalty, not smoothed", "subgradients, levels", Subgradient("polyak")),
+        Method("exact penalty, not smoothed", "subgradients, diminishing steps", Subgradient("diminishing")),
+        Method("constraints as they are", "SLSQP", MultiStart("SLSQP", n_starts=1)),
+    ]
+    return methods
+
+
+def study_problems() -> dict[str, SRNProblem]:
+    """The paper's instance and random kernels in 1-D, 2-D and with channels; targets that reduce and that raise."""
+    problems = {f"paper r={r:.4g}": SRNProblem([1.0, 0.0, 0.0], 64, stable_rank=r) for r in (32.0, 128 / 3)}
+    rng = np.random.default_rng(0)
+    for shape, size in (
+        ((5,), (24,)),
+        ((3, 3), (12, 12)),
+        ((2, 3), (9, 8)),
+        ((2, 2, 3), (16,)),
+        ((3, 2, 3, 3), (6, 6)),
+    ):
+        kernel = rng.standard_normal(shape)
+        own = SRNProblem(kernel, size, stable_rank_fraction=1.0)
+        low, high, rank = *own.feasible_range, own.kernel_stable_rank
+        targets = {"reduce 0.3": low + 0.3 * (rank - low), "reduce 0.7": low + 0.7 * (rank - low)}
+        targets["raise 0.5"] = rank + 0.5 * (high - rank)
+        name = f"{'×'.join(map(str, shape))} on {'×'.join(map(str, size))}"
+        problems |= {f"{name}, {kind}": SRNProblem(kernel, size, stable_rank=r) for kind, r in targets.items()}
+    return problems
+
+
+@dataclass(frozen=True)
+class Study:
+    """Outcome of :func:`run`.
+
+    Attributes
+    ----------
+    methods : list of Method
+    comparison : Comparison
+    optima : dict
+        Certified optima of the problems; those that could not be certified are left out of the study.
+    left_out : list of str
+    seeds : int
+    """
+
+    methods: list[Method]
+    comparison: Comparison
+    optima: dict[str, float]
+    left_out: list[str]
+    seeds: int
+
+    @property
+    def rows(self) -> Any:
+        """Every run, with its method's parameters, ``regime``, ``violation``, ``gap`` and whether it is a ``hit``."""
+        import pandas
+
+        rows = self.comparison.rows
+        rows = rows[np.isfinite(rows["objective"])].copy()
+        described = pandas.DataFrame(
+            [{"solver": m.label, "formulation": m.formulation, "by": m.solver, "alpha": m.alpha, "weight": m.weight}
+             for m in self.methods]
+        )  # fmt: skip
+        rows = rows.merge(described, on="solver")
+        rows["regime"] = [self.comparison.problems[name].problem.parts[0].regime for name in rows["problem"]]
+        rows["violation"] = rows[["stable_rank_error", "spectral_norm_error"]].max(axis=1)
+        rows["gap"] = (rows["objective"] - rows["problem"].map(self.optima)) / rows["squared_norm"]
+        rows["hit"] = rows["feasible"] & (rows["gap"] <= NEAR)
+        return rows
+
+    def table(self) -> Any:
+        """One row for each method, best first: shares per start, medians, and evaluations for each hit."""
+        keys = ["formulation", "by", "alpha", "weight"]
+        grouped = self.rows.groupby(keys, sort=False, dropna=False)
+        table = grouped.agg(
+            runs=("hit", "size"),
+            feasible=("feasible", "mean"),
+            hit=("hit", "mean"),
+            violation=("violation", "median"),
+            evaluations=("evaluations", "mean"),
+            time=("time", "mean"),
+        ).reset_index()
+        for regime in ("reduce", "raise"):
+            own = self.rows[self.rows["regime"] == regime].groupby(keys, sort=False, dropna=False)["hit"].mean()
+            table[f"hit_{regime}"] = table.merge(own.rename("own").reset_index(), on=keys, how="left")["own"]
+        with np.errstate(divide="ignore"):
+            table["evaluations_per_hit"] = table["evaluations"] / table["hit"]
+        return table.sort_values(["hit", "feasible", "violation"], ascending=[False, False, True], ignore_index=True)
+
+    def best_fixed(self) -> Any:
+        """The best row of each formulation whose parameters stay fixed."""
+        table = self.table()
+        return table[table["weight"].notna()].drop_duplicates("formulation")
+
+    def findings(self) -> str:
+        """What the figures say, in words."""
+        rows, table = self.rows, self.table()
+        fixed, changed = rows[rows["weight"].notna()], table[table["weight"].isna()]
+        log = rows[rows["formulation"] == "log-sum-exp"]
+        best = self.best_fixed().iloc[0]
+        feasible = table[table["weight"].notna()].sort_values("feasible", kind="stable").iloc[-1]
+        cheapest = changed.sort_values("evaluations_per_hit", kind="stable").iloc[0]
+        riemannian = changed[changed["by"] != "SLSQP"].iloc[0]
+        slsqp = table[table["by"] == "SLSQP"].iloc[0]
+
+        def violation(alpha: float, weight: float) -> str:
+            return f"{log[(log['alpha'] == alpha) & (log['weight'] == weight)]['violation'].median():.1g}"
+
+        lines = [
+            f"Fixed parameters do not solve the problem: of {len(fixed)} runs {_percent(fixed['feasible'].mean())} end "
+            f"feasible and {_percent(fixed['hit'].mean())} at the optimum. The best, {_name(best)}, hits in "
+            f"{_percent(best['hit'])} of its starts; the most often feasible, {_name(feasible)} "
+            f"({_percent(feasible['feasible'])}), in {_percent(feasible['hit'])}, as the distance hardly counts.",
+            f"With the paper's `α = 10`, `λ = 0.1` the median violation of log-sum-exp is {violation(10, 0.1)}; with "
+            f"`λ = 1e-7` the bias of `α` stays ({violation(10, 1e-7)}), with `α = 1e5` that of `λ` "
+            f"({violation(1e5, 0.1)}); with both it is {violation(1e5, 1e-7)}, over four optimizers.",
+            f"Methods that change their parameters as they go do. Best of the Riemannian ones per start is "
+            f"{_name(riemannian)}: {_percent(riemannian['hit'])} ({_percent(riemannian['hit_reduce'])} where the "
+            f"stable rank is reduced, {_percent(riemannian['hit_raise'])} where it is raised), with "
+            f"{riemannian['evaluations_per_hit']:.0f} evaluations for each hit. SLSQP, which sees the constraints as "
+            f"they are, hits in {_percent(slsqp['hit'])}, with {slsqp['evaluations_per_hit']:.0f} evaluations for "
+            f"each. The fewest evaluations for each hit, {cheapest['evaluations_per_hit']:.0f}, are those of "
+            f"{_name(cheapest)}; its products with Hessians are not counted.",
+            "Methods made for nonsmooth functions take the exact maximum as it is, and come close slowly: gradient "
+            f"sampling hits in {_percent(_of(table, 'gradient sampling'))}, the subgradient method in "
+            f"{_percent(_of(table, 'subgradients, levels'))} with levels and in "
+            f"{_percent(_of(table, 'subgradients, diminishing steps'))} with diminishing steps.",
+            "No method hits from every start: a start that misses has mostly ended at another frequency. The explicit "
+            "solution needs none.",
+        ]
+        return "\n".join(f"- {line}" for line in lines)
+
+    def document(self, images: str = "images") -> str:
+        """The study as a Markdown document, with links to its two figures in a folder."""
+        table = self.table()
+        return _TEXT.format(
+            seeds=self.seeds,
+            runs=len(self.rows),
+            n_problems=len(self.optima),
+            left_out="; ".join(self.left_out) or "none",
+            findings=self.findings(),
+            changed=_markdown(table[table["weight"].isna()]),
+            best=_markdown(self.best_fixed()),
+            fixed=_markdown(table[table["weight"].notna()]),
+            images=images,
+        )
+
+    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write ``formulations.md``, its figures, ``rows.csv`` and ``table.csv``; their paths."""
+        directory = Path(directory)
+        images = directory / "images"
+        images.mkdir(parents=True, exist_ok=True)
+        names = ("formulations.md", "rows.csv", "table.csv")
+        paths = [directory / name for name in names]
+        write_text(paths[0], self.document())
+        write_table(paths[1], self.rows.drop(columns=["message"]))
+        write_table(paths[2], self.table())
+        figures = {"formulations-violation.png": plots.violations, "formulations-hits.png": plots.hits}
+        for name, draw in figures.items():
+            draw(self, images / name)
+            paths.append(images / name)
+        return paths
+
+
+def run(
+    name: str = "formulations",
+    seeds: Iterable[int] = range(5),
+    *,
+    budget: Budget | None = None,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+    output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> Study:
+    """Run a study; parameters as of :func:`srnc_manifold.compare`.
+
+    Raises
+    ------
+    ValueError
+        If the study is not known.
+    """
+    if name not in STUDIES:
+        raise ValueError(f"study: {name!r} given, expected one of {', '.join(STUDIES)}")
+    if output is not None:
+        require_new(output, "output", overwrite)
+    seed_list, methods = list(seeds), formulations()
+    problems, optima, left_out = {}, {}, []
+    for label, problem in study_problems().items():
+        result = solve(problem)
+        assert result.gap is not None
+        assert result.evaluation is not None
+        if result.gap <= _CERTIFIED:
+            problems[label], optima[label] = problem, result.evaluation.objective
+        else:
+            left_out.append(f"{label} (gap {result.gap:.0e})")
+    comparison = compare(
+        problems,
+        {method.label: method.instance for method in methods},
+        seed_list,
+        budget=Budget(max_time=1.0) if budget is None else budget,
+        n_jobs=n_jobs,
+        progress=progress,
+        output=output,
+        overwrite=overwrite,
+    )
+    return Study(methods, comparison, optima, left_out, len(seed_list))
+
+
+def _of(table: Any, solver: str) -> float:
+    return float(table[table["by"] == solver]["hit"].iloc[0])
+
+
+def _percent(share: float) -> str:
+    return "none" if share == 0 else f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.1f} %"
+
+
+def _name(row: Any) -> str:
+    parameters = [f"{name} = {row[key]:g}" for name, key in (("α", "alpha"), ("λ", "weight")) if row[key] == row[key]]
+    return f"{row['formulation']} by {row['by']}" + (f" ({', '.join(parameters)})" if parameters else "")
+
+
+def _markdown(table: Any) -> str:
+    headers = [
+        "formulation",
+        "by",
+        "α",
+        "λ",
+        "feasible",
+        "hit",
+        "reduce",
+        "raise",
+        "violation",
+        "evaluations",
+        "per hit",
+    ]
+    rows = [
+        [
+            row["formulation"],
+            row["by"],
+            *(f"{row[key]:g}" if row[key] == row[key] else "" for key in ("alpha", "weight")),
+            *(f"{row[key]:.2f}" for key in ("feasible", "hit", "hit_reduce", "hit_raise")),
+            f"{row['violation']:.0e}",
+            f"{row['evaluations']:.0f}",
+            f"{row['evaluations_per_hit']:.0f}" if np.isfinite(row["evaluations_per_hit"]) else "",
+        ]
+        for row in table.to_dict("records")
+    ]
+    return markdown_table(headers, rows, left=(0, 1))
+
+
+_TEXT = f"""\
+# Which formulation works
+
+Regenerated by `srnc compare --study formulations --seeds {{seeds}} --output docs --overwrite`.
+
+The paper minimizes `(g(z) − c)² + λ‖C(x) − C(a)‖²` on the sphere, with `g` a smooth maximum (log-sum-exp, `α`). Here
+formulations × optimizers × `α` × `λ` × targets are compared on {{n_problems}} problems: the paper's instance, random
+kernels in 1-D, 2-D and with channels, with targets 0.3 and 0.7 of the way from the least feasible to the kernel's own,
+and halfway to the largest. From {{seeds}} random starts each these are {{runs}} runs of at most a second. A start
+*hits* if its result, as found, is feasible to {FEASIBILITY_TOLERANCE:g} and within {NEAR:g} of `‖C(a)‖²` of the
+certified optimum, of which the methods know nothing. Left out, as their optimum is not certified: {{left_out}}.
+
+## What was found
+
+{{findings}}
+
+![Violation against λ]({{images}}/formulations-violation.png)
+
+*Median violation of the result as found, over all problems and starts, by trust regions; two methods that change
+their parameters for comparison.*
+
+![Hits against evaluations]({{images}}/formulations-hits.png)
+
+*Share of starts that hit, against evaluations for each start. Methods with fixed parameters are grey: of each
+formulation and optimizer the best choice of `α` and `λ`.*
+
+## Methods that change their parameters
+
+Shares of starts, also for each regime; the violation is the median, evaluations are the mean of a start and for each
+hit.
+
+{{changed}}
+
+## The best of each formulation with fixed parameters
+
+{{best}}
+
+## All of them
+
+{{fixed}}
+"""

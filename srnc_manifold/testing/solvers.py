@@ -1,0 +1,253 @@
+"""The contract of solvers."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.problem import Problem
+from srnc_manifold.result import Result, Status
+from srnc_manifold.solvers import Budget, Solver
+from srnc_manifold.testing.problems import FACTOR, ROUNDING, kernel_problems, pickled, product_problems, scaled
+
+# Columns of every history; see :class:`srnc_manifold.History`.
+_COLUMNS = (
+    "iteration",
+    "evaluations",
+    "time",
+    "cost",
+    "gradient_norm",
+    "objective",
+    "stable_rank",
+    "spectral_norm",
+    "distance",
+    "stable_rank_error",
+    "spectral_norm_error",
+)
+
+
+# Enough to leave the start, few enough for many runs; one that cuts nearly every method short.
+_SOME, _FEW = Budget(max_evaluations=30), Budget(max_evaluations=2)
+
+
+# A short time, and the seconds after it in which a run has to end: one step of the slowest method on a busy machine.
+_SHORT, _GRACE = Budget(max_time=0.01), 2.0
+
+
+def check_solver(solver: Solver, *, rng: int | np.random.Generator = 0) -> None:
+    """Assert that a solver keeps the contract of :class:`srnc_manifold.solvers.Solver`.
+
+    On those small problems that it supports, of the kinds that :func:`check_cost` uses, products of spheres among them
+    if it says that it takes these:
+
+    - It returns a :class:`srnc_manifold.Result` with a finite kernel of the right shape, and has not failed; it prints
+      nothing, leaves the global random state, the problem and a given start as they are.
+    - The same ``rng``, as an integer or a generator, gives the same kernel bit for bit; so does every other one if the
+      solver says that nothing random enters it.
+    - The history has its columns, and the callback sees them. If the callback raises ``StopIteration``, or Ctrl-C is
+      pressed, the run ends with the status ``LIMIT`` and what was found; ``details["interrupted"]`` tells Ctrl-C.
+    - Budgets are kept: evaluations to the letter, with the status ``LIMIT`` where they cut the run short; time within
+      two seconds.
+    - The result reads back from JSON, the solver from a pickle, with the same name.
+    - A kernel 1024 times as large gives a result 1024 times as large, up to 1e-9 of its norm.
+
+    Whether evaluations are counted truly, and whether a given start is used, which not every method can, is not tested.
+
+    Raises
+    ------
+    AssertionError
+        Naming the property, the problem and the numbers.
+    TypeError
+        If it is no instance of a solver.
+    """
+    from threadpoolctl import threadpool_limits
+
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver: {solver!r} given, expected an instance of a solver, such as srnc.solvers.Exact()")
+    generator = np.random.default_rng(rng)
+    candidates: list[Any] = [*kernel_problems(generator), *(product_problems(generator) if solver.products else ())]
+    problems = [problem for problem in candidates if _supported(solver, problem)]
+    assert problems, f"{solver.name}: supports none of the problems of the test"
+    seed = int(generator.integers(2**32))
+    with threadpool_limits(1):  # as :func:`srnc_manifold.solve`: sums of another order lead to another point
+        for problem in problems:
+            trial = _Trial(solver, solver.name, problem, seed)
+            rows: list[dict[str, float]] = []
+            result = trial.run(callback=rows.append)
+            _check_history(trial, result, rows)
+            _check_files(trial, result)
+            _check_repetition(trial, result)
+            _check_budgets(trial, result)
+            _check_endings(trial, last=min(2, len(rows)))
+            _check_start(trial, generator)
+            _check_scale(trial, result)
+
+
+class _Interrupt(KeyboardInterrupt):
+    """Ctrl-C, told apart from that of the person who runs the test."""
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A solver on a problem, run again and again with the same seed."""
+
+    solver: Solver
+    name: str
+    problem: Any
+    seed: int
+
+    def require(self, holds: bool, message: str) -> None:
+        """Assert, naming the solver and the problem."""
+        assert holds, f"{self.name}: {message}, on {self.problem}"
+
+    def run(
+        self,
+        case: str = "",
+        *,
+        start: Any = None,
+        rng: Any = None,
+        budget: Budget = _SOME,
+        callback: Any = None,
+    ) -> Result:
+        """One run, with what holds of every run; ``case`` says in messages which one it is."""
+        before, printed = _untouchable(self.problem), io.StringIO()
+        try:
+            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+                result = self.solver.run(
+                    self.problem, start, budget=budget, rng=self.seed if rng is None else rng, callback=callback
+                )
+        except (Exception, _Interrupt) as error:
+            message = f"{case}raised {type(error).__name__}: {error}; expected a Result whose status tells"
+            raise AssertionError(f"{self.name}: {message}, on {self.problem}") from error
+        self.require(not printed.getvalue(), f"{case}printed {printed.getvalue()!r}")
+        for what, value in _untouchable(self.problem).items():
+            self.require(value == before[what], f"{case}changed {what}")
+        self.require(isinstance(result, Result), f"{case}returned {type(result).__name__}, expected a Result")
+        shape = np.shape(result.kernel)
+        self.require(shape == self.problem.kernel.shape, f"{case}returned a kernel of shape {shape}")
+        self.require(bool(np.all(np.isfinite(result.kernel))), f"{case}returned a kernel that is not finite")
+        self.require(result.status is not Status.FAILED, f"{case}failed: {result.message}")
+        self.require(result.solver == self.name, f"name of the solver is not stable: its result says {result.solver!r}")
+        limit = budget.max_evaluations
+        self.require(
+            limit is None or result.n_evaluations <= limit,
+            f"{case}the budget of {limit} evaluations is not kept: {result.n_evaluations} were used",
+        )
+        return result
+
+    def require_same(self, result: Result, other: Result, message: str) -> None:
+        """Assert that two kernels are the same bit for bit."""
+        difference = float(np.max(np.abs(result.kernel - other.kernel)))
+        self.require(np.array_equal(result.kernel, other.kernel), f"{message}; they differ by up to {difference:.1e}")
+
+
+def _untouchable(problem: Problem) -> dict[str, bytes]:
+    """What no solver may change, as bytes."""
+    arrays = [problem.kernel]
+    for part in problem.parts:
+        arrays += [part.kernel, part.unit_kernel, part.direction]
+    state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    return {"the global random state": pickle.dumps(state), "the problem": b"".join(a.tobytes() for a in arrays)}
+
+
+def _supported(solver: Solver, problem: Any) -> bool:
+    supported, reason = solver.supports(problem)
+    assert supported or reason, f"{solver.name}: refuses without a reason, {problem}"
+    return supported
+
+
+def _check_history(trial: _Trial, result: Result, rows: list[dict[str, float]]) -> None:
+    columns = result.history.columns
+    missing = [name for name in _COLUMNS if name not in columns]
+    trial.require(not missing, f"history lacks the columns {', '.join(missing)}")
+    lengths = {len(column) for column in columns.values()}
+    trial.require(len(lengths) == 1 and lengths != {0}, f"history has columns of lengths {sorted(lengths)}")
+    for name in ("evaluations", "time"):
+        trial.require(bool(np.all(np.diff(columns[name]) >= 0)), f"history has a column {name!r} that falls")
+    counted, seen = result.n_evaluations, int(columns["evaluations"][-1])
+    trial.require(counted >= 1, "evaluations are not counted: 0 in the result")
+    trial.require(seen <= counted, f"evaluations are {seen} in the history and {counted} in the result")
+    trial.require(bool(rows), "the callback is never called")
+    trial.require(set(_COLUMNS) <= set(rows[0]), f"the callback is shown {rows[0]}, expected a row of the history")
+
+
+def _check_files(trial: _Trial, result: Result) -> None:
+    try:
+        text = result.to_json()
+        again = Result.from_json(text)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise AssertionError(f"{trial.name}: result cannot be written as JSON: {error}, on {trial.problem}") from error
+    trial.require(again.to_json() == text, "result is another one after a trip through JSON")
+    trial.require_same(result, again, "kernel is another one after a trip through JSON")
+
+
+def _check_repetition(trial: _Trial, result: Result) -> None:
+    same = "the same rng gives different kernels"
+    trial.require_same(result, trial.run(rng=np.random.default_rng(trial.seed)), f"{same}, integer and generator")
+    copy = pickled(trial.solver, f"{trial.name}: solver")
+    trial.require(copy.name == trial.name, f"name of the solver is {copy.name!r} after pickling")
+    theirs = _Trial(copy, trial.name, trial.problem, trial.seed).run("pickled, it ")
+    trial.require_same(result, theirs, f"{same}, before and after pickling")
+    if not trial.solver.stochastic:
+        trial.require_same(result, trial.run(rng=trial.seed + 1), "stochastic is False, but another rng matters")
+
+
+def _check_budgets(trial: _Trial, result: Result) -> None:
+    cut = trial.run(budget=_FEW)
+    trial.require(
+        result.n_evaluations <= cut.n_evaluations or cut.status is Status.LIMIT,
+        f"status is {cut.status} after a budget of {_FEW.max_evaluations} evaluations, expected limit: "
+        f"with more of them it uses {result.n_evaluations}",
+    )
+    began = time.perf_counter()
+    trial.run(budget=_SHORT)
+    took = time.perf_counter() - began
+    trial.require(took <= _GRACE, f"the budget of {_SHORT.max_time} s is not kept: the run took {took:.2g} s")
+
+
+def _check_endings(trial: _Trial, last: int) -> None:
+    """The run is ended by the callback at a row in two ways, and keeps the same kernel."""
+    stopped = _ended(trial, last, "stopped by its callback, ", StopIteration)
+    interrupted = _ended(trial, last, "interrupted, ", _Interrupt)
+    trial.require(interrupted.details.get("interrupted") is True, "interrupted, it does not say so in details")
+    trial.require_same(stopped, interrupted, "interrupted, it keeps another kernel than if stopped by its callback")
+
+
+def _ended(trial: _Trial, last: int, case: str, error: type[BaseException]) -> Result:
+    calls = 0
+
+    def callback(_: dict[str, float]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls >= last:
+            raise error
+
+    result = trial.run(case, callback=callback)
+    trial.require(calls == last, f"{case}it went on: {calls} calls, expected {last}")
+    trial.require(result.status is Status.LIMIT, f"{case}its status is {result.status}, expected limit")
+    return result
+
+
+def _check_start(trial: _Trial, rng: np.random.Generator) -> None:
+    problem = trial.problem
+    start = problem.from_units(problem.unit_kernels_at(problem.spheres.random_point(rng)))
+    before = start.copy()
+    trial.run("with a start ", start=start)
+    trial.require(np.array_equal(start, before), "changed the start that it was given")
+
+
+def _check_scale(trial: _Trial, result: Result) -> None:
+    other = _Trial(trial.solver, trial.name, scaled(trial.problem, FACTOR), trial.seed).run()
+    difference = float(np.linalg.norm(other.kernel / FACTOR - result.kernel) / np.linalg.norm(result.kernel))
+    trial.require(
+        difference <= ROUNDING,
+        f"depends on the scale of the kernel: with {FACTOR:g} times the kernel the result differs by {difference:.1e} "
+        "of its norm",
+    )

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from srnc_manifold.operators.geometry import Geometry, as_kernel
+
+grids = st.lists(st.integers(1, 7), min_size=0, max_size=3).map(tuple)
+
+
+@given(grids)
+def test_half_spectrum_holds_one_of_each_pair(grid):
+    geometry = Geometry.of((1,) * len(grid), grid)
+    sizes = np.array(grid, int)
+    listed = {tuple(f) for f in geometry.frequencies}
+    mirrored = {tuple((-f) % sizes) for f in geometry.frequencies}
+    everything = set(np.ndindex(*grid))
+    assert listed | mirrored == everything
+    for frequency, multiplicity in zip(geometry.frequencies, geometry.multiplicities, strict=True):
+        mirror = tuple((-frequency) % sizes)
+        assert multiplicity == (1 if mirror == tuple(frequency) else 2)
+        assert mirror == tuple(frequency) or mirror not in listed
+    assert geometry.multiplicities.sum() == geometry.n_points
+
+
+@given(grids)
+def test_phases_are_the_exponentials_and_exact_at_quarter_turns(grid):
+    geometry = Geometry.of(grid, grid)
+    offsets = np.array(list(np.ndindex(*grid))).reshape(geometry.n_taps, len(grid))
+    angle = geometry.frequencies @ (offsets / np.array(grid, float)).T
+    # Both sides are rounded exponentials of angles up to a few dozen turns.
+    np.testing.assert_allclose(geometry.phases, np.exp(-2j * np.pi * angle), atol=1e-13)
+    quarter = np.isclose(4 * angle, np.round(4 * angle), atol=1e-12)
+    parts = np.stack([geometry.phases[quarter].real, geometry.phases[quarter].imag])
+    assert set(np.abs(parts).ravel()) <= {0.0, 1.0}
+
+
+def test_an_int_is_every_axis():
+    assert Geometry.of((3,), 8).grid == (8,)
+    assert Geometry.of((3, 3), 8).grid == (8, 8)
+    assert Geometry.of((4, 5, 3), 8).grid == (8,)
+    assert Geometry.of((4, 5, 3, 3), 8).grid == (8, 8)
+    assert Geometry.of((4, 5, 3, 3, 3), np.int64(8)).grid == (8, 8, 8)
+
+
+def test_a_sequence_fixes_the_number_of_axes():
+    assert Geometry.of((4, 5), ()).channels == (4, 5)
+    assert Geometry.of((4, 5), (8, 8)).channels == (1, 1)
+    assert Geometry.of((4, 5, 3), [8]).taps == (3,)
+    assert Geometry.of((4, 5, 3), (8, 8, 8)).taps == (4, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "message"),
+    [
+        ((3,), (8, 8), "expected 2 axes .* or 4 axes"),
+        ((2, 2, 3, 3), (8,), "expected 1 axes .* or 3 axes"),
+        ((9,), 8, "9,.* taps are more than the input has points"),
+        ((3, 5), (8, 4), "taps are more"),
+        ((3, 0), 8, "empty"),
+        ((3,), 0, "positive"),
+        ((3,), (-2,), "positive"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(shape, size, message):
+    with pytest.raises(ValueError, match=message):
+        Geometry.of(shape, size)
+
+
+@pytest.mark.parametrize("size", ["64", 64.0, (8.5,), None, True, (True,), ("8",)])
+def test_an_input_size_is_made_of_integers(size):
+    with pytest.raises(TypeError, match="input_size"):
+        Geometry.of((3,), size)
+
+
+@pytest.mark.parametrize("kernel", [[1j, 2], ["a", "b"], [True, False], [object()]])
+def test_kernels_are_real_numbers(kernel):
+    with pytest.raises(TypeError, match="kernel: dtype .* expected real numbers"):
+        as_kernel(np.array(kernel))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [([1, np.nan], "1 of 2 entries"), ([np.inf, -np.inf], "2 of 2"), ([0, 0], "zero"), ([], "empty")],
+)
+def test_kernels_are_finite_and_not_zero(kernel, message):
+    with pytest.raises(ValueError, match=message):
+        as_kernel(np.array(kernel))
+
+
+def test_integers_are_converted_and_input_is_not_changed():
+    given = np.array([1, 2, 3])
+    kernel = as_kernel(given)
+    assert kernel.dtype == np.float64
+    kernel[0] = 9
+    assert given[0] == 1
