@@ -61,10 +61,8 @@ _COLUMNS: tuple[tuple[str, Any], ...] = (
     ("status", "left"),
 )
 
-
 #: Characters that a table needs.
 WIDTH = 126
-
 
 LEGEND = """\
 feas.         runs that ended feasible, as found: relative errors of stable rank and norm both under 1e-6

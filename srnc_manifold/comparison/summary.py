@@ -15,7 +15,6 @@ from srnc_manifold.result import FEASIBILITY_TOLERANCE
 # Feasible results may undercut the optimum by their tolerated violation; a gap this small is zero.
 NO_GAP = 1e-9
 
-
 SUMMARY_COLUMNS = (
     "problem",
     "solver",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -8,11 +9,10 @@ from srnc_manifold import bounds
 from srnc_manifold.exact import reduce
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
-from srnc_manifold.result import Bound, Result, Status
-from srnc_manifold.solvers.base import Rng, Solver
-from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.result import Bound, Status
+from srnc_manifold.solvers.base import Solver
 from srnc_manifold.solvers.optimality import stationarity
-from srnc_manifold.solvers.runs import Callback, Run
+from srnc_manifold.solvers.runs import Run
 from srnc_manifold.validation import require_count, require_positive
 
 # Gaps that solvers of cone programs close.
@@ -57,57 +57,40 @@ class Exact(Solver):
     def name(self) -> str:
         return "exact"
 
-    def run(
-        self,
-        problem: SRNProblem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        """Solve; ``start`` and ``rng`` are not used: the starts of the raise regime are always the same."""
-        run = Run(problem, self.name, budget, callback)
-        found = _Found(Bound(problem.bound_at(0.0), "the norms alone", "trivial"))
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        # Neither the user's start nor the generator is used: the starts of the raise regime are always the same.
+        run.bound = Bound(run.problem.bound_at(0.0), "the norms alone", "trivial")
+        run.n_evaluations += 1  # whatever the budget: a kernel and a bound are returned in any case
+        try:
+            return {"none": self._keep, "reduce": self._reduce, "raise": self._raise}[run.problem.regime](run)
+        finally:
+            run.cost = float(run.history["objective"][-1]) if len(run.history) else np.nan
 
-        def compute() -> tuple[Status, str]:
-            run.n_evaluations += 1  # whatever the budget: a kernel and a bound are returned in any case
-            return {"none": self._keep, "reduce": self._reduce, "raise": self._raise}[problem.regime](run, found)
-
-        result = run.finish(compute)
-        return replace(
-            result,
-            alternatives=tuple(problem.to_kernel(z) for z in found.ties),
-            bound=found.bound,
-            gradient_norm=found.gradient_norm,
-            cost=float(result.history["objective"][-1]) if len(result.history) else np.nan,
-            details={**result.details, **found.details},
-        )
-
-    def _keep(self, run: Run[SRNProblem], found: _Found) -> tuple[Status, str]:
-        found.gradient_norm = 0.0
+    def _keep(self, run: Run[SRNProblem]) -> tuple[Status, str]:
+        run.gradient_norm = 0.0
         _show(run, run.problem.direction)
         return Status.CONVERGED, "the kernel has the target stable rank already"
 
-    def _reduce(self, run: Run[SRNProblem], found: _Found) -> tuple[Status, str]:
+    def _reduce(self, run: Run[SRNProblem]) -> tuple[Status, str]:
         problem = run.problem
 
         def take(single: reduce.Single) -> None:
             run.best = problem.unit_radius * single.points[0]
-            found.ties = single.points[1:]
+            ties = single.points[1:]
+            run.alternatives = tuple(problem.to_kernel(z) for z in ties)
             method = {
                 "lemma": "the Lemma",
                 "multipliers": "the Lemma and multipliers",
                 "nothing": "the Lemma and multipliers, which leave a gap",
             }[single.closed_by]
             certificate = {"blocks": single.certificate.blocks, "values": single.certificate.values}
-            found.bound = Bound(problem.bound_at(single.bound), method, "caps", certificate)
+            run.bound = Bound(problem.bound_at(single.bound), method, "caps", certificate)
             apart = max(0.0, np.sqrt(single.runner_up) - np.sqrt(single.squared_distance))
-            found.details = {
+            run.details |= {
                 "closed_by": single.closed_by,
                 "blocks": single.blocks,
                 # None if no other frequency has kernels of the target stable rank.
-                "distance_to_tie": 0.0 if found.ties else float(apart) if np.isfinite(apart) else None,
+                "distance_to_tie": 0.0 if ties else float(apart) if np.isfinite(apart) else None,
             }
 
         single = reduce.nearest_to_one(
@@ -121,12 +104,12 @@ class Exact(Solver):
             rescue=take,
         )
         take(single)
-        found.gradient_norm = stationarity(problem, single.points[0], single.blocks)
+        run.gradient_norm = stationarity(problem, single.points[0], single.blocks)
         _record(run, single.points[0])
-        ties = f"; {len(found.ties)} other minimizers are tied with it" if found.ties else ""
-        return self._status(run, found, f"global minimizer{ties}")
+        ties = f"; {len(run.alternatives)} other minimizers are tied with it" if run.alternatives else ""
+        return self._status(run, f"global minimizer{ties}")
 
-    def _raise(self, run: Run[SRNProblem], found: _Found) -> tuple[Status, str]:
+    def _raise(self, run: Run[SRNProblem]) -> tuple[Status, str]:
         from srnc_manifold.exact.increase import search as raising  # brings cvxpy, which takes a second to import
 
         problem = run.problem
@@ -142,30 +125,21 @@ class Exact(Solver):
             )
         finally:
             if search.kind:
-                found.bound = bounds.raise_bound(problem, search.bound, search.kind, search.arrays)
-                found.details = {"closed_by": found.bound.method}
-        found.gradient_norm = stationarity(problem, search.z)
-        return self._status(run, found, "global minimizer")
+                run.bound = bounds.raise_bound(problem, search.bound, search.kind, search.arrays)
+                run.details["closed_by"] = run.bound.method
+        run.gradient_norm = stationarity(problem, search.z)
+        return self._status(run, "global minimizer")
 
-    def _status(self, run: Run[SRNProblem], found: _Found, message: str) -> tuple[Status, str]:
-        problem = run.problem
+    def _status(self, run: Run[SRNProblem], message: str) -> tuple[Status, str]:
+        problem, bound = run.problem, run.bound
+        assert bound is not None
         objective = float(run.history["objective"][-1])
-        gap = (objective - found.bound.objective) / problem.squared_norm
+        gap = (objective - bound.objective) / problem.squared_norm
         if gap <= (self.tol if problem.regime == "reduce" else max(self.tol, _CONE_TOLERANCE)):
-            return Status.CONVERGED, f"{message}; proved to {max(gap, 0.0):.1g} of ‖C(a)‖²: {found.bound.method}"
+            return Status.CONVERGED, f"{message}; proved to {max(gap, 0.0):.1g} of ‖C(a)‖²: {bound.method}"
         if not run.time_is_left():
             return Status.LIMIT, f"the budget of {run.budget.max_time:g} s is used up; gap {gap:.2g} of ‖C(a)‖²"
-        return Status.STALLED, f"best kernel found; proved to {gap:.2g} of ‖C(a)‖² only: {found.bound.method}"
-
-
-class _Found:
-    """What a run finds beside the kernel."""
-
-    def __init__(self, bound: Bound) -> None:
-        self.ties: list[Array] = []
-        self.bound = bound
-        self.gradient_norm = np.nan
-        self.details: dict[str, object] = {}
+        return Status.STALLED, f"best kernel found; proved to {gap:.2g} of ‖C(a)‖² only: {bound.method}"
 
 
 def _show(run: Run[SRNProblem], z: Array) -> None:

@@ -22,7 +22,6 @@ from srnc_manifold.spheres import Spheres
 # single precision makes of one that is.
 _SEPARABLE = 1e-5
 
-
 # Passes of the alternation that finds that approximation, which is fast where a kernel is nearly separable, and its
 # random starts for kernels of three and more axes.
 _MAX_PASSES, _MORE_STARTS = 1000, 5

@@ -14,7 +14,8 @@ from srnc_manifold.solvers.literature.matrix_srn import MatrixSRN
 from srnc_manifold.solvers.literature.reshape_then_srn import ReshapeThenSRN
 from srnc_manifold.solvers.literature.spectral_normalization import SpectralNormalization
 from srnc_manifold.solvers.literature.srnc import SRNC
-from srnc_manifold.solvers.runs import Run, SphereRun, Stop
+from srnc_manifold.solvers.oracle import ConstrainedOracle, Oracle
+from srnc_manifold.solvers.runs import Run, Stop
 from srnc_manifold.solvers.solve import solve, supported
 from srnc_manifold.solvers.sphere.atom_search import AtomSearch
 from srnc_manifold.solvers.sphere.gradient_descent import GradientDescent
@@ -27,6 +28,7 @@ __all__ = [
     "AugmentedLagrangian",
     "BatchResult",
     "Budget",
+    "ConstrainedOracle",
     "Continuation",
     "Exact",
     "ExactPenalty",
@@ -34,13 +36,13 @@ __all__ = [
     "GradientSampling",
     "MatrixSRN",
     "MultiStart",
+    "Oracle",
     "ReshapeThenSRN",
     "Riemannian",
     "RiemannianLBFGS",
     "Run",
     "Solver",
     "SpectralNormalization",
-    "SphereRun",
     "Stop",
     "Subgradient",
     "solve",

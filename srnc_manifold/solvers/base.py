@@ -8,22 +8,23 @@ from typing import Any, ClassVar
 import numpy as np
 
 from srnc_manifold.costs import Cost
-from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem, SRNProblem
-from srnc_manifold.result import Result
-from srnc_manifold.solvers.budget import Budget
-from srnc_manifold.solvers.runs import Callback
+from srnc_manifold.result import Status
+from srnc_manifold.solvers.runs import Run
 
 Rng = int | np.random.Generator | None
 
 
 class Solver(ABC):
-    """A method with its settings; a frozen dataclass. A new one is one file with ``supports`` and ``run``."""
+    """A method with its settings; a frozen dataclass. A new one is one file with ``supports`` and ``run``.
 
-    #: Whether the result depends on the start or on ``rng``; if not, a comparison runs it once, not once a seed.
+    It prints nothing, scores nothing, counts nothing and keeps no clock: the run that it is given does.
+    """
+
+    #: Whether the result depends on the start or on ``run.rng``; if not, a comparison runs it once, not once a seed.
     stochastic: ClassVar[bool] = True
 
-    #: Whether ``run`` takes every :class:`srnc_manifold.problem.Problem`, not those of a single free kernel only.
+    #: Whether ``run`` takes every :class:`srnc_manifold.Problem`, not those of a single free kernel only.
     products: ClassVar[bool] = False
 
     @property
@@ -35,17 +36,25 @@ class Solver(ABC):
         """Whether the solver takes this problem, and if not, why."""
         return True, ""
 
+    def load(self) -> None:  # noqa: B027 - most have nothing to do here
+        """Import what takes long to import, before the clock of a run starts."""
+
     @abstractmethod
-    def run(
-        self,
-        problem: SRNProblem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        """Solve, without printing and without scoring; :func:`srnc_manifold.solve` checks, calls this and scores."""
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        """Carry out the method; called by :func:`srnc_manifold.solve`.
+
+        Parameters
+        ----------
+        run : Run
+            With the problem, ``run.start`` (a kernel or None), ``run.rng`` and the budget. A method on spheres opens an
+            oracle on it, ``Oracle(run, cost)``; any other offers kernels, ``run.offer(kernel, key)``, of which the one
+            with the least key is returned, and records them, ``run.record(…)``.
+
+        Returns
+        -------
+        status, message : Status, str
+            How it ended, and in words. May raise :class:`srnc_manifold.solvers.Stop` instead.
+        """
 
 
 class SphereSolver(Solver):

@@ -15,7 +15,7 @@ from srnc_manifold.result import Evaluation, Result
 from srnc_manifold.solvers.base import Rng, Solver
 from srnc_manifold.solvers.budget import Budget
 from srnc_manifold.solvers.runs import Callback
-from srnc_manifold.solvers.stacks import run_parts
+from srnc_manifold.solvers.stacks import carry_out
 from srnc_manifold.validation import require_rng
 
 
@@ -27,6 +27,7 @@ def solve(
     budget: Budget | None = None,
     rng: Rng = None,
     callback: Callback | None = None,
+    throw: bool = False,
 ) -> Result:
     """Solve a problem and score what was found.
 
@@ -43,12 +44,14 @@ def solve(
         Source of everything random; the same ``rng`` gives the same result, bit for bit.
     callback : callable, optional
         Called with each row of the history; may raise ``StopIteration`` to end the run.
+    throw : bool, optional
+        Whether an exception in a solver is raised. By default it is the status ``FAILED`` of a result, which has the
+        traceback in ``details["traceback"]``.
 
     Returns
     -------
     Result
-        With ``evaluation`` of the kernel as found and ``restored`` after the local restoration. A solver's failure is
-        a status, not an exception.
+        With ``evaluation`` of the kernel as found and ``restored`` after the local restoration.
 
     Raises
     ------
@@ -80,7 +83,8 @@ def solve(
     large = any(part.geometry.block_rank > NormTests.SMALL for part in problem.parts)
     one_thread = solver.stochastic or large or "raise" in problem.regimes
     with threadpool_limits(1) if one_thread else nullcontext():
-        return score(problem, run_parts(solver, problem, start, budget, rng, callback))
+        found = carry_out(solver, problem, start=start, budget=budget, rng=rng, callback=callback, throw=throw)
+        return score(problem, found)
 
 
 def supported(solver: Solver, problem: Problem) -> tuple[bool, str]:

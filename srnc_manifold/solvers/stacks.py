@@ -13,16 +13,28 @@ from srnc_manifold.problem.stack import listed
 from srnc_manifold.result import Bound, Result, Status
 from srnc_manifold.solvers.base import Rng, Solver
 from srnc_manifold.solvers.budget import Budget
-from srnc_manifold.solvers.runs import STOPPED_BY_CALLBACK, Callback
+from srnc_manifold.solvers.runs import STOPPED_BY_CALLBACK, Callback, Run
 from srnc_manifold.validation import as_generator
 
 
-def run_parts(
-    solver: Solver, problem: Problem, start: Any, budget: Budget | None, rng: Rng, callback: Callback | None
+def carry_out(
+    solver: Solver,
+    problem: Problem,
+    *,
+    start: Any = None,
+    budget: Budget | None = None,
+    rng: Rng = None,
+    callback: Callback | None = None,
+    throw: bool = False,
 ) -> Result:
-    """Run a solver; one of single kernels runs on each part of a stack, since nothing ties them together."""
+    """Run a solver; one of single kernels runs on each part of a stack, since nothing ties them together.
+
+    Arguments as of :func:`srnc_manifold.solve`, of which this is the part that checks and scores nothing.
+    """
+    solver.load()
     if solver.products or isinstance(problem, SRNProblem):
-        return solver.run(cast(SRNProblem, problem), start, budget=budget, rng=rng, callback=callback)
+        run = Run(problem, solver.name, start=start, budget=budget, rng=as_generator(rng), callback=callback)
+        return run.carry_out(solver.run, throw=throw)
     stack = cast(StackProblem, problem)
     n_parts = len(stack.parts)
     starts = [None] * n_parts if start is None else stack.kernels(start)
@@ -30,7 +42,8 @@ def run_parts(
     results: list[Result] = []
     for part, own_start, generator in zip(stack.parts, starts, generators, strict=True):
         share = None if budget is None else _share(budget, results, n_parts - len(results))
-        results.append(solver.run(part, own_start, budget=share, rng=generator, callback=callback))
+        run = Run(part, solver.name, start=own_start, budget=share, rng=generator, callback=callback)
+        results.append(run.carry_out(solver.run, throw=throw))
         if _ended(results[-1]):
             break
     return _joined(stack, solver, results)
@@ -71,6 +84,6 @@ def _joined(problem: StackProblem, solver: Solver, results: Sequence[Result]) ->
         bound=Bound.total(bounds) if len(bounds) == len(problem.parts) else None,
         details={
             "parts": [{"status": r.status.value, "message": r.message, "cost": r.cost} for r in results],
-            **({"interrupted": True} if results[-1].details.get("interrupted") else {}),
+            **{name: worst.details[name] for name in ("interrupted", "traceback") if name in worst.details},
         },
     )

@@ -13,7 +13,6 @@ from srnc_manifold.problem import Problem, SeparableProblem, SRNProblem, StackPr
 # A power of two changes no rounding, so that a solver which works in units of the kernel takes the same steps.
 FACTOR = 1024.0
 
-
 # Relative difference of kernels and of bounds, in units of the kernel's norm and its square, that is rounding.
 ROUNDING = 1e-9
 

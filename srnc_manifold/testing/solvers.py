@@ -15,6 +15,7 @@ import numpy as np
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers import Budget, Solver
+from srnc_manifold.solvers.stacks import carry_out
 from srnc_manifold.testing.problems import FACTOR, ROUNDING, kernel_problems, pickled, product_problems, scaled
 
 # Columns of every history; see :class:`srnc_manifold.History`.
@@ -32,10 +33,8 @@ _COLUMNS = (
     "spectral_norm_error",
 )
 
-
 # Enough to leave the start, few enough for many runs; one that cuts nearly every method short.
 _SOME, _FEW = Budget(max_evaluations=30), Budget(max_evaluations=2)
-
 
 # A short time, and the seconds after it in which a run has to end: one step of the slowest method on a busy machine.
 _SHORT, _GRACE = Budget(max_time=0.01), 2.0
@@ -120,8 +119,13 @@ class _Trial:
         before, printed = _untouchable(self.problem), io.StringIO()
         try:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-                result = self.solver.run(
-                    self.problem, start, budget=budget, rng=self.seed if rng is None else rng, callback=callback
+                result = carry_out(
+                    self.solver,
+                    self.problem,
+                    start=start,
+                    budget=budget,
+                    rng=self.seed if rng is None else rng,
+                    callback=callback,
                 )
         except (Exception, _Interrupt) as error:
             message = f"{case}raised {type(error).__name__}: {error}; expected a Result whose status tells"

@@ -11,7 +11,7 @@ import srnc_manifold as srnc
 from srnc_manifold import certificates
 from srnc_manifold.backends import NUMPY
 from srnc_manifold.certificates import caps
-from srnc_manifold.exact.reduce import alternation, rim
+from srnc_manifold.exact.reduce import alternation, rim, shifts
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.geometry import Geometry
 
@@ -239,7 +239,7 @@ def test_the_shift_of_a_fixed_point_of_the_alternation_is_sharp():
         sine = math.sqrt(distance * (1 - distance / 4))
         pushed = frame.top[index[0]] * sine / math.sqrt(norm - height**2)
         values = np.linalg.svd(symbol.of(z, geometry)[index[0]], compute_uv=False)
-        shift = alternation.shifts(blocks, w, distance)
+        shift = shifts.shifts(blocks, w, distance)
         bound = caps.shifted_bounds(matrices[index], index, shift, geometry, np.array([level]))[0]
         assert bound <= distance + ROUNDING
         if values[0] - pushed >= values[1] + 1e-9 and norm > level * (1 + 1e-6):

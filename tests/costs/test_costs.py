@@ -162,13 +162,13 @@ def test_check_cost_finds_what_is_wrong(cost, message):
 
 
 def test_check_cost_finds_a_wrong_gradient_by_its_slope_alone(monkeypatch):
-    monkeypatch.setattr("srnc_manifold.testing._check_backends", lambda *_: None)
+    monkeypatch.setattr("srnc_manifold.testing.costs._check_backends", lambda *_: None)
     with pytest.raises(AssertionError, match=r"gradient is wrong, its Taylor remainder has slope (0\.9|1\.0)"):
         check_cost(WrongGradient())
 
 
 def test_check_cost_finds_a_wrong_hessian_by_its_slope_alone(monkeypatch):
-    monkeypatch.setattr("srnc_manifold.testing._check_backends", lambda *_: None)
+    monkeypatch.setattr("srnc_manifold.testing.costs._check_backends", lambda *_: None)
     with pytest.raises(AssertionError, match=r"Hessian is wrong, its Taylor remainder has slope (1\.9|2\.0)"):
         check_cost(WrongHessian())
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold import Budget, Result, SRNProblem, Status
+from srnc_manifold import Status
 from srnc_manifold.costs import Cost, LogSumExp, View
-from srnc_manifold.solvers import Solver, SphereRun
+from srnc_manifold.solvers import Oracle, Run, Solver
 
 
 @dataclass(frozen=True)
@@ -44,36 +44,15 @@ class RandomSearch(Solver):
     def name(self) -> str:
         return f"random-search [{self.cost}]"
 
-    def run(
-        self,
-        problem: SRNProblem,
-        start: Any = None,
-        *,
-        budget: Budget | None = None,
-        rng: int | np.random.Generator | None = None,
-        callback: Any = None,
-    ) -> Result:
-        generator = np.random.default_rng(rng)
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
         # Counts, records every improvement, watches the budget and draws the start if none is given.
-        run = SphereRun(
-            problem,
-            self.cost,
-            self.name,
-            start,
-            budget=budget,
-            rng=generator,
-            callback=callback,
-            patience=self.patience,
-        )
-        return run.finish(lambda: self._search(run, generator))
-
-    def _search(self, run: SphereRun, rng: np.random.Generator) -> tuple[Status, str]:
-        z, step = run.start, self.step_size
-        value = run.value(z)
+        oracle = Oracle(run, self.cost, patience=self.patience)
+        z, step = oracle.start, self.step_size
+        value = oracle.value(z)
         while step > self.shortest_step:
-            moved = z + step * rng.standard_normal(z.size) / np.sqrt(z.size)
+            moved = z + step * run.rng.standard_normal(z.size) / np.sqrt(z.size)
             moved /= np.linalg.norm(moved)
-            moved_value = run.value(moved)
+            moved_value = oracle.value(moved)
             if moved_value < value:
                 z, value, step = moved, moved_value, min(1.0, step * np.exp(0.8))
             else:

@@ -17,7 +17,6 @@ from srnc_manifold.numerics import Array
 # Entries of a kernel up to which branch and bound closes most gaps within seconds.
 BRANCHING_SIZE = 12
 
-
 # Products of half-spaces in the relaxation of a region.
 _PRODUCTS = 40
 

@@ -11,7 +11,6 @@ from srnc_manifold.operators.geometry import Geometry
 # Entries of the matrix of Newton's method for polishing.
 _NEWTON_ENTRIES = 5_000_000
 
-
 # Polished kernels have the right gain up to this, relatively.
 _GAIN_TOLERANCE = 1e-11
 

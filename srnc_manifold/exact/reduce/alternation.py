@@ -21,17 +21,13 @@ from srnc_manifold.operators import atoms, norms
 # Where an entry of a symbol changes by less than this, the distance does by its square.
 _STILL = 1e-8
 
-
 _MAX_STEPS = 2000
-
 
 # Above the rounding errors of ⟨a, x(G)⟩.
 _ROUNDING = 1e-14
 
-
 # Earlier steps from which the next is extrapolated.
 _DEPTH = 6
-
 
 # Newton's method takes over for a single block of at most so many entries where none of them changes by more than this;
 # it then needs two or three steps. The differences that give its derivative.

@@ -19,7 +19,6 @@ from srnc_manifold.operators.geometry import Geometry
 # Blocks that are solved together at about the cost of one.
 _MANY = 1000
 
-
 # Above the rounding errors of heights and levels in single precision, relative to the largest there can be.
 _SINGLE = 2.0**-20
 

@@ -18,7 +18,6 @@ from srnc_manifold.operators.geometry import Geometry
 # Random atoms from which a block is searched that no bound closes; a tenth of it in large blocks.
 _RESTARTS = 200
 
-
 # Blocks whose atoms are looked at first: the best of these atoms excludes most of the others.
 _PROMISING = 4
 

@@ -8,13 +8,13 @@ import numpy as np
 from srnc_manifold.costs.augmented import AugmentedLagrangianCost
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
-from srnc_manifold.solvers.base import Rng, SphereSolver
-from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.result import FEASIBILITY_TOLERANCE, Status
+from srnc_manifold.solvers.base import SphereSolver
 from srnc_manifold.solvers.optimality import binding_side, objective_weight, stationarity
-from srnc_manifold.solvers.runs import Callback, ConstrainedRun
+from srnc_manifold.solvers.oracle import ConstrainedOracle
+from srnc_manifold.solvers.runs import Run
 from srnc_manifold.solvers.steps.quasi_newton import lbfgs
-from srnc_manifold.validation import as_generator, require_count, require_positive
+from srnc_manifold.validation import require_count, require_positive
 
 # A violation that falls to this part of the last one needs no larger penalty; a larger one is so much larger; inner
 # tolerances fall by this factor. Where a penalty so much larger than the first does not help, none will.
@@ -61,18 +61,10 @@ class AugmentedLagrangian(SphereSolver):
     def name(self) -> str:
         return "augmented-lagrangian"
 
-    def run(
-        self,
-        problem: Problem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        costs = self._costs(problem, self.penalty, [0.0] * len(problem.parts))
-        run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
-        return run.finish(lambda: run.attempt(lambda penalty: self._rounds(run, penalty), self.penalty))
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        problem = run.problem
+        oracle = ConstrainedOracle(run, self._costs(problem, self.penalty, [0.0] * len(problem.parts)))
+        return oracle.attempt(lambda penalty: self._rounds(oracle, penalty), self.penalty)
 
     def _costs(self, problem: Problem, penalty: float, multipliers: list[Any]) -> list[AugmentedLagrangianCost]:
         """The augmented Lagrangian of each part, which add up to that of the problem."""
@@ -81,32 +73,34 @@ class AugmentedLagrangian(SphereSolver):
             for part, regime, values in zip(problem.parts, problem.regimes, multipliers, strict=True)
         ]
 
-    def _rounds(self, run: ConstrainedRun, penalty: float) -> tuple[Status, str]:
-        z, largest, inner, before = run.start, _LARGEST * penalty, _FIRST_TOLERANCE, np.inf
-        multipliers: list[Any] = [0.0] * len(run.problem.parts)  # arrays, where a part has many, from the second round
+    def _rounds(self, oracle: ConstrainedOracle, penalty: float) -> tuple[Status, str]:
+        z, largest, inner, before = oracle.start, _LARGEST * penalty, _FIRST_TOLERANCE, np.inf
+        multipliers: list[Any] = [0.0] * len(
+            oracle.problem.parts
+        )  # arrays, where a part has many, from the second round
         for rounds in range(self.max_rounds):
-            costs = self._costs(run.problem, penalty, multipliers)
-            run.pose(costs, penalty=penalty, multiplier=float(sum(np.sum(values) for values in multipliers)))
-            z, _, _ = lbfgs(run, z, tolerance=inner, max_iterations=self.max_iterations, memory=10)
-            pairs = zip(costs, run.function.views(z), strict=True)
+            costs = self._costs(oracle.problem, penalty, multipliers)
+            oracle.pose(costs, penalty=penalty, multiplier=float(sum(np.sum(values) for values in multipliers)))
+            z, _, _ = lbfgs(oracle, z, tolerance=inner, max_iterations=self.max_iterations, memory=10)
+            pairs = zip(costs, oracle.function.views(z), strict=True)
             h = [cost.constraints(view) for cost, view in pairs]
             missing = max(
                 float(np.max(np.abs(np.maximum(own, -values / penalty))))
                 for own, values in zip(h, multipliers, strict=True)
             )
             if missing <= self.tolerance and inner <= self.tolerance:
-                return self._outcome(run, z, rounds + 1)
+                return self._outcome(oracle, z, rounds + 1)
             multipliers = [np.maximum(values + penalty * own, 0.0) for own, values in zip(h, multipliers, strict=True)]
             if missing > _ENOUGH * before and missing > self.tolerance:
                 penalty *= _GROWTH
                 if penalty > largest and missing > FEASIBILITY_TOLERANCE:
-                    return self._outcome(run, z, rounds + 1)
+                    return self._outcome(oracle, z, rounds + 1)
             before, inner = missing, max(_SHARPER * inner, self.tolerance)
-        return Status.LIMIT, f"{self.max_rounds} rounds, violation {run.violation(z):.1e}"
+        return Status.LIMIT, f"{self.max_rounds} rounds, violation {oracle.violation(z):.1e}"
 
-    def _outcome(self, run: ConstrainedRun, z: Array, rounds: int) -> tuple[Status, str]:
-        violation = run.violation(z)
+    def _outcome(self, oracle: ConstrainedOracle, z: Array, rounds: int) -> tuple[Status, str]:
+        violation = oracle.violation(z)
         if violation > FEASIBILITY_TOLERANCE:
             return Status.STALLED, f"a local minimum of the constraint's violation, {violation:.1e}"
-        residual = stationarity(run.problem, z)
+        residual = stationarity(oracle.problem, z)
         return Status.CONVERGED, f"{rounds} rounds, violation {violation:.1e}, projected gradient {residual:.1e}"

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from srnc_manifold.costs import LogSumExp
 from srnc_manifold.interop import pymanopt as pymanopt_optimizers
 from srnc_manifold.interop.pymanopt import OPTIMIZERS, uses_gradients
-from srnc_manifold.numerics import Array
-from srnc_manifold.problem import Problem
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
-from srnc_manifold.solvers.base import Rng, SphereSolver
-from srnc_manifold.solvers.budget import Budget
-from srnc_manifold.solvers.runs import Callback, ConstrainedRun
-from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
+from srnc_manifold.result import FEASIBILITY_TOLERANCE, Status
+from srnc_manifold.solvers.base import SphereSolver
+from srnc_manifold.solvers.oracle import ConstrainedOracle
+from srnc_manifold.solvers.runs import Run
+from srnc_manifold.validation import require_choice, require_count, require_positive
 
 # Gradient norm at which a round ends, as a part of the weight of the distance, which bounds the gradient there.
 _ACCURACY = 1e-3
@@ -66,38 +65,27 @@ class Continuation(SphereSolver):
     def name(self) -> str:
         return f"continuation {self.optimizer}"
 
-    def run(
-        self,
-        problem: Problem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
+    def load(self) -> None:
         pymanopt_optimizers.load()
-        generator = as_generator(rng)
-        first = LogSumExp(self.alpha, self.fidelity_weight)
-        run = ConstrainedRun(problem, first, self.name, start, budget=budget, rng=generator, callback=callback)
-        return run.finish(lambda: self._rounds(run, generator))
 
-    def _rounds(self, run: ConstrainedRun, generator: np.random.Generator) -> tuple[Status, str]:
-        z = run.start
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        oracle = ConstrainedOracle(run, LogSumExp(self.alpha, self.fidelity_weight))
+        z = oracle.start
         alphas = np.geomspace(self.alpha, self.last_alpha, self.n_rounds).tolist()
         weights = np.geomspace(self.fidelity_weight, self.last_fidelity_weight, self.n_rounds).tolist()
         for alpha, weight in zip(alphas, weights, strict=True):
-            run.pose(LogSumExp(alpha, weight), alpha=alpha, penalty=1 / weight)
+            oracle.pose(LogSumExp(alpha, weight), alpha=alpha, penalty=1 / weight)
             outcome = pymanopt_optimizers.minimize(
-                pymanopt_optimizers.Objective(run.value, run.gradient, run.hessian),
-                run.spheres,
+                pymanopt_optimizers.Objective(oracle.value, oracle.gradient, oracle.hessian),
+                oracle.spheres,
                 z,
                 self.optimizer,
                 tolerance=_ACCURACY * weight,
                 max_iterations=self.max_iterations,
-                rng=generator,
+                rng=run.rng,
             )
             z = outcome.point
-        violation = run.violation(z)
+        violation = oracle.violation(z)
         message = f"{self.n_rounds} rounds to α = {self.last_alpha:g}, λ = {self.last_fidelity_weight:g}, "
         if outcome.gradient_norm > _ACCURACY * self.last_fidelity_weight:
             return Status.STALLED, f"{message}gradient norm {outcome.gradient_norm:.1e}, violation {violation:.1e}"

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from srnc_manifold.costs.exact_penalty import SMOOTHINGS, ExactPenaltyCost
-from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
-from srnc_manifold.solvers.base import Rng, SphereSolver
-from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.result import FEASIBILITY_TOLERANCE, Status
+from srnc_manifold.solvers.base import SphereSolver
 from srnc_manifold.solvers.optimality import binding_side, objective_weight
-from srnc_manifold.solvers.runs import Callback, ConstrainedRun
+from srnc_manifold.solvers.oracle import ConstrainedOracle
+from srnc_manifold.solvers.runs import Run
 from srnc_manifold.solvers.steps.quasi_newton import lbfgs
-from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
+from srnc_manifold.validation import require_choice, require_count, require_positive
 
 # A penalty under which the constraints stay violated is so much larger in the next round; a million times the first
 # has not helped.
@@ -66,18 +66,9 @@ class ExactPenalty(SphereSolver):
     def name(self) -> str:
         return f"exact-penalty {self.smoothing}"
 
-    def run(
-        self,
-        problem: Problem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        costs = self._costs(problem, self.penalty, self.epsilon)
-        run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
-        return run.finish(lambda: run.attempt(lambda penalty: self._rounds(run, penalty), self.penalty))
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        oracle = ConstrainedOracle(run, self._costs(run.problem, self.penalty, self.epsilon))
+        return oracle.attempt(lambda penalty: self._rounds(oracle, penalty), self.penalty)
 
     def _costs(self, problem: Problem, penalty: float, epsilon: float) -> list[ExactPenaltyCost]:
         return [
@@ -85,16 +76,16 @@ class ExactPenalty(SphereSolver):
             for part, regime in zip(problem.parts, problem.regimes, strict=True)
         ]
 
-    def _rounds(self, run: ConstrainedRun, penalty: float) -> tuple[Status, str]:
-        z, largest, epsilon, inner = run.start, _LARGEST * penalty, self.epsilon, _FIRST_TOLERANCE
+    def _rounds(self, oracle: ConstrainedOracle, penalty: float) -> tuple[Status, str]:
+        z, largest, epsilon, inner = oracle.start, _LARGEST * penalty, self.epsilon, _FIRST_TOLERANCE
         steps = max(1, self.n_rounds - 1)
         sharper = (self.last_epsilon / self.epsilon) ** (1 / steps)
         tighter = (_LAST_TOLERANCE / _FIRST_TOLERANCE) ** (1 / steps)
         rounds = 0
         while True:
-            run.pose(self._costs(run.problem, penalty, epsilon), epsilon=epsilon, penalty=penalty)
-            z, norm, _ = lbfgs(run, z, tolerance=inner, max_iterations=self.max_iterations, memory=10)
-            violation, rounds = run.violation(z), rounds + 1
+            oracle.pose(self._costs(oracle.problem, penalty, epsilon), epsilon=epsilon, penalty=penalty)
+            z, norm, _ = lbfgs(oracle, z, tolerance=inner, max_iterations=self.max_iterations, memory=10)
+            violation, rounds = oracle.violation(z), rounds + 1
             message = f"{rounds} rounds, ε = {epsilon:.0e}, penalty {penalty:.3g}, violation {violation:.1e}"
             if rounds >= self.n_rounds and violation <= FEASIBILITY_TOLERANCE:
                 return Status.CONVERGED, f"{message}, gradient norm {norm:.1e}"

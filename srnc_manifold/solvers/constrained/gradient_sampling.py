@@ -1,19 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from srnc_manifold.costs import Cost
 from srnc_manifold.numerics import Array, shortest_in_hull
 from srnc_manifold.problem import Problem
-from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Rng, SphereSolver, require_cost
-from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.result import Status
+from srnc_manifold.solvers.base import SphereSolver, require_cost
 from srnc_manifold.solvers.optimality import nonsmooth_costs
-from srnc_manifold.solvers.runs import Callback, ConstrainedRun
+from srnc_manifold.solvers.oracle import ConstrainedOracle
+from srnc_manifold.solvers.runs import Run
 from srnc_manifold.solvers.steps.line_search import backtrack
-from srnc_manifold.validation import as_generator, require_count, require_positive
+from srnc_manifold.validation import require_count, require_positive
 
 # Radius and tolerance shrink by this factor where the hull of the gradients comes close to zero.
 _SHRINK = 0.1
@@ -69,33 +70,20 @@ class GradientSampling(SphereSolver):
             return False, f"it draws {problem.spheres.size} gradients in every step; limited to {_MAX_SIZE} entries"
         return super().supports(problem)
 
-    def run(
-        self,
-        problem: Problem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        generator = as_generator(rng)
-        costs = nonsmooth_costs(problem, self.penalty) if self.cost is None else self.cost
-        run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=generator, callback=callback)
-        return run.finish(lambda: self._descend(run, generator))
-
-    def _descend(self, run: ConstrainedRun, rng: np.random.Generator) -> tuple[Status, str]:
-        z, radius, tolerance = run.start, self.radius, self.tolerance
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        oracle = ConstrainedOracle(run, nonsmooth_costs(run.problem, self.penalty) if self.cost is None else self.cost)
+        z, radius, tolerance = oracle.start, self.radius, self.tolerance
         for _ in range(self.max_iterations):
-            run.parameters = {"radius": radius}
-            gradient = run.gradient(z)
-            samples = [self._sample(run, z, radius, rng) for _ in range(z.size)]
+            oracle.parameters = {"radius": radius}
+            gradient = oracle.gradient(z)
+            samples = [self._sample(oracle, z, radius, run.rng) for _ in range(z.size)]
             direction = -shortest_in_hull(np.stack([gradient, *samples]))
             length = float(np.linalg.norm(direction))
             step = None
             if length > tolerance:
-                step = backtrack(run, z, direction / length, radius, run.cost_at(z), -length)
+                step = backtrack(oracle, z, direction / length, radius, oracle.cost_at(z), -length)
             if step is not None:
-                z = run.spheres.retracted(z, step * direction / length)
+                z = oracle.spheres.retracted(z, step * direction / length)
                 continue
             if radius <= self.last_radius:
                 text = f"the hull of gradients within {radius:.0e} comes within {length:.1e} of zero"
@@ -103,8 +91,8 @@ class GradientSampling(SphereSolver):
             radius, tolerance = max(_SHRINK * radius, self.last_radius), _SHRINK * tolerance
         return Status.LIMIT, f"{self.max_iterations} iterations, radius {radius:.0e}"
 
-    def _sample(self, run: ConstrainedRun, z: Array, radius: float, rng: np.random.Generator) -> Array:
+    def _sample(self, oracle: ConstrainedOracle, z: Array, radius: float, rng: np.random.Generator) -> Array:
         """The gradient at a random point near ``z``, as a tangent vector at ``z``."""
-        tangent = run.spheres.projected(rng.standard_normal(z.size), z)
-        tangent *= radius * rng.random() ** (1 / run.spheres.dimension) / np.linalg.norm(tangent)
-        return run.spheres.projected(run.gradient(run.spheres.retracted(z, tangent), iterate=False), z)
+        tangent = oracle.spheres.projected(rng.standard_normal(z.size), z)
+        tangent *= radius * rng.random() ** (1 / oracle.spheres.dimension) / np.linalg.norm(tangent)
+        return oracle.spheres.projected(oracle.gradient(oracle.spheres.retracted(z, tangent), iterate=False), z)

@@ -14,11 +14,11 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.operators import symbol
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
-from srnc_manifold.solvers.base import Rng, Solver
+from srnc_manifold.solvers.base import Solver
 from srnc_manifold.solvers.budget import Budget
 from srnc_manifold.solvers.optimality import objective_weight, stationarity
 from srnc_manifold.solvers.runs import STOPPED_BY_CALLBACK, Callback, Run, Stop
-from srnc_manifold.validation import as_generator, require_count, require_positive
+from srnc_manifold.validation import require_count, require_positive
 
 # SciPy's name -> most kernel entries for which one start is bearable (dense factorizations of that order).
 METHODS = {"SLSQP": 500, "trust-constr": 500, "COBYQA": 100}
@@ -82,63 +82,63 @@ class MultiStart(Solver):
             return False, f"{self.method} works with dense matrices of the kernel's size, {size}; limited to {limit}"
         return True, ""
 
-    def run(
-        self,
-        problem: Problem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
         import joblib
 
-        generator = as_generator(rng)
-        run, spheres = Run(problem, self.name, budget, callback), problem.spheres
-        first = spheres.random_point(generator) if start is None else problem.to_sphere(start).ravel()
+        problem, spheres = run.problem, run.problem.spheres
+        first = run.first_point()
         run.offer(problem.unit_kernels_at(first), np.inf)
         # A budget of few evaluations is spent on few starts.
         n_starts = min(self.n_starts, run.budget.max_evaluations or self.n_starts)
-        starts = [first, *(spheres.random_point(child) for child in generator.spawn(n_starts - 1))]
+        starts = [first, *(spheres.random_point(child) for child in run.rng.spawn(n_starts - 1))]
         share = _share(run.budget, n_starts, joblib.effective_n_jobs(self.n_jobs))
         # A callback cannot cross to another process; there it is called with the starts' last rows.
-        watcher = callback if self.n_jobs == 1 else None
-        outcomes: list[Result] = []
-
-        def search() -> tuple[Status, str]:
-            tasks = (joblib.delayed(_one_start)(self, problem, z, share, watcher) for z in starts)
+        watcher = run.callback if self.n_jobs == 1 else None
+        outcomes: list[_Outcome] = []
+        tasks = (joblib.delayed(_one_start)(self, problem, z, share, watcher) for z in starts)
+        try:
             for outcome in joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(tasks):
                 outcomes.append(outcome)
-                if outcome.details.get("interrupted"):
+                result = outcome.result
+                if result.details.get("interrupted"):
                     raise KeyboardInterrupt
-                if outcome.message == STOPPED_BY_CALLBACK:
+                if result.message == STOPPED_BY_CALLBACK:
                     raise Stop(Status.LIMIT, STOPPED_BY_CALLBACK)
-                if callback is not None and watcher is None and len(outcome.history):
-                    run.notify({name: column[-1] for name, column in outcome.history.columns.items()})
-            best = min(outcomes, key=_rank)
+                if watcher is None and len(result.history):
+                    run.notify({name: column[-1] for name, column in result.history.columns.items()})
+            best = min(outcomes, key=_rank).result
             return best.status, best.message
+        finally:
+            _merge(run, outcomes)
 
-        merged = _merge(run.finish(search), outcomes)
-        return replace(merged, gradient_norm=stationarity(problem, problem.to_sphere(merged.kernel)))
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Of one local search: its result, and its kernel in units of the spectral norms."""
+
+    result: Result
+    unit_kernel: Array
+    violation: float
 
 
-def _one_start(solver: MultiStart, problem: Problem, z: Array, budget: Budget, callback: Callback | None) -> Result:
-    """One local search."""
+def _one_start(solver: MultiStart, problem: Problem, z: Array, budget: Budget, callback: Callback | None) -> _Outcome:
+    """One local search, a run of its own: it may be in another process."""
     # Before the limit below, which reaches only the linear algebra libraries that are loaded.
     import scipy.optimize  # noqa: F401
     from threadpoolctl import threadpool_limits
 
-    run = Run(problem, solver.name, budget, callback)
+    run: Run[Problem] = Run(problem, solver.name, budget=budget, callback=callback)
     functions = _Functions(problem, run)
     run.offer(problem.unit_kernels_at(z), np.inf, np.inf)
     with threadpool_limits(1), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        result = run.finish(lambda: _minimize(solver, functions, z))
+        result = run.carry_out(lambda _: _minimize(solver, functions, z))
     violation, cost = (*run.best_key, np.inf)[:2]
     if result.status is Status.CONVERGED and violation > max(FEASIBILITY_TOLERANCE, budget.violation or 0.0):
         message = f"SciPy says {result.message!r}, but the constraints are violated by {violation:.0e}"
         result = replace(result, status=Status.STALLED, message=message)
-    return replace(result, cost=cost, details={**result.details, "violation": violation})
+    assert run.best is not None
+    return _Outcome(replace(result, cost=cost), run.best, violation)
 
 
 def _minimize(solver: MultiStart, functions: _Functions, z: Array) -> tuple[Status, str]:
@@ -288,10 +288,10 @@ def _first_of_all(singular_values: Array) -> NDArray[np.bool_]:
     return chosen
 
 
-def _rank(outcome: Result) -> tuple[float, float]:
+def _rank(outcome: _Outcome) -> tuple[float, float]:
     """Clearly feasible starts by cost, then the others by violation; local searches end well on either side."""
-    violation = outcome.details["violation"]
-    return violation if violation > FEASIBILITY_TOLERANCE / 4 else 0.0, outcome.cost
+    violation = outcome.violation
+    return violation if violation > FEASIBILITY_TOLERANCE / 4 else 0.0, outcome.result.cost
 
 
 def _share(budget: Budget, n_starts: int, n_jobs: int) -> Budget:
@@ -301,22 +301,14 @@ def _share(budget: Budget, n_starts: int, n_jobs: int) -> Budget:
     return replace(budget, max_evaluations=evaluations, max_time=time)
 
 
-def _merge(result: Result, outcomes: list[Result]) -> Result:
-    """The result of all starts: the best one's kernel and history, everyone's counts."""
-    if not outcomes:
-        return result
-    best = min(outcomes, key=_rank)
-    return replace(
-        result,
-        kernel=best.kernel,
-        history=best.history,
-        cost=best.cost,
-        n_evaluations=sum(o.n_evaluations for o in outcomes),
-        n_gradients=sum(o.n_gradients for o in outcomes),
-        details={
-            **result.details,
-            "starts": [
-                {"cost": o.cost, "violation": o.details["violation"], "status": o.status.value} for o in outcomes
-            ],
-        },
-    )
+def _merge(run: Run[Problem], outcomes: list[_Outcome]) -> None:
+    """The best start's kernel and history, everyone's counts."""
+    if outcomes:
+        best = min(outcomes, key=_rank)
+        run.best, run.history, run.cost = best.unit_kernel, best.result.history, best.result.cost
+        run.n_evaluations = sum(outcome.result.n_evaluations for outcome in outcomes)
+        run.n_gradients = sum(outcome.result.n_gradients for outcome in outcomes)
+        run.details["starts"] = [
+            {"cost": o.result.cost, "violation": o.violation, "status": o.result.status.value} for o in outcomes
+        ]
+    run.gradient_norm = stationarity(run.problem, run.problem.to_sphere(run.kernel))

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from srnc_manifold.costs import Cost
 from srnc_manifold.exact import reduce
-from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem, SRNProblem
-from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Rng, SphereSolver, require_cost
-from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.result import Status
+from srnc_manifold.solvers.base import SphereSolver, require_cost
 from srnc_manifold.solvers.optimality import nonsmooth_costs
-from srnc_manifold.solvers.runs import Callback, ConstrainedRun
-from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
+from srnc_manifold.solvers.oracle import ConstrainedOracle
+from srnc_manifold.solvers.runs import Run
+from srnc_manifold.validation import require_choice, require_count, require_positive
 
 STEP_RULES = ("diminishing", "polyak", "polyak-certified")
 
@@ -80,31 +80,19 @@ class Subgradient(SphereSolver):
                 return False, "the optimum is certified for reducing the stable rank only"
         return super().supports(problem)
 
-    def run(
-        self,
-        problem: Problem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        costs = nonsmooth_costs(problem, self.penalty) if self.cost is None else self.cost
-        run = ConstrainedRun(problem, costs, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
-        return run.finish(lambda: self._descend(run))
-
-    def _descend(self, run: ConstrainedRun) -> tuple[Status, str]:
-        z, step, rule = run.start, np.nan, self._rule(run.problem)
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        oracle = ConstrainedOracle(run, nonsmooth_costs(run.problem, self.penalty) if self.cost is None else self.cost)
+        z, step, rule = oracle.start, np.nan, self._rule(run.problem)
         for _ in range(self.max_iterations):
-            run.parameters = {"step": step}
-            subgradient = run.gradient(z)
+            oracle.parameters = {"step": step}
+            subgradient = oracle.gradient(z)
             norm = float(np.linalg.norm(subgradient))
             if norm <= self.tolerance:
                 return Status.CONVERGED, f"subgradient norm {norm:.1e} is within the tolerance"
-            step = rule.length(run.cost_at(z), norm)
+            step = rule.length(oracle.cost_at(z), norm)
             if step <= self.tolerance:
                 return rule.reached, f"steps of length {step:.1e}: {rule.end}"
-            z = run.spheres.retracted(z, -step / norm * subgradient)
+            z = oracle.spheres.retracted(z, -step / norm * subgradient)
         return Status.LIMIT, f"{self.max_iterations} iterations, steps of length {step:.1e}"
 
     def _rule(self, problem: Problem) -> _Rule:

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
-from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Rng, Solver
-from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.result import Status
+from srnc_manifold.solvers.base import Solver
 from srnc_manifold.solvers.literature.matrix import flattened, least_stable_rank, matrix_srn, matrix_stable_rank
-from srnc_manifold.solvers.runs import Callback, Run
+from srnc_manifold.solvers.runs import Run
 from srnc_manifold.validation import require_count
 
 
@@ -52,27 +52,14 @@ class MatrixSRN(Solver):
             )
         return True, ""
 
-    def run(
-        self,
-        problem: SRNProblem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        """Solve; ``start`` and ``rng`` are not used."""
-        run = Run(problem, self.name, budget, callback)
-
-        def compute() -> tuple[Status, str]:
-            run.count_evaluation()
-            matrix, target = _matrix_problem(problem)
-            run.deliver(matrix_srn(matrix, target, self.k).reshape(problem.kernel.shape))
-            if not problem.input_size and problem.geometry.groups == 1:
-                return Status.CONVERGED, f"closed form, {self.k} singular values kept"
-            return Status.CONVERGED, f"closed form for the {matrix.shape[0]} × {matrix.shape[1]} matrix of the kernel"
-
-        return run.finish(compute)
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        problem = run.problem
+        run.count_evaluation()
+        matrix, target = _matrix_problem(problem)
+        run.deliver(matrix_srn(matrix, target, self.k).reshape(problem.kernel.shape))
+        if not problem.input_size and problem.geometry.groups == 1:
+            return Status.CONVERGED, f"closed form, {self.k} singular values kept"
+        return Status.CONVERGED, f"closed form for the {matrix.shape[0]} × {matrix.shape[1]} matrix of the kernel"
 
 
 def _matrix_problem(problem: SRNProblem) -> tuple[Array, float]:

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
-from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Rng, Solver
-from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.result import Status
+from srnc_manifold.solvers.base import Solver
 from srnc_manifold.solvers.literature.matrix import flattened, matrix_srn, matrix_stable_rank
-from srnc_manifold.solvers.runs import Callback, Run
+from srnc_manifold.solvers.runs import Run
 
 
 @dataclass(frozen=True)
@@ -37,28 +37,13 @@ class ReshapeThenSRN(Solver):
             return False, f"asked for a stable rank of {target:.6g} of a matrix, where 1 is the least there is"
         return True, ""
 
-    def run(
-        self,
-        problem: SRNProblem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        """Solve; ``start`` and ``rng`` are not used."""
-        run = Run(problem, self.name, budget, callback)
-
-        def compute() -> tuple[Status, str]:
-            run.count_evaluation()
-            matrix, target = _matrix_problem(problem)
-            own = matrix_stable_rank(matrix)
-            normalized = matrix_srn(matrix, min(max(target, 1.0), own))
-            run.deliver(normalized.reshape(problem.kernel.shape))
-            lowered = f"lowered from {own:.6g} to {target:.6g}" if target < own else f"left at {own:.6g}"
-            return Status.CONVERGED, f"closed form; the stable rank of the reshaped kernel is {lowered}"
-
-        return run.finish(compute)
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        run.count_evaluation()
+        matrix, target = _matrix_problem(run.problem)
+        own = matrix_stable_rank(matrix)
+        run.deliver(matrix_srn(matrix, min(max(target, 1.0), own)).reshape(run.problem.kernel.shape))
+        lowered = f"lowered from {own:.6g} to {target:.6g}" if target < own else f"left at {own:.6g}"
+        return Status.CONVERGED, f"closed form; the stable rank of the reshaped kernel is {lowered}"
 
 
 def _matrix_problem(problem: SRNProblem) -> tuple[Array, float]:

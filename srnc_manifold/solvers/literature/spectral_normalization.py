@@ -1,18 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from srnc_manifold.numerics import Array
 from srnc_manifold.operators.feature_maps import Convolution
-from srnc_manifold.problem import SRNProblem
-from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Rng, Solver
-from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.result import Status
+from srnc_manifold.solvers.base import Solver
 from srnc_manifold.solvers.literature.matrix import flattened
-from srnc_manifold.solvers.runs import Callback, Run
-from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
+from srnc_manifold.solvers.runs import Run
+from srnc_manifold.validation import require_choice, require_count, require_positive
 
 OPERATORS = ("convolution", "flattened")
 
@@ -51,35 +49,18 @@ class SpectralNormalization(Solver):
     def name(self) -> str:
         return "spectral-normalization" + (" flattened" if self.operator == "flattened" else "")
 
-    def run(
-        self,
-        problem: SRNProblem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        """Solve; ``start`` is not used."""
-        run = Run(problem, self.name, budget, callback)
-        details: dict[str, int] = {}
-
-        def compute() -> tuple[Status, str]:
-            run.count_evaluation()
-            kernel = problem.unit_kernel
-            if self.operator == "flattened":
-                norm = float(np.linalg.norm(flattened(kernel, problem.geometry), 2))
-                run.deliver(kernel / norm)
-                return Status.CONVERGED, f"the matrix of the kernel had {norm:.6g} times the norm asked for"
-            convolution = Convolution(problem.geometry)
-            first = as_generator(rng).standard_normal(convolution.input_shape)
-            pair = convolution.top_pair(
-                kernel, first, tol=self.tol, max_steps=self.max_steps, keep_going=run.time_is_left
-            )
-            details["convolutions"] = convolution.count
-            run.deliver(kernel / pair.value)
-            if pair.converged:
-                return Status.CONVERGED, f"power iteration ended after {convolution.count} convolutions"
-            return Status.LIMIT, f"power iteration was stopped after {convolution.count} convolutions"
-
-        return run.finish(compute, details=details)
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        run.count_evaluation()
+        kernel, geometry = run.problem.unit_kernel, run.problem.geometry
+        if self.operator == "flattened":
+            norm = float(np.linalg.norm(flattened(kernel, geometry), 2))
+            run.deliver(kernel / norm)
+            return Status.CONVERGED, f"the matrix of the kernel had {norm:.6g} times the norm asked for"
+        convolution = Convolution(geometry)
+        first = run.rng.standard_normal(convolution.input_shape)
+        pair = convolution.top_pair(kernel, first, tol=self.tol, max_steps=self.max_steps, keep_going=run.time_is_left)
+        run.details["convolutions"] = convolution.count
+        run.deliver(kernel / pair.value)
+        if pair.converged:
+            return Status.CONVERGED, f"power iteration ended after {convolution.count} convolutions"
+        return Status.LIMIT, f"power iteration was stopped after {convolution.count} convolutions"

@@ -11,11 +11,10 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.operators.atoms import nearest_in_cap
 from srnc_manifold.operators.feature_maps import Convolution, TopPair
 from srnc_manifold.problem import SRNProblem
-from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Rng, Solver
-from srnc_manifold.solvers.budget import Budget
-from srnc_manifold.solvers.runs import Callback, Run, Stop
-from srnc_manifold.validation import as_generator, require_choice, require_count, require_positive
+from srnc_manifold.result import Status
+from srnc_manifold.solvers.base import Solver
+from srnc_manifold.solvers.runs import Run, Stop
+from srnc_manifold.validation import require_choice, require_count, require_positive
 
 REPAIRS = ("none", "step", "iterated")
 
@@ -72,20 +71,9 @@ class SRNC(Solver):
             return False, "the repair reduces the stable rank; this problem raises it"
         return True, ""
 
-    def run(
-        self,
-        problem: SRNProblem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        """Solve; ``start`` is not used."""
-        run = Run(problem, self.name, budget, callback)
-        machine = _Machine(run, self, as_generator(rng))
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
         method = {"none": self._published, "step": self._one_step, "iterated": self._iterated}[self.repair]
-        return run.finish(lambda: method(machine), details=machine.details)
+        return method(_Machine(run, self))
 
     def _published(self, machine: _Machine) -> tuple[Status, str]:
         problem = machine.problem
@@ -140,10 +128,11 @@ class SRNC(Solver):
 class _Machine:
     """Convolutions for one run, counted, within its budget."""
 
-    def __init__(self, run: Run[SRNProblem], solver: SRNC, rng: np.random.Generator) -> None:
-        self.run, self.problem, self._solver, self._rng = run, run.problem, solver, rng
+    def __init__(self, run: Run[SRNProblem], solver: SRNC) -> None:
+        self.run, self.problem, self._solver, self._rng = run, run.problem, solver, run.rng
         self._convolution = Convolution(self.problem.geometry)
-        self.details: dict[str, Any] = {"convolutions": 0, "empty_cap": False}
+        self.details = run.details
+        self.details |= {"convolutions": 0, "empty_cap": False}
         self.converged = True  # every power iteration so far
 
     @property

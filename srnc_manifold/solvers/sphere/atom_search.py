@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +11,12 @@ from srnc_manifold.interop import pymanopt as pymanopt_optimizers
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.problem import SRNProblem
-from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Rng, Solver
-from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.result import Status
+from srnc_manifold.solvers.base import Solver
 from srnc_manifold.solvers.optimality import stationarity
-from srnc_manifold.solvers.runs import Callback, Run
+from srnc_manifold.solvers.runs import Run
 from srnc_manifold.spheres import Spheres
-from srnc_manifold.validation import as_generator, require_count, require_positive
+from srnc_manifold.validation import require_count, require_positive
 
 # Above the rounding errors of a squared norm γ², relatively, and of an angle.
 _FILLED, _ROUNDING = 1e-13, 1e-14
@@ -69,26 +69,18 @@ class AtomSearch(Solver):
             return False, "at the least feasible stable rank there are no atoms with caps but the longest"
         return True, ""
 
-    def run(
-        self,
-        problem: SRNProblem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        """Solve; ``start`` is not used, as the first start of a block belongs to the problem's own kernel."""
+    def load(self) -> None:
         pymanopt_optimizers.load()
-        run = Run(problem, self.name, budget, callback)
-        search = _Search(self, run, as_generator(rng))
-        result = run.finish(search.all_blocks)
-        return replace(
-            result,
-            cost=search.angle if np.isfinite(search.angle) else np.nan,
-            gradient_norm=stationarity(problem, problem.to_sphere(result.kernel)),
-            details={**result.details, "blocks_searched": search.searched},
-        )
+
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        # The user's start is not used: the first start of a block belongs to the problem's own kernel.
+        search = _Search(self, run)
+        try:
+            return search.all_blocks()
+        finally:
+            run.cost = search.angle if np.isfinite(search.angle) else np.nan
+            run.gradient_norm = stationarity(run.problem, run.problem.to_sphere(run.kernel))
+            run.details["blocks_searched"] = search.searched
 
 
 class Angle:
@@ -185,8 +177,8 @@ class Angle:
 class _Search:
     """The blocks of a problem in turn, and the best angle found."""
 
-    def __init__(self, solver: AtomSearch, run: Run[SRNProblem], rng: np.random.Generator) -> None:
-        self.solver, self.run, self.rng = solver, run, rng
+    def __init__(self, solver: AtomSearch, run: Run[SRNProblem]) -> None:
+        self.solver, self.run, self.rng = solver, run, run.rng
         self.angle, self.searched = np.inf, 0
         self.outcome = Status.STALLED, "no atom with a cap was found"
 

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from srnc_manifold.costs import Cost, LogSumExp
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import Problem
-from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Rng, SphereSolver, require_cost
-from srnc_manifold.solvers.budget import Budget
-from srnc_manifold.solvers.runs import Callback, SphereRun
+from srnc_manifold.result import Status
+from srnc_manifold.solvers.base import SphereSolver, require_cost
+from srnc_manifold.solvers.oracle import Oracle
+from srnc_manifold.solvers.runs import Run
 from srnc_manifold.solvers.steps.line_search import backtrack
 from srnc_manifold.spheres import Spheres
-from srnc_manifold.validation import as_generator, require_choice, require_count, require_nonnegative, require_positive
+from srnc_manifold.validation import require_choice, require_count, require_nonnegative, require_positive
 
 STEP_RULES = ("fixed", "armijo", "barzilai-borwein")
 
@@ -69,46 +69,27 @@ class GradientDescent(SphereSolver):
         momentum = f" μ={self.momentum:g}" if self.momentum else ""
         return f"gradient-descent {rule}{momentum} [{self.cost}]"
 
-    def run(
-        self,
-        problem: Problem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        run = SphereRun(
-            problem,
-            self.cost,
-            self.name,
-            start,
-            budget=budget,
-            rng=as_generator(rng),
-            callback=callback,
-        )
-        return run.finish(lambda: self._descend(run))
-
-    def _descend(self, run: SphereRun) -> tuple[Status, str]:
-        z, velocity, step = run.start, np.zeros_like(run.start), self.step_size
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        oracle = Oracle(run, self.cost)
+        z, velocity, step = oracle.start, np.zeros_like(oracle.start), self.step_size
         costs: list[float] = []
         last: tuple[Array, Array] | None = None  # gradient and displacement of the last step
         for _ in range(self.max_iterations):
-            gradient = run.gradient(z)
+            gradient = oracle.gradient(z)
             norm = float(np.linalg.norm(gradient))
             if norm <= self.tolerance:
                 return Status.CONVERGED, f"gradient norm {norm:.1e} is within the tolerance"
-            costs = [*costs, run.cost_at(z)][-_MEMORY if self.step_rule == "barzilai-borwein" else -1 :]
-            velocity = self.momentum * run.spheres.projected(velocity, z) - gradient
+            costs = [*costs, oracle.cost_at(z)][-_MEMORY if self.step_rule == "barzilai-borwein" else -1 :]
+            velocity = self.momentum * oracle.spheres.projected(velocity, z) - gradient
             if self.step_rule != "fixed":
                 if velocity @ gradient >= 0:
                     velocity = -gradient
-                step = self._first_step(run.spheres, step, gradient, last, z)
-                shortened = backtrack(run, z, velocity, step, max(costs), float(velocity @ gradient))
+                step = self._first_step(oracle.spheres, step, gradient, last, z)
+                shortened = backtrack(oracle, z, velocity, step, max(costs), float(velocity @ gradient))
                 if shortened is None:
                     return Status.STALLED, f"no step decreases the cost; gradient norm {norm:.1e}"
                 step = shortened
-            moved = run.spheres.retracted(z, step * velocity)
+            moved = oracle.spheres.retracted(z, step * velocity)
             last, z = (gradient, step * velocity), moved
         return Status.LIMIT, f"{self.max_iterations} iterations, gradient norm {norm:.1e}"
 

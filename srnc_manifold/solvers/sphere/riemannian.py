@@ -1,20 +1,18 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
-import numpy as np
+from dataclasses import dataclass, field
+from typing import Any
 
 from srnc_manifold.backends import NAMES as BACKENDS
 from srnc_manifold.costs import Cost, LogSumExp
 from srnc_manifold.interop import pymanopt as pymanopt_optimizers
 from srnc_manifold.interop.pymanopt import OPTIMIZERS, uses_gradients
-from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
-from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Rng, SphereSolver, require_cost
-from srnc_manifold.solvers.budget import Budget
-from srnc_manifold.solvers.runs import Callback, SphereRun
-from srnc_manifold.validation import as_generator, require_choice, require_count, require_nonnegative
+from srnc_manifold.result import Status
+from srnc_manifold.solvers.base import SphereSolver, require_cost
+from srnc_manifold.solvers.oracle import Oracle
+from srnc_manifold.solvers.runs import Run, Stop
+from srnc_manifold.validation import require_choice, require_count, require_nonnegative
 
 # Evaluations without progress, per entry of a point, after which an optimizer without gradients is stopped;
 # pymanopt's run on to their limits.
@@ -61,43 +59,31 @@ class Riemannian(SphereSolver):
             return False, f"Nelder-Mead keeps a simplex of {problem.spheres.size} points; it is limited to 200 entries"
         return super().supports(problem)
 
-    def run(
-        self,
-        problem: Problem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
+    def load(self) -> None:
         pymanopt_optimizers.load()
-        generator, with_gradients = as_generator(rng), uses_gradients(self.optimizer)
-        run = SphereRun(
-            problem,
-            self.cost,
-            self.name,
-            start,
-            budget=budget,
-            rng=generator,
-            callback=callback,
-            backend=self.backend,
-            patience=None if with_gradients else _PATIENCE * problem.spheres.size,
-        )
-        result = run.finish(lambda: self._optimize(run, generator))
-        if result.status is Status.STALLED and self.cost.smooth and result.gradient_norm <= self.tolerance:
-            message = f"gradient norm {result.gradient_norm:.1e} is within the tolerance, though none was used"
-            return replace(result, status=Status.CONVERGED, message=message)
-        return result
 
-    def _optimize(self, run: SphereRun, generator: np.random.Generator) -> tuple[Status, str]:
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        patience = None if uses_gradients(self.optimizer) else _PATIENCE * run.problem.spheres.size
+        oracle = Oracle(run, self.cost, backend=self.backend, patience=patience)
+        try:
+            status, message = self._optimize(oracle)
+        except Stop as stop:
+            status, message = stop.status, stop.message
+        if status is Status.STALLED and self.cost.smooth and oracle.best_gradient_norm() <= self.tolerance:
+            oracle.return_best()
+            norm = oracle.best_gradient_norm()
+            return Status.CONVERGED, f"gradient norm {norm:.1e} is within the tolerance, though none was used"
+        return status, message
+
+    def _optimize(self, oracle: Oracle) -> tuple[Status, str]:
         outcome = pymanopt_optimizers.minimize(
-            pymanopt_optimizers.Objective(run.value, run.gradient, run.hessian),
-            run.spheres,
-            run.start,
+            pymanopt_optimizers.Objective(oracle.value, oracle.gradient, oracle.hessian),
+            oracle.spheres,
+            oracle.start,
             self.optimizer,
             tolerance=self.tolerance,
             max_iterations=self.max_iterations,
-            rng=generator,
+            rng=oracle.run.rng,
         )
         if outcome.gradient_norm <= self.tolerance:
             where = "the starting point is critical, " if outcome.iterations == 0 else ""

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from srnc_manifold.costs import Cost, LogSumExp
-from srnc_manifold.numerics import Array
-from srnc_manifold.problem import Problem
-from srnc_manifold.result import Result, Status
-from srnc_manifold.solvers.base import Rng, SphereSolver, require_cost
-from srnc_manifold.solvers.budget import Budget
-from srnc_manifold.solvers.runs import Callback, SphereRun
+from srnc_manifold.result import Status
+from srnc_manifold.solvers.base import SphereSolver, require_cost
+from srnc_manifold.solvers.oracle import Oracle
+from srnc_manifold.solvers.runs import Run
 from srnc_manifold.solvers.steps.quasi_newton import lbfgs
-from srnc_manifold.validation import as_generator, require_count, require_nonnegative
+from srnc_manifold.validation import require_count, require_nonnegative
 
 
 @dataclass(frozen=True)
@@ -42,25 +41,13 @@ class RiemannianLBFGS(SphereSolver):
     def name(self) -> str:
         return f"l-bfgs [{self.cost}]"
 
-    def run(
-        self,
-        problem: Problem,
-        start: Array | None = None,
-        *,
-        budget: Budget | None = None,
-        rng: Rng = None,
-        callback: Callback | None = None,
-    ) -> Result:
-        run = SphereRun(problem, self.cost, self.name, start, budget=budget, rng=as_generator(rng), callback=callback)
-
-        def minimize() -> tuple[Status, str]:
-            _, norm, going = lbfgs(
-                run, run.start, tolerance=self.tolerance, max_iterations=self.max_iterations, memory=self.memory
-            )
-            if norm <= self.tolerance:
-                return Status.CONVERGED, f"gradient norm {norm:.1e} is within the tolerance"
-            if not going:
-                return Status.STALLED, f"no step decreases the cost; gradient norm {norm:.1e}"
-            return Status.LIMIT, f"{self.max_iterations} iterations, gradient norm {norm:.1e}"
-
-        return run.finish(minimize)
+    def run(self, run: Run[Any]) -> tuple[Status, str]:
+        oracle = Oracle(run, self.cost)
+        _, norm, going = lbfgs(
+            oracle, oracle.start, tolerance=self.tolerance, max_iterations=self.max_iterations, memory=self.memory
+        )
+        if norm <= self.tolerance:
+            return Status.CONVERGED, f"gradient norm {norm:.1e} is within the tolerance"
+        if not going:
+            return Status.STALLED, f"no step decreases the cost; gradient norm {norm:.1e}"
+        return Status.LIMIT, f"{self.max_iterations} iterations, gradient norm {norm:.1e}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from srnc_manifold.numerics import Array
-from srnc_manifold.solvers.runs import SphereRun
+from srnc_manifold.solvers.oracle import Oracle
 from srnc_manifold.solvers.steps.line_search import backtrack
 
 # Steps that lower neither the cost nor the least norm of the gradient after which nothing more is to be had.
@@ -15,8 +15,8 @@ _IDLE = 5
 _CURVATURE = 1e-10
 
 
-def lbfgs(run: SphereRun, z: Array, *, tolerance: float, max_iterations: int, memory: int) -> tuple[Array, float, bool]:
-    """Minimize the run's cost from ``z``.
+def lbfgs(oracle: Oracle, z: Array, *, tolerance: float, max_iterations: int, memory: int) -> tuple[Array, float, bool]:
+    """Minimize the oracle's cost from ``z``.
 
     Two-loop recursion in the tangent space, pairs carried along by projection, pairs of too little curvature left out,
     backtracking line search: W. Huang, K. Gallivan, P.-A. Absil, SIAM J. Optim. 25 (2015), in its limited-memory form.
@@ -26,7 +26,7 @@ def lbfgs(run: SphereRun, z: Array, *, tolerance: float, max_iterations: int, me
     (array, float, bool)
         The last iterate, its Riemannian gradient norm, and whether the line search could still go on.
     """
-    projected, gradient = run.spheres.projected, run.gradient(z)
+    projected, gradient = oracle.spheres.projected, oracle.gradient(z)
     pairs: list[tuple[Array, Array]] = []
     least, idle = np.inf, 0
     for _ in range(max_iterations):
@@ -37,23 +37,23 @@ def lbfgs(run: SphereRun, z: Array, *, tolerance: float, max_iterations: int, me
         direction = -_inverse_hessian(gradient, pairs)
         if direction @ gradient > -1e-12 * norm * np.linalg.norm(direction):
             pairs, direction = [], -gradient
-        cost = run.cost_at(z)
+        cost = oracle.cost_at(z)
         # Below the rounding errors of the cost a decrease cannot be seen.
         ceiling = cost + 4 * np.finfo(float).eps * abs(cost)
         first = 1.0 if pairs else min(1.0, 0.1 / norm)
-        length = backtrack(run, z, direction, first, ceiling, float(direction @ gradient))
+        length = backtrack(oracle, z, direction, first, ceiling, float(direction @ gradient))
         if length is None:
             if not pairs:
                 return z, norm, False
             pairs = []
             continue
-        moved = run.spheres.retracted(z, length * direction)
-        if run.cost_at(moved) < cost:
+        moved = oracle.spheres.retracted(z, length * direction)
+        if oracle.cost_at(moved) < cost:
             idle = 0
         elif idle > _IDLE:
             return z, norm, False
         step = projected(moved - z, moved)
-        new = run.gradient(moved)
+        new = oracle.gradient(moved)
         change = new - projected(gradient, moved)
         carried = [(projected(s, moved), projected(y, moved)) for s, y in pairs]
         pairs = [pair for pair in carried if pair[0] @ pair[1] > _CURVATURE * (pair[0] @ pair[0])]

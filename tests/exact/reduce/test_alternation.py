@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srnc_manifold.certificates import caps
-from srnc_manifold.exact.reduce import alternation
+from srnc_manifold.exact.reduce import alternation, shifts
 from srnc_manifold.operators import atoms, norms
 from srnc_manifold.operators.geometry import Geometry
 
@@ -217,8 +217,8 @@ def test_tightened_bounds_grow_and_never_pass_the_best_of_many_runs():
             return float(caps.shifted_bounds(matrices, index, shift[None], geometry, np.array([level]))[0])
 
         for squared_distance in (best, 0.9 * best):
-            first = bound_of(alternation.shifts(blocks, w, squared_distance)[0])
-            relaxed = alternation.tighten(blocks, w, squared_distance, bound_of, lambda: True, max_steps=150)
+            first = bound_of(shifts.shifts(blocks, w, squared_distance)[0])
+            relaxed = shifts.tighten(blocks, w, squared_distance, bound_of, lambda: True, max_steps=150)
             assert relaxed.bound >= first
             assert relaxed.bound == bound_of(relaxed.shift)  # the same numbers
             # Distances of numbers of size one, rounded.
@@ -242,6 +242,6 @@ def test_tightening_stops_when_told():
             bounds.append(float(caps.shifted_bounds(blocks.matrices, index, shift[None], geometry, levels)[0]))
             return bounds[-1]
 
-        relaxed = alternation.tighten(blocks, w, float(distances[0]), bound_of, lambda: False)
+        relaxed = shifts.tighten(blocks, w, float(distances[0]), bound_of, lambda: False)
         assert len(bounds) == 1
         assert relaxed.bound == bounds[0]

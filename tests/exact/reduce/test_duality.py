@@ -8,7 +8,7 @@ from srnc_manifold.backends import NUMPY
 from srnc_manifold.bounds import cone_programs
 from srnc_manifold.certificates import caps
 from srnc_manifold.exact import reduce
-from srnc_manifold.exact.reduce import alternation
+from srnc_manifold.exact.reduce import alternation, shifts
 from srnc_manifold.operators import atoms, norms
 
 LAYOUTS = [
@@ -36,7 +36,7 @@ def test_the_shifted_symbol_is_that_of_the_nearest_point_less_a_multiple_of_its_
     symbols, near = alternation.images_of(blocks, w)
     np.testing.assert_allclose(2 - 2 * near, distances, atol=1e-14)  # rounding of numbers of size one
     for k in range(len(index)):
-        shift = alternation.shifts(blocks[np.array([k])], w[[k]], float(distances[k]))[0]
+        shift = shifts.shifts(blocks[np.array([k])], w[[k]], float(distances[k]))[0]
         expected = (symbols[k] - push[k] * blocks.top[k] * w[k].conj()) / pull[k]
         # Matrices of size one; close to the rim √(γ² − c) magnifies the rounding of γ².
         np.testing.assert_allclose(blocks.matrices[k] + shift, expected, atol=1e-9)

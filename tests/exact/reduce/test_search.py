@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import srnc_manifold as srnc
 from srnc_manifold.exact import reduce
-from srnc_manifold.exact.reduce import search
+from srnc_manifold.exact.reduce import rank_one, search
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.geometry import Geometry
 
@@ -228,8 +228,8 @@ def test_a_batch_is_as_one_by_one(geometry, library):
     gains = np.array([norms.gain(x, geometry) for x in a])
     levels = gains + rng.uniform(0.05, 0.95, count) * (max(geometry.taps_per_phase) - gains)
     symbols = symbol.of(a, geometry)
-    norms = np.stack([norms.squared_norms(x) for x in symbols])
-    arrays = (a, symbols, norms, levels)
+    squares = np.stack([norms.squared_norms(x) for x in symbols])
+    arrays = (a, symbols, squares, levels)
     if library == "torch":
         import torch
 
@@ -294,7 +294,7 @@ def test_blocks_that_are_left_out_in_single_precision_hold_nothing_better(case, 
     found = []
     for many in (10**6, 0):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(search, "_MANY", many)
+            patch.setattr(rank_one, "_MANY", many)
             found.append(reduce.nearest_to_one(problem.direction, problem.target_gain, problem.geometry))
     whole, pruned = found
     assert len(pruned.certificate.blocks) <= len(whole.certificate.blocks)
