@@ -10,6 +10,7 @@ from srnc_manifold.operators.measures import frobenius_norm, singular_values, sp
 from srnc_manifold.problem import Problem, SeparableProblem, SRNProblem, StackProblem, families
 from srnc_manifold.problem.families import NamedProblem, UnavailableProblem, load_family, partway
 from srnc_manifold.problem.restoration import Restoration
+from srnc_manifold.registry import register
 from srnc_manifold.result import Bound, Evaluation, History, Result, Status
 from srnc_manifold.solvers import BatchResult, Budget, solve, solve_batch
 
@@ -44,6 +45,7 @@ __all__ = [
     "partway",
     "plots",
     "read_arrays",
+    "register",
     "sensitivity",
     "singular_values",
     "solve",

@@ -16,9 +16,17 @@ import typer
 
 import srnc_manifold as srnc
 from srnc_manifold.comparison.rows import Row
+from srnc_manifold.naming import split
 from srnc_manifold.operators.geometry import Layout
 from srnc_manifold.plugins import working
-from srnc_manifold.registry import COSTS, DEFAULT_SOLVERS, SOLVER_NAMES, cost_plugins, solver_from_name, solver_plugins
+from srnc_manifold.registry import (
+    COST_NAMES,
+    DEFAULT_SOLVERS,
+    SOLVER_NAMES,
+    cost_plugins,
+    solver_from_name,
+    solver_plugins,
+)
 from srnc_manifold.studies.formulations import STUDIES
 from srnc_manifold.studies.formulations import run as run_study
 from srnc_manifold.writing import replacing, require_writable, unused_folder, write_text
@@ -120,8 +128,9 @@ def compare(
     solvers: Annotated[
         str | None,
         typer.Option(
-            help=f"Comma-separated: {', '.join(SOLVER_NAMES)}; some take :{'|:'.join(COSTS)}. 'srnc solvers' lists "
-            f"those of plug-ins, too. By default {', '.join(DEFAULT_SOLVERS)}."
+            help=f"Comma-separated: {', '.join(SOLVER_NAMES)}; some take :{'|:'.join(COST_NAMES)}, all of them "
+            "settings: slsqp[n_starts=3]. 'srnc solvers' lists those of plug-ins, too. By default "
+            f"{', '.join(DEFAULT_SOLVERS)}."
         ),
     ] = None,
     seeds: Annotated[
@@ -158,7 +167,7 @@ def compare(
             done = run_study(study, range(seeds or 5), progress=progress, **settings)
             comparison = done.comparison
         else:
-            names = [name.strip() for name in (solvers or ",".join(DEFAULT_SOLVERS)).split(",") if name.strip()]
+            names = list(DEFAULT_SOLVERS) if solvers is None else split(solvers)
             comparison = srnc.compare(problem_files or (), names, range(seeds or 3), progress=progress, **settings)
     if comparison.interrupted and study is not None:
         typer.secho(f"srnc: interrupted; {rows_file} holds what was done", err=True, fg="red")
@@ -376,7 +385,7 @@ def analyse_srnc(
 @app.command()
 def solvers() -> None:
     """Names of the solvers and costs; those of plug-ins with the distribution that they come from."""
-    for title, own, found in (("solvers", SOLVER_NAMES, solver_plugins()), ("costs", COSTS, cost_plugins())):
+    for title, own, found in (("solvers", SOLVER_NAMES, solver_plugins()), ("costs", COST_NAMES, cost_plugins())):
         others = (f"{plugin.name} ({plugin.distribution})" for plugin in working(found.values()))
         typer.echo(f"{title + ':':8} {', '.join((*own, *others))}")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
+
+from srnc_manifold.naming import RESERVED
 
 
 class PluginError(ValueError):
@@ -21,7 +22,7 @@ class Plugin:
     Attributes
     ----------
     entry_point : importlib.metadata.EntryPoint
-        Its value is the callable. Nothing is imported before :meth:`make` or :meth:`takes`.
+        Its value is the callable. Nothing is imported before :meth:`load` or :meth:`make`.
     kind : type
         What the callable gives when called without arguments.
     """
@@ -48,7 +49,7 @@ class Plugin:
         PluginError
             If it cannot be imported or called, or gives something else than the kind.
         """
-        factory = self._load()
+        factory = self.load()
         try:
             made = factory(**arguments)
         except (Exception, SystemExit) as error:
@@ -57,16 +58,16 @@ class Plugin:
             raise self._broken(f"{self.entry_point.value} gave {made!r}, expected a {self.kind.__name__}")
         return made
 
-    def takes(self, argument: str) -> bool:
-        """Whether the callable has a parameter of that name."""
-        try:
-            return argument in inspect.signature(self._load()).parameters
-        except (TypeError, ValueError):  # no callable, or one that does not tell its parameters
-            return False
+    def load(self) -> Any:
+        """The callable.
 
-    def _load(self) -> Any:
-        if not set(":,").isdisjoint(self.name):
-            raise self._broken("its name contains ':' or ',', which separate names on the command line")
+        Raises
+        ------
+        PluginError
+            If it cannot be imported.
+        """
+        if not RESERVED.isdisjoint(self.name):
+            raise self._broken(f"its name contains one of {' '.join(sorted(RESERVED))}, which separate names")
         try:
             return self.entry_point.load()
         except (Exception, SystemExit) as error:

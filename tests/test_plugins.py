@@ -101,6 +101,9 @@ def distribution(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "module_of_plugins.py").write_text(MODULE)
     caches = (registry.cost_plugins, registry.solver_plugins)
+    for names in (registry.COSTS, registry.SOLVERS):  # what plug-ins add is taken back
+        monkeypatch.setattr(names, "_entries", dict(names._entries))
+        monkeypatch.setattr(names, "_listed", list(names._listed))
 
     def write(name, *, group="solvers", **entries):
         info = tmp_path / f"{name}-1.0.dist-info"
@@ -143,7 +146,7 @@ def test_a_broken_plugin_is_told_by_name(distribution, value, reason):
 
 def test_a_broken_cost_is_told_by_name(distribution):
     distribution("others", group="costs", bad="module_of_plugins:raises")
-    with pytest.raises(ValueError, match="'trust-regions:bad' given, but the plug-in 'bad' of others 1.0 is broken"):
+    with pytest.raises(ValueError, match="the plug-in 'bad' of others 1.0 is broken"):
         registry.solver_from_name("trust-regions:bad")
 
 
@@ -159,9 +162,9 @@ def test_costs_for_the_solvers_that_take_one(distribution):
     assert registry.solver_from_name("takes").cost == srnc.costs.LogSumExp()
     with pytest.raises(ValueError, match="not-me takes no cost"):
         registry.solver_from_name("not-me:penalty")
-    with pytest.raises(ValueError, match=r"'takes:huber' given, its cost is not one of lse"):
+    with pytest.raises(ValueError, match=r"'takes:huber' given, but its cost: 'huber' given, expected one of lse"):
         registry.solver_from_name("takes:huber")
-    with pytest.raises(ValueError, match=r"'newton' given, expected one of exact, .*takes, not-me, some with"):
+    with pytest.raises(ValueError, match=r"'newton' given, expected one of exact, .*takes, not-me$"):
         registry.solver_from_name("newton")
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import srnc_manifold as srnc
-from srnc_manifold.registry import COSTS, SOLVER_NAMES, solver_from_name
+from srnc_manifold.registry import COST_NAMES, SOLVER_NAMES, solver_from_name
 from srnc_manifold.solvers import Budget, GradientDescent, Solver, Stop
 from srnc_manifold.testing import check_bound, check_solver
 from srnc_manifold.testing import solvers as testing
 
-WITH_OTHER_COSTS = [f"trust-regions:{cost}" for cost in COSTS if cost != "lse"]
+WITH_OTHER_COSTS = [f"trust-regions:{cost}" for cost in COST_NAMES if cost != "lse"]
 
 
 @pytest.mark.parametrize("name", [*SOLVER_NAMES, *WITH_OTHER_COSTS])

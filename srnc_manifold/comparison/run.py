@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,14 +123,15 @@ def _run_all(tasks: Sequence[tuple[int, NamedProblem, str, Solver, int]], budget
     import joblib
 
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered" if n_jobs != 1 else "generator")
-    return parallel(joblib.delayed(_run_one)(*task, budget) for task in tasks)
+    # Names are given here: what a script has registered is not known to other processes.
+    return parallel(joblib.delayed(_run_one)(*task, budget, task[3].name) for task in tasks)
 
 
 def _run_one(
-    number: int, entry: NamedProblem, label: str, solver: Solver, seed: int, budget: Budget | None
+    number: int, entry: NamedProblem, label: str, solver: Solver, seed: int, budget: Budget | None, name: str
 ) -> tuple[int, Row, Result | None]:
     try:
-        result = solve(entry.problem, solver, budget=budget, rng=seed)
+        result = replace(solve(entry.problem, solver, budget=budget, rng=seed), solver=name)
     except Exception as error:
         return number, Row(entry.name, label, seed, FAILED, f"{type(error).__name__}: {error}"), None
     evaluation, restored = result.evaluation, result.restored

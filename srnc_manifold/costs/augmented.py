@@ -42,6 +42,3 @@ class AugmentedLagrangianCost(ConstrainedCost):
 
     def charge_slope(self, h: Any) -> Any:
         return self.penalty * np.maximum(h + np.asarray(self.multipliers, float) / self.penalty, 0.0)
-
-    def __str__(self) -> str:
-        return f"augmented Lagrangian p={self.penalty:g}"

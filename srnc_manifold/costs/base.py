@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from srnc_manifold.backends import Namespace, namespace
+from srnc_manifold.naming import COSTS
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import symbol
 
@@ -89,7 +90,7 @@ class Cost:
         return lambda w: self.value(View(w[:-1], view.multiplicities, w[-1], view.target), xp)
 
     def __str__(self) -> str:
-        return type(self).__name__
+        return COSTS.of(self)
 
 
 def _as_vector(view: View) -> Array:

@@ -37,6 +37,3 @@ class ExactMax(Cost):
         largest = np.max(view.squared_singular_values)
         attained = view.squared_singular_values == largest
         return 2 * (largest - view.target) * attained / np.sum(attained), self.fidelity_weight
-
-    def __str__(self) -> str:
-        return f"exact-max λ={self.fidelity_weight:g}"

@@ -64,7 +64,3 @@ class ExactPenaltyCost(ConstrainedCost):
             decay = np.exp(-np.abs(h) / self.epsilon)
             return np.where(h > 0, 1.0, decay) / (1.0 + decay)
         return np.clip(h / self.epsilon, 0.0, 1.0)
-
-    def __str__(self) -> str:
-        smoothing = f" {self.smoothing} ε={self.epsilon:g}" if self.epsilon else ""
-        return f"exact penalty p={self.penalty:g}{smoothing}"

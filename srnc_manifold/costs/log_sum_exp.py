@@ -46,6 +46,3 @@ class LogSumExp(Cost):
         total = np.sum(terms)
         excess = largest + np.log(total) / self.alpha - view.target
         return 2 * excess * terms / total, self.fidelity_weight
-
-    def __str__(self) -> str:
-        return f"lse α={self.alpha:g} λ={self.fidelity_weight:g}"

@@ -53,6 +53,3 @@ class Penalty(Cost):
         mean_gradient = weights * (1 + self.alpha * (values - mean))
         exceeds = 2 * view.multiplicities * np.maximum(values - view.target, 0.0)
         return exceeds - 2 * max(view.target - mean, 0.0) * mean_gradient, self.fidelity_weight
-
-    def __str__(self) -> str:
-        return f"penalty α={self.alpha:g} λ={self.fidelity_weight:g}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from srnc_manifold import certificates
 from srnc_manifold.backends import Namespace, namespace_of
@@ -13,7 +14,8 @@ from srnc_manifold.exact import reduce
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.atoms import Level
 from srnc_manifold.operators.geometry import Geometry, InputSize, Layout
-from srnc_manifold.problem.target import LARGEST, SAME_STABLE_RANK, named_target
+from srnc_manifold.problem.target import LARGEST, SAME_STABLE_RANK, Target
+from srnc_manifold.result import Bound
 
 # Entries of the symbols that are held at once.
 _CHUNK = 1 << 20
@@ -36,7 +38,9 @@ class BatchResult:
     bounds : array, shape ``(K,)``
         Proved lower bounds on the objectives of all feasible kernels.
     gaps : array, shape ``(K,)``
-        ``(objective − bound) / ‖C(a)‖_F²``.
+        ``(objective − bound) / ‖C(a)‖_F²``; negative only by what a kernel gains from its violation.
+    owners, blocks, multipliers : arrays, shapes ``(R,)``, ``(R,)`` and ``(R, …)``
+        What proves the bounds: of which kernel, for which block; see :meth:`bound`.
     """
 
     kernels: Any
@@ -45,9 +49,22 @@ class BatchResult:
     violations: Any
     bounds: Any
     gaps: Any
+    owners: Any
+    blocks: Any
+    multipliers: Any
 
     def __len__(self) -> int:
         return len(self.kernels)
+
+    def bound(self, k: int) -> Bound:
+        """The bound on the objective of ``kernels[k]`` with its certificate, as :func:`solve` gives it.
+
+        ``bound(k).verify(problem)`` recomputes it in plain NumPy for the :class:`SRNProblem` of that kernel.
+        """
+        k = range(len(self))[k]  # negative ones count from the end; an IndexError where there is none
+        mine = self.owners == k
+        certificate = {"blocks": self.blocks[mine], "values": self.multipliers[mine]}
+        return Bound(float(self.bounds[k]), "the Lemma and multipliers", "caps", certificate)
 
 
 def solve_batch(
@@ -84,56 +101,15 @@ def solve_batch(
     xp = namespace_of(kernels)
     kernels, single = _checked(kernels, xp)
     geometry = Geometry.of(tuple(kernels.shape)[1:], input_size, **layout)
-    target = _Target.of(len(kernels), stable_rank, relative_stable_rank, stable_rank_fraction)
+    target = Target.of_many(len(kernels), stable_rank, relative_stable_rank, stable_rank_fraction)
     at_once = max(1, _CHUNK // (geometry.n_blocks * int(np.prod(geometry.block_shape))))
     parts = [
         _solve_chunk(kernels[first : first + at_once], target.part(first, at_once), geometry, xp, single)
         for first in range(0, len(kernels), at_once)
     ]
-    return BatchResult(*(xp.concatenate(of_parts, axis=0) for of_parts in zip(*parts, strict=True)))
-
-
-@dataclass(frozen=True)
-class _Target:
-    name: str
-    values: np.ndarray
-    first: int = 0
-
-    @classmethod
-    def of(cls, count: int, absolute: Any, relative: Any, fraction: Any) -> _Target:
-        name, value = named_target(absolute, relative, fraction)
-        try:
-            if isinstance(value, bool):
-                raise TypeError
-            values = np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value, float)
-            values = np.broadcast_to(values, (count,)) if values.ndim == 0 else values
-        except (TypeError, ValueError):
-            raise TypeError(f"{name}: {value!r} given, expected a real number or a sequence of them") from None
-        if values.shape != (count,):
-            raise ValueError(
-                f"{name}: shape {values.shape} given, expected one number or one for each of {count} kernels"
-            )
-        return cls(name, values)
-
-    def part(self, first: int, count: int) -> _Target:
-        return _Target(self.name, self.values[first : first + count], first)
-
-    def stable_ranks(self, own: np.ndarray, geometry: Geometry) -> np.ndarray:
-        """The target stable ranks, if they are feasible and not above the kernels' own."""
-        low, high = geometry.stable_rank_range
-        ones = np.ones_like(own)
-        unit = {"stable_rank": ones, "relative_stable_rank": high * ones, "stable_rank_fraction": own}[self.name]
-        targets = self.values * unit
-        ceiling = np.minimum(own, high) * (1 + SAME_STABLE_RANK)
-        bad = np.flatnonzero(~((targets >= low * (1 - SAME_STABLE_RANK)) & (targets <= ceiling)))
-        if len(bad):
-            k = bad[0]
-            raise ValueError(
-                f"{self.name}: {float(self.values[k])!r} given for kernels[{self.first + k}], whose own stable rank is "
-                f"{own[k]:.6g}; expected {low / unit[k]:.6g} <= {self.name} <= {own[k] / unit[k]:.6g} "
-                "(SRNProblem and solve() also raise stable ranks)"
-            )
-        return np.clip(targets, low, high)
+    scores = [xp.concatenate(of_parts, axis=0) for of_parts in zip(*(part for part, _ in parts), strict=True)]
+    certificates = [np.concatenate(of_parts) for of_parts in zip(*(proof for _, proof in parts), strict=True)]
+    return BatchResult(*scores, *certificates)
 
 
 def _checked(kernels: Any, xp: Namespace) -> tuple[Any, bool]:
@@ -167,9 +143,9 @@ def _checked(kernels: Any, xp: Namespace) -> tuple[Any, bool]:
 
 
 def _solve_chunk(
-    kernels: Any, target: _Target, geometry: Geometry, xp: Namespace, single: bool
-) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """Solve some of the kernels; the fields of a :class:`BatchResult`."""
+    kernels: Any, target: Target, geometry: Geometry, xp: Namespace, single: bool
+) -> tuple[tuple[Any, ...], tuple[NDArray, ...]]:
+    """Solve some of the kernels: the fields of a :class:`BatchResult`, and its certificates as arrays of NumPy."""
     count, n = len(kernels), geometry.n_points
     flat = xp.reshape(kernels, (count, -1))
     scales = xp.max(xp.abs(flat), axis=1)
@@ -180,12 +156,21 @@ def _solve_chunk(
     norms = _squared_norms(symbols, xp)
     gains = xp.max(norms, axis=1)
     own = n / xp.to_numpy(gains)
-    goals = target.stable_ranks(own, geometry)
+
+    def refuse(k: int, unit: Any) -> str:
+        least, most = (f"{rank / unit[k]:.6g}" for rank in (geometry.stable_rank_range[0], own[k]))
+        return (
+            f" for kernels[{target.first + k}], whose own stable rank is {own[k]:.6g}; expected {least} <= "
+            f"{target.name} <= {most} (SRNProblem and solve() also raise stable ranks)"
+        )
+
+    goals = target.stable_ranks(own, geometry.stable_rank_range, refuse, reduce=True)
     ranks = xp.constant(goals, gains)
     # Not n / ranks: torch would multiply with a rounded inverse.
     exact = Level.of_target(n, goals)
     level = Level(xp.constant(exact.value, gains), xp.constant(exact.rest, gains))
     points, squared_bounds = directions + 0.0, 0.0 * gains
+    proof = reduce.no_certificates(geometry)
     # The theorem is for kernels outside the caps: others have the target stable rank already and stay as they are.
     outside = goals < own * (1 - SAME_STABLE_RANK)
     if outside.any():
@@ -193,6 +178,7 @@ def _solve_chunk(
         args = directions[index], symbols[index], norms[index], level[index]
         found = reduce.nearest(*args, geometry, xp)
         points[index], squared_bounds[index] = found.points, found.bounds
+        proof = found.certificates
     radius = xp.sqrt(gains * ranks / n)  # in units of ‖a‖
     solved = xp.reshape(points, (count, -1)) * (radius * sizes * scales)[:, None]
     returned = xp.to_single(solved) if single else solved
@@ -204,7 +190,7 @@ def _solve_chunk(
     norm_errors = xp.abs(xp.sqrt(achieved / gains) / sizes - 1)
     squared_norms = n * (sizes * scales) * (sizes * scales)
     bounds = certificates.relative_objective(radius, squared_bounds, level.value, geometry, xp) * squared_norms
-    return (
+    scores = (
         xp.reshape(returned, kernels.shape),
         ranks,
         objectives,
@@ -212,6 +198,8 @@ def _solve_chunk(
         bounds,
         (objectives - bounds) / squared_norms,
     )
+    owners, blocks, multipliers = proof
+    return scores, (target.first + np.flatnonzero(outside)[owners], blocks, multipliers)
 
 
 def _squared_norms(symbols: Any, xp: Namespace) -> Any:

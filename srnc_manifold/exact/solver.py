@@ -53,10 +53,6 @@ class Exact(Solver):
         require_positive(tol=self.tol)
         require_count(n_starts=self.n_starts)
 
-    @property
-    def name(self) -> str:
-        return "exact"
-
     def run(self, run: Run[Any]) -> tuple[Status, str]:
         # Neither the user's start nor the generator is used: the starts of the raise regime are always the same.
         run.bound = Bound(run.problem.bound_at(0.0), "the norms alone", "trivial")

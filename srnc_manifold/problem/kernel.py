@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import numbers
 import os
 import warnings
 import zipfile
@@ -22,7 +21,7 @@ from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.geometry import Geometry, InputSize, Layout, as_kernel
 from srnc_manifold.problem.base import Problem, Regime
 from srnc_manifold.problem.restoration import Restoration, Way, arc, lowering, restored
-from srnc_manifold.problem.target import LARGEST, SAME_STABLE_RANK, named_target, regime
+from srnc_manifold.problem.target import LARGEST, Target, regime
 from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
 from srnc_manifold.writing import replacing, write_text
@@ -350,28 +349,26 @@ class SRNProblem(Problem):
         return self._tests.dominant()[1]
 
     def _target(self, absolute: float | None, relative: float | None, fraction: float | None) -> float:
-        name, value = named_target(absolute, relative, fraction)
+        target = Target.of_one(absolute, relative, fraction)
         low, high = self.feasible_range
-        unit = {"stable_rank": 1.0, "relative_stable_rank": high, "stable_rank_fraction": self.kernel_stable_rank}[name]
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"{name}: {value!r} given, expected a real number")
-        if name == "stable_rank_fraction" and not 0 < float(value) <= 1:
-            raise ValueError(f"{name}: {value!r} given, expected 0 < fraction <= 1")
-        target = float(value) * unit
-        if not low * (1 - SAME_STABLE_RANK) <= target <= high * (1 + SAME_STABLE_RANK):
-            raise ValueError(
-                f"{name}: {value!r} given, infeasible for a kernel of shape {self.kernel.shape} on input_size "
-                f"{self.input_size}: expected {low / unit!r} <= {name} <= {high / unit!r}"
+
+        def refuse(_: int, units: Array) -> str:
+            return (
+                f", infeasible for a kernel of shape {self.kernel.shape} on input_size {self.input_size}: expected "
+                f"{low / float(units[0])!r} <= {target.name} <= {high / float(units[0])!r}"
             )
-        if name == "relative_stable_rank" and target > self.kernel_stable_rank:
+
+        own = np.array([self.kernel_stable_rank])
+        found = float(target.stable_ranks(own, (low, high), refuse, reduce=False)[0])
+        if target.name == "relative_stable_rank" and found > self.kernel_stable_rank:
             warnings.warn(
-                f"relative_stable_rank={value!r} is a stable rank of {target:.6g}, above the kernel's own "
+                f"relative_stable_rank={relative!r} is a stable rank of {found:.6g}, above the kernel's own "
                 f"{self.kernel_stable_rank:.6g}: the problem raises the stable rank. To reduce it, ask for less than "
                 f"{self.kernel_stable_rank / high:.6g}, or use stable_rank_fraction",
                 UserWarning,
                 stacklevel=3,
             )
-        return min(max(target, low), high)
+        return found
 
     def _checked(self, x: Any) -> Array:
         array = as_kernel(x, "x")

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from srnc_manifold.problem.base import Regime
 
@@ -20,14 +26,106 @@ def regime(target: float, own: float) -> Regime:
     return "reduce" if target < own else "raise"
 
 
-def named_target(absolute: Any, relative: Any, fraction: Any) -> tuple[str, Any]:
-    """The one target of three that is given, and its name.
+@dataclass(frozen=True)
+class Target:
+    """The one target that is given, for one kernel or for several.
 
-    Raises
-    ------
-    ValueError
-        If none or several are given.
+    Attributes
+    ----------
+    name : str
+        Which of the three ways to say it was used.
+    values : array, shape ``(K,)``
+        As given.
+    first : int
+        Place of the first of these kernels among all.
     """
+
+    name: str
+    values: NDArray[np.float64]
+    first: int = 0
+
+    @classmethod
+    def of_one(cls, absolute: Any, relative: Any, fraction: Any) -> Target:
+        """The target of a single kernel.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If none or several are given, it is not a real number, or a fraction is not one.
+        """
+        name, value = _named(absolute, relative, fraction)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{name}: {value!r} given, expected a real number")
+        if name == "stable_rank_fraction" and not 0 < float(value) <= 1:
+            raise ValueError(f"{name}: {value!r} given, expected 0 < fraction <= 1")
+        return cls(name, np.array([float(value)]))
+
+    @classmethod
+    def of_many(cls, count: int, absolute: Any, relative: Any, fraction: Any) -> Target:
+        """The targets of several kernels: one number for all of them or one for each.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If none or several are given, they are not real numbers, or not as many as there are kernels.
+        """
+        name, value = _named(absolute, relative, fraction)
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            values = np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value, float)
+            values = np.broadcast_to(values, (count,)) if values.ndim == 0 else values
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: {value!r} given, expected a real number or a sequence of them") from None
+        if values.shape != (count,):
+            raise ValueError(
+                f"{name}: shape {values.shape} given, expected one number or one for each of {count} kernels"
+            )
+        return cls(name, values)
+
+    def part(self, first: int, count: int) -> Target:
+        """Those of some kernels in a row."""
+        return Target(self.name, self.values[first : first + count], first)
+
+    def units(self, own: NDArray, highest: float) -> NDArray:
+        """Stable ranks that the value one stands for, of kernels with stable ranks of their own."""
+        ones = np.ones_like(own)
+        return {"stable_rank": ones, "relative_stable_rank": highest * ones, "stable_rank_fraction": own}[self.name]
+
+    def stable_ranks(
+        self, own: NDArray, feasible: tuple[float, float], refuse: Callable[[int, NDArray], str], *, reduce: bool
+    ) -> NDArray:
+        """The target stable ranks.
+
+        Parameters
+        ----------
+        own : array, shape ``(K,)``
+            The kernels' own.
+        feasible : (float, float)
+            Least and largest feasible one.
+        refuse : callable
+            Given a kernel's place and :meth:`units`, says what is wrong with its target, after name and value.
+        reduce : bool
+            Whether none may lie above the kernel's own.
+
+        Raises
+        ------
+        ValueError
+            For the first that is not feasible.
+        """
+        low, high = feasible
+        units = self.units(own, high)
+        targets = self.values * units
+        ceiling = (np.minimum(own, high) if reduce else high) * (1 + SAME_STABLE_RANK)
+        bad = np.flatnonzero(~((targets >= low * (1 - SAME_STABLE_RANK)) & (targets <= ceiling)))
+        if len(bad):
+            k = int(bad[0])
+            raise ValueError(f"{self.name}: {float(self.values[k])!r} given{refuse(k, units)}")
+        return np.clip(targets, low, high)
+
+
+def _named(absolute: Any, relative: Any, fraction: Any) -> tuple[str, Any]:
+    """The one target of three that is given, and its name."""
     targets = {"stable_rank": absolute, "relative_stable_rank": relative, "stable_rank_fraction": fraction}
     given = {name: value for name, value in targets.items() if value is not None}
     if len(given) != 1:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from srnc_manifold.costs import Cost
+from srnc_manifold.naming import SOLVERS
 from srnc_manifold.problem import Problem, SRNProblem
 from srnc_manifold.result import Status
 from srnc_manifold.solvers.runs import Run
@@ -29,8 +30,8 @@ class Solver(ABC):
 
     @property
     def name(self) -> str:
-        """Name and settings, as shown in tables."""
-        return type(self).__name__
+        """Its canonical name, as shown in tables; see :mod:`srnc_manifold.naming`."""
+        return SOLVERS.of(self)
 
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         """Whether the solver takes this problem, and if not, why."""

@@ -11,6 +11,7 @@ from srnc_manifold.operators.norms import NormTests
 from srnc_manifold.problem import Problem, SRNProblem, StackProblem
 from srnc_manifold.problem.restoration import Restoration
 from srnc_manifold.problem.target import SAME_STABLE_RANK
+from srnc_manifold.registry import solver_from_name
 from srnc_manifold.result import Evaluation, Result
 from srnc_manifold.solvers.base import Rng, Solver
 from srnc_manifold.solvers.budget import Budget
@@ -21,7 +22,7 @@ from srnc_manifold.validation import require_rng
 
 def solve(
     problem: Problem,
-    solver: Solver | None = None,
+    solver: Solver | str | None = None,
     *,
     start: Any = None,
     budget: Budget | None = None,
@@ -34,8 +35,9 @@ def solve(
     Parameters
     ----------
     problem : SRNProblem, StackProblem or SeparableProblem
-    solver : Solver, optional
-        The explicit global solution, :class:`Exact`, by default.
+    solver : Solver or str, optional
+        A solver or the name of one, ``"slsqp"`` or ``"trust-regions[cost=lse[alpha=100]]"``; the explicit global
+        solution, :class:`Exact`, by default.
     start : array, optional
         Kernel to start from; drawn with ``rng`` by default. :class:`Exact` needs none.
     budget : Budget, optional
@@ -62,7 +64,8 @@ def solve(
     """
     from threadpoolctl import threadpool_limits
 
-    solver = Exact() if solver is None else solver
+    if solver is None or isinstance(solver, str):
+        solver = Exact() if solver is None else solver_from_name(solver)
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
     if not isinstance(solver, Solver):

@@ -156,6 +156,27 @@ def test_kernels_that_have_their_target_already_stay_as_they_are(layout):
     np.testing.assert_allclose(found.objectives / units, 0, atol=1e-13)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_certificates_of_a_batch_are_verified_as_those_of_single_solutions(layout, library, monkeypatch):
+    shape, size, options = layout
+    kernels = kernels_of(np.random.default_rng(3), shape, 7)
+    targets = targets_of(np.random.default_rng(3), kernels, size, options)
+    targets[2] = srnc.stable_rank(kernels[2], size, **options)  # one that stays as it is
+    geometry = Geometry.of(shape, size, **options)
+    monkeypatch.setattr(batch, "_CHUNK", 3 * geometry.n_blocks * int(np.prod(geometry.block_shape)))
+    found = srnc.solve_batch(LIBRARIES[library](kernels), size, stable_rank=targets, **options)
+    for k, target in enumerate(targets):
+        problem = srnc.SRNProblem(kernels[k], size, stable_rank=target, **options)
+        bound = found.bound(k)
+        assert bound.objective == float(found.bounds[k])
+        # The same certificate, of a direction that was scaled in another way: rounding.
+        assert bound.verify(problem) == pytest.approx(bound.objective, abs=1e-12 * problem.squared_norm)
+    assert found.bound(-1).objective == found.bound(6).objective
+    with pytest.raises(IndexError):
+        found.bound(7)
+
+
 def extreme_kernels(rng, shape, size, options):
     """Kernels at the ends of the feasible range and within it: of every kind one."""
     geometry = Geometry.of(shape, size, **options)

@@ -24,9 +24,6 @@ class PNorm(Cost):
         total = xp.sum(view.multiplicities * (view.squared_singular_values / largest) ** self.p)
         return (largest * total ** (1 / self.p) - view.target) ** 2 + self.fidelity_weight * view.fidelity
 
-    def __str__(self) -> str:
-        return f"p-norm p={self.p:g} λ={self.fidelity_weight:g}"
-
 
 @dataclass(frozen=True)
 class RandomSearch(Solver):
@@ -39,10 +36,6 @@ class RandomSearch(Solver):
     step_size: float = 0.5
     shortest_step: float = 1e-8
     patience: int = 1000
-
-    @property
-    def name(self) -> str:
-        return f"random-search [{self.cost}]"
 
     def run(self, run: Run[Any]) -> tuple[Status, str]:
         # Counts, records every improvement, watches the budget and draws the start if none is given.

@@ -1,6 +1,6 @@
 """Reduce regime: the global minimizer and its certificate (docs/theory.md, sections 4 to 8), for one kernel or many."""
 
 from srnc_manifold.exact.reduce.nearest import nearest, nearest_to_one
-from srnc_manifold.exact.reduce.points import Nearest, Single
+from srnc_manifold.exact.reduce.points import Nearest, Single, no_certificates
 
-__all__ = ["Nearest", "Single", "nearest", "nearest_to_one"]
+__all__ = ["Nearest", "Single", "nearest", "nearest_to_one", "no_certificates"]

@@ -47,6 +47,11 @@ def nearest(
         xp.constant(np.stack([single.points[0] for single in found]), norms),
         xp.constant(np.array([single.squared_distance for single in found]), norms),
         xp.constant(np.array([single.bound for single in found]), norms),
+        (
+            np.repeat(np.arange(len(found)), [len(single.certificate.blocks) for single in found]),
+            np.concatenate([single.certificate.blocks for single in found]),
+            np.concatenate([single.certificate.values for single in found]),
+        ),
     )
 
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from srnc_manifold.certificates import caps
 from srnc_manifold.numerics import Array
+from srnc_manifold.operators.geometry import Geometry
 
 # Minimizers are tied if their distances differ by less than this part of the least one.
 TIE = 1e-9
@@ -24,11 +26,14 @@ class Nearest:
         Unit vectors.
     squared_distances, bounds : arrays, shape ``(K,)``
         ``‖z − a‖²``, and a lower bound on it over all points of the caps.
+    certificates : (array, array, array)
+        Of which of the vectors, in which block, and the multipliers of a :class:`CapsCertificate`; of NumPy.
     """
 
     points: Any
     squared_distances: Any
     bounds: Any
+    certificates: tuple[NDArray, NDArray, NDArray]
 
 
 @dataclass
@@ -57,6 +62,13 @@ class Single:
     closed_by: str
     runner_up: float
     blocks: list[int]
+
+
+def no_certificates(geometry: Geometry) -> tuple[NDArray, NDArray, NDArray]:
+    """The certificates of no vector at all."""
+    shape, kind = ((2,), float) if geometry.block_rank == 1 else (geometry.block_shape, complex)
+    nothing = np.zeros(0, np.int64)
+    return nothing, nothing, np.zeros((0, *shape), kind)
 
 
 def distinct(points: list[Array], distance: float) -> list[Array]:

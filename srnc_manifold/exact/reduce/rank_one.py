@@ -128,7 +128,9 @@ def nearest_of_many(
     solved = problem.solve()
     distances, index = problem.least(solved.owners, solved.points.squared_distances)
     points = rim.assemble(solved.points, index, solved.blocks[index], directions, geometry, xp)
-    return Nearest(points, distances, xp.minimum(problem.least(solved.owners, solved.bounds)[0], solved.floor))
+    bounds = xp.minimum(problem.least(solved.owners, solved.bounds)[0], solved.floor)
+    owners, blocks, values = (xp.to_numpy(x) for x in (solved.owners, solved.blocks, solved.points.multipliers))
+    return Nearest(points, distances, bounds, (owners, blocks, values))
 
 
 def nearest_of_one(direction: Array, symbols: NDArray, level: atoms.Level, geometry: Geometry) -> Single:

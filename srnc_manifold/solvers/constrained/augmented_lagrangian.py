@@ -57,10 +57,6 @@ class AugmentedLagrangian(SphereSolver):
         require_positive(penalty=self.penalty, tolerance=self.tolerance)
         require_count(max_rounds=self.max_rounds, max_iterations=self.max_iterations)
 
-    @property
-    def name(self) -> str:
-        return "augmented-lagrangian"
-
     def run(self, run: Run[Any]) -> tuple[Status, str]:
         problem = run.problem
         oracle = ConstrainedOracle(run, self._costs(problem, self.penalty, [0.0] * len(problem.parts)))

@@ -61,10 +61,6 @@ class Continuation(SphereSolver):
             if first < last:
                 raise ValueError(f"{name}: {first!r} given, expected at least {last!r}")
 
-    @property
-    def name(self) -> str:
-        return f"continuation {self.optimizer}"
-
     def load(self) -> None:
         pymanopt_optimizers.load()
 

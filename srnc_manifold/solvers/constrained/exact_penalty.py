@@ -62,10 +62,6 @@ class ExactPenalty(SphereSolver):
         if self.last_epsilon > self.epsilon:
             raise ValueError(f"last_epsilon: {self.last_epsilon!r} given, expected at most epsilon = {self.epsilon!r}")
 
-    @property
-    def name(self) -> str:
-        return f"exact-penalty {self.smoothing}"
-
     def run(self, run: Run[Any]) -> tuple[Status, str]:
         oracle = ConstrainedOracle(run, self._costs(run.problem, self.penalty, self.epsilon))
         return oracle.attempt(lambda penalty: self._rounds(oracle, penalty), self.penalty)

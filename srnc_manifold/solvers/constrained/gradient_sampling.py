@@ -61,10 +61,6 @@ class GradientSampling(SphereSolver):
         )
         require_count(max_iterations=self.max_iterations)
 
-    @property
-    def name(self) -> str:
-        return "gradient-sampling" if self.cost is None else f"gradient-sampling [{self.cost}]"
-
     def supports(self, problem: Problem) -> tuple[bool, str]:
         if problem.spheres.size > _MAX_SIZE:
             return False, f"it draws {problem.spheres.size} gradients in every step; limited to {_MAX_SIZE} entries"

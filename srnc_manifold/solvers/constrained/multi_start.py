@@ -68,12 +68,6 @@ class MultiStart(Solver):
         require_count(n_starts=self.n_starts, max_iterations=self.max_iterations)
         require_positive(tolerance=self.tolerance)
 
-    @property
-    def name(self) -> str:
-        method = self.method
-        label = method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
-        return f"{label} ×{self.n_starts}"
-
     def supports(self, problem: Problem) -> tuple[bool, str]:
         if not isinstance(self.method, str):
             return True, ""

@@ -67,11 +67,6 @@ class Subgradient(SphereSolver):
             if self.step_rule == "polyak-certified":
                 raise ValueError("cost: given, but the optimum is certified for the default cost only")
 
-    @property
-    def name(self) -> str:
-        cost = "" if self.cost is None else f" [{self.cost}]"
-        return f"subgradient {self.step_rule}{cost}"
-
     def supports(self, problem: Problem) -> tuple[bool, str]:
         if self.step_rule == "polyak-certified":
             if not problem.linear:

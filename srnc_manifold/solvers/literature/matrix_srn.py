@@ -34,10 +34,6 @@ class MatrixSRN(Solver):
     def __post_init__(self) -> None:
         require_count(k=self.k)
 
-    @property
-    def name(self) -> str:
-        return "matrix-srn" if self.k == 1 else f"matrix-srn k={self.k}"
-
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         matrix, target = _matrix_problem(problem)
         if problem.regime == "raise":

@@ -25,10 +25,6 @@ class ReshapeThenSRN(Solver):
 
     stochastic = False
 
-    @property
-    def name(self) -> str:
-        return "reshape-then-srn"
-
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         matrix, target = _matrix_problem(problem)
         if min(matrix.shape) == 1:

@@ -45,10 +45,6 @@ class SpectralNormalization(Solver):
         require_positive(tol=self.tol)
         require_count(max_steps=self.max_steps)
 
-    @property
-    def name(self) -> str:
-        return "spectral-normalization" + (" flattened" if self.operator == "flattened" else "")
-
     def run(self, run: Run[Any]) -> tuple[Status, str]:
         run.count_evaluation()
         kernel, geometry = run.problem.unit_kernel, run.problem.geometry

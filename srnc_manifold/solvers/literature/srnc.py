@@ -62,10 +62,6 @@ class SRNC(Solver):
         require_positive(tol=self.tol)
         require_count(max_steps=self.max_steps, max_rounds=self.max_rounds)
 
-    @property
-    def name(self) -> str:
-        return {"none": "srn-c", "step": "srn-c, one repaired step", "iterated": "srn-c repaired"}[self.repair]
-
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         if self.repair != "none" and problem.regime == "raise":
             return False, "the repair reduces the stable rank; this problem raises it"

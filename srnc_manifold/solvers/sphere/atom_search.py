@@ -58,10 +58,6 @@ class AtomSearch(Solver):
         require_count(n_starts=self.n_starts, max_iterations=self.max_iterations)
         require_positive(tolerance=self.tolerance)
 
-    @property
-    def name(self) -> str:
-        return f"atom-search ×{self.n_starts}{' in every block' if self.every_block else ''}"
-
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         if problem.regime != "reduce":
             return False, "the solution belongs to an atom only where the stable rank is reduced"

@@ -63,12 +63,6 @@ class GradientDescent(SphereSolver):
         if self.momentum >= 1:
             raise ValueError(f"momentum: {self.momentum!r} given, expected 0 <= momentum < 1")
 
-    @property
-    def name(self) -> str:
-        rule = f"η={self.step_size:g}" if self.step_rule == "fixed" else self.step_rule
-        momentum = f" μ={self.momentum:g}" if self.momentum else ""
-        return f"gradient-descent {rule}{momentum} [{self.cost}]"
-
     def run(self, run: Run[Any]) -> tuple[Status, str]:
         oracle = Oracle(run, self.cost)
         z, velocity, step = oracle.start, np.zeros_like(oracle.start), self.step_size

@@ -50,10 +50,6 @@ class Riemannian(SphereSolver):
         require_nonnegative(tolerance=self.tolerance)
         require_count(max_iterations=self.max_iterations)
 
-    @property
-    def name(self) -> str:
-        return f"{self.optimizer} [{self.cost}]"
-
     def supports(self, problem: Problem) -> tuple[bool, str]:
         if self.optimizer == "nelder-mead" and problem.spheres.size > 200:
             return False, f"Nelder-Mead keeps a simplex of {problem.spheres.size} points; it is limited to 200 entries"

@@ -37,10 +37,6 @@ class RiemannianLBFGS(SphereSolver):
         require_count(memory=self.memory, max_iterations=self.max_iterations)
         require_nonnegative(tolerance=self.tolerance)
 
-    @property
-    def name(self) -> str:
-        return f"l-bfgs [{self.cost}]"
-
     def run(self, run: Run[Any]) -> tuple[Status, str]:
         oracle = Oracle(run, self.cost)
         _, norm, going = lbfgs(
