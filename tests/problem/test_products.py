@@ -103,7 +103,7 @@ def test_adjoint_and_curvature_belong_to_the_derivative(shape, seed):
 @pytest.mark.parametrize("make", [lambda: separable((3, 2), (6, 5)), lambda: separable((2, 3, 2), (4, 3, 5))])
 def test_functions_of_scipy_have_the_right_derivatives_on_products(make, stack):
     for problem in (make(), stack):
-        functions = _Functions(problem, srnc.solvers.Run(problem, "test", None, None))
+        functions = _Functions(problem, srnc.solvers.Run(problem, "test"))
         rng, t = np.random.default_rng(1), 1e-6
         x, v = problem.spheres.random_point(rng), rng.standard_normal(problem.spheres.size)
         for value, jacobian in (

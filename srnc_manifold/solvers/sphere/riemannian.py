@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from srnc_manifold.backends import NAMES as BACKENDS
+from srnc_manifold.backends import namespace
 from srnc_manifold.costs import Cost, LogSumExp
 from srnc_manifold.interop import pymanopt as pymanopt_optimizers
 from srnc_manifold.interop.pymanopt import OPTIMIZERS, uses_gradients
@@ -57,6 +58,7 @@ class Riemannian(SphereSolver):
 
     def load(self) -> None:
         pymanopt_optimizers.load()
+        namespace(self.backend)
 
     def run(self, run: Run[Any]) -> tuple[Status, str]:
         patience = None if uses_gradients(self.optimizer) else _PATIENCE * run.problem.spheres.size

@@ -48,7 +48,7 @@ def test_jacobians_have_the_right_slope(regime):
     own = srnc.SRNProblem(kernel, 8, stable_rank_fraction=1.0)
     end = own.feasible_range[regime == "raise"]
     problem = srnc.SRNProblem(kernel, 8, stable_rank=(own.kernel_stable_rank + end) / 2)
-    functions = _Functions(problem, Run(problem, "test", None, None))
+    functions = _Functions(problem, Run(problem, "test"))
     x, v = rng.standard_normal((2, kernel.size))
     for value, jacobian in (
         (functions.objective, functions.objective_gradient),
