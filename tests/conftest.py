@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -9,8 +11,9 @@ from hypothesis import settings
 import srnc_manifold as srnc
 
 # No deadline: two test processes share two cores. Derandomized: a failure seen once is seen again.
-settings.register_profile("default", deadline=None, derandomize=True, max_examples=40)
-settings.load_profile("default")
+settings.register_profile("some", deadline=None, derandomize=True, max_examples=20)
+settings.register_profile("all", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "some"))
 
 
 def dense_operator(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tiers import some
 
 import srnc_manifold as srnc
 
@@ -204,7 +205,7 @@ def test_results_are_written_whatever_becomes_of_the_printing(folder, ending, co
     assert list(pd.read_csv(folder / "results" / "rows.csv")["status"]) == ["converged"] * 4
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", some(["ascii", "latin-1", "utf-8", "cp1252"]))
 def test_results_are_written_in_every_encoding(folder, encoding):
     done = shell(SOLVE, folder, PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr

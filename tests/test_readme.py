@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from tiers import slow
 
 from srnc_manifold.cli import app
 
@@ -42,6 +43,7 @@ def test_commands_exist_with_the_options_shown():
             assert {word for word in rest if word.startswith("--")} <= options
 
 
+@slow
 def test_the_table_of_results_is_reproduced():
     spec = importlib.util.spec_from_file_location("readme", ROOT / "docs" / "readme.py")
     module = importlib.util.module_from_spec(spec)

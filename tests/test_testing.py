@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiers import slow
 
 import srnc_manifold as srnc
 from srnc_manifold.registry import COST_NAMES, SOLVER_NAMES, solver_from_name
@@ -16,7 +17,21 @@ from srnc_manifold.testing import solvers as testing
 WITH_OTHER_COSTS = [f"trust-regions:{cost}" for cost in COST_NAMES if cost != "lse"]
 
 
-@pytest.mark.parametrize("name", [*SOLVER_NAMES, *WITH_OTHER_COSTS])
+# Of every kind one; the others differ by a setting.
+KINDS = (
+    "exact",
+    "slsqp",
+    "atom-search",
+    "exact-penalty",
+    "subgradient",
+    "srn-c-repaired",
+    "matrix-srn",
+    "trust-regions",
+)
+OTHERS = [pytest.param(name, marks=slow) for name in (*SOLVER_NAMES, *WITH_OTHER_COSTS) if name not in KINDS]
+
+
+@pytest.mark.parametrize("name", [*KINDS, *OTHERS])
 def test_built_in_solvers_keep_the_contract(name):
     check_solver(solver_from_name(name))
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize
+from tiers import slow, some
 
 import srnc_manifold as srnc
 
@@ -100,15 +101,17 @@ def test_no_gap_to_the_dual_bound(seed, fraction):
     assert objective - dual_bound(problem) <= 1e-6 * problem.squared_norm
 
 
-@pytest.mark.parametrize("symmetry", [0, 1, -1])
+SHAPES = [((3,), (5,)), ((5,), (64,)), ((8,), (21,)), ((3, 3), (16, 16)), ((2, 4), (7, 9))]
+
+
 @pytest.mark.parametrize(
-    ("shape", "size"), [((3,), (5,)), ((5,), (64,)), ((8,), (21,)), ((3, 3), (16, 16)), ((2, 4), (7, 9))]
+    ("shape", "size", "symmetry", "fraction"),
+    some([(*shape, symmetry, fraction) for shape in SHAPES for symmetry in (0, 1, -1) for fraction in (0.15, 0.8)], 4),
 )
-def test_never_beaten_by_many_local_searches(shape, size, symmetry):
+def test_never_beaten_by_many_local_searches(shape, size, symmetry, fraction):
     kernel = np.random.default_rng(7).standard_normal(shape)
     kernel = kernel + symmetry * kernel[tuple(slice(None, None, -1) for _ in shape)]
-    for fraction in (0.15, 0.8):
-        assert_not_beaten(srnc.partway(kernel, size, fraction), n_starts=30)
+    assert_not_beaten(srnc.partway(kernel, size, fraction), n_starts=30)
 
 
 def test_the_symmetric_saddle_of_the_theory():
@@ -126,31 +129,46 @@ SOBEL = np.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
 LAPLACIAN = np.array([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])
 
 
-@pytest.mark.parametrize("kernel", [SOBEL, LAPLACIAN, np.outer([1, 2, 1], [1, 2, 1]).astype(float)])
-@pytest.mark.parametrize("size", [(16, 16), (7, 9)])
-def test_symmetric_filters(kernel, size):
-    for fraction in (0.1, 0.5, 0.9):
-        assert_not_beaten(srnc.partway(kernel, size, fraction))
+FILTERS = {"sobel": SOBEL, "laplacian": LAPLACIAN, "binomial": np.outer([1, 2, 1], [1, 2, 1]).astype(float)}
 
 
-def test_the_level_equal_to_an_eigenvalue():
+@pytest.mark.parametrize(
+    ("name", "size", "fraction"),
+    [
+        ("sobel", (7, 9), 0.5),
+        ("binomial", (7, 9), 0.9),
+        *(
+            pytest.param(name, size, fraction, marks=slow)
+            for name in FILTERS
+            for size in ((16, 16), (7, 9))
+            for fraction in (0.1, 0.5, 0.9)
+        ),
+    ],
+)
+def test_symmetric_filters(name, size, fraction):
+    assert_not_beaten(srnc.partway(FILTERS[name], size, fraction))
+
+
+@pytest.mark.parametrize("frequency", some(range(1, 8)))
+def test_the_level_equal_to_an_eigenvalue(frequency):
     # λ₁ = (q + |S_l|)/2 at frequency l: its cap is then a single axis, while DC's is still wide.
     kernel = np.array([1.0, 0.3, -0.2])
-    geometry = srnc.Geometry.of((3,), 16)
-    for row in geometry.phases[1:-1]:
-        level = (3 + abs(np.sum(row**2))) / 2
-        if 16 / level < srnc.stable_rank(kernel, 16):
-            assert_not_beaten(srnc.SRNProblem(kernel, 16, stable_rank=16 / level))
+    row = srnc.Geometry.of((3,), 16).phases[frequency]
+    level = (3 + abs(np.sum(row**2))) / 2
+    if 16 / level < srnc.stable_rank(kernel, 16):
+        assert_not_beaten(srnc.SRNProblem(kernel, 16, stable_rank=16 / level))
 
 
-def test_equal_eigenvalues():
+@pytest.mark.parametrize(("seed", "fraction"), some([(s, f) for s in range(5) for f in (0.3, 0.9)]))
+def test_equal_eigenvalues(seed, fraction):
     # Four taps on eight points: S_l = 0 at l = 1, where B_l has a double eigenvalue and no preferred axis.
     geometry = srnc.Geometry.of((4,), 8)
     assert np.any(np.abs(np.sum(geometry.phases**2, axis=1)) < 1e-12)
-    for seed in range(5):
-        kernel = np.random.default_rng(seed).standard_normal(4)
-        for fraction in (0.3, 0.9):
-            assert_not_beaten(srnc.partway(kernel, 8, fraction), n_starts=15)
+    kernel = np.random.default_rng(seed).standard_normal(4)
+    assert_not_beaten(srnc.partway(kernel, 8, fraction), n_starts=15)
+
+
+def test_equal_eigenvalues_and_a_kernel_without_part_there():
     # Orthogonal to that plane: a circle of minimizers, of which a pair is listed.
     kernel = np.array([1.0, -1.0, 1.0, -1.0]) + np.array([1.0, 1.0, 1.0, 1.0])
     assert_not_beaten(srnc.partway(kernel, 8, 0.5))
@@ -243,16 +261,17 @@ def test_the_answer_scales_with_the_kernel(exponent):
     np.testing.assert_allclose(other.kernel / 10.0**exponent, one.kernel, rtol=1e-9)
 
 
+SINGLE = [((3, 1, 3), (8,)), ((1, 4, 3), (9,)), ((2, 1, 2, 2), (4, 5)), ((1, 3, 4), (8,)), ((1, 1, 3), (7,))]
+
+
 @pytest.mark.parametrize(
-    ("shape", "size"),
-    [((3, 1, 3), (8,)), ((1, 4, 3), (9,)), ((2, 1, 2, 2), (4, 5)), ((1, 3, 4), (8,)), ((1, 1, 3), (7,))],
+    ("shape", "size", "symmetry", "fraction"),
+    some([(*shape, symmetry, fraction) for symmetry in (0, 1, -1) for fraction in (0.2, 0.8) for shape in SINGLE], 6),
 )
-@pytest.mark.parametrize("symmetry", [0, 1, -1])
-def test_one_input_or_one_output_channel(shape, size, symmetry):
+def test_one_input_or_one_output_channel(shape, size, symmetry, fraction):
     kernel = np.random.default_rng(0).standard_normal(shape)
     kernel = kernel + symmetry * np.flip(kernel, axis=tuple(range(2, len(shape))))
-    for fraction in (0.2, 0.8):
-        assert_not_beaten(srnc.partway(kernel, size, fraction), n_starts=15)
+    assert_not_beaten(srnc.partway(kernel, size, fraction), n_starts=15)
 
 
 def test_a_channel_of_one_is_no_channel():

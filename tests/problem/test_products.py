@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize
+from tiers import slow
 
 import srnc_manifold as srnc
 from srnc_manifold.backends import namespace
@@ -642,7 +643,7 @@ def assert_found(problem, brute):
         assert brute >= srnc.solve(problem.free).evaluation.objective - tolerance
 
 
-@pytest.mark.parametrize("size", [(6, 7), (4, 3)])
+@pytest.mark.parametrize("size", [pytest.param((6, 7), marks=slow), (4, 3)])
 def test_no_separable_kernel_of_two_by_two_taps_is_better(size):
     regimes = set()
     for problem in separable_cases((2, 2), size, range(3)):
@@ -651,6 +652,7 @@ def test_no_separable_kernel_of_two_by_two_taps_is_better(size):
     assert len(regimes) >= 3  # among them a target between the two stable ranks
 
 
+@slow
 def test_no_separable_kernel_of_three_by_three_taps_is_better():
     for problem in separable_cases((3, 3), (6, 5), range(2)):
         assert_found(problem, brute_force_on_spheres(problem))

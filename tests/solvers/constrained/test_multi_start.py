@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import optimize
+from tiers import slow
 
 import srnc_manifold as srnc
 from srnc_manifold.solvers import Budget, MultiStart
@@ -8,9 +9,18 @@ from srnc_manifold.solvers.constrained.multi_start import _Functions
 from srnc_manifold.solvers.runs import Run
 from srnc_manifold.testing import check_solver
 
+SHAPES = [((2, 3), ()), ((3,), (16,)), ((2, 2), (5, 6)), ((2, 2, 2), (5,))]
 
-@pytest.mark.parametrize("method", ["SLSQP", "trust-constr", "COBYQA"])
-@pytest.mark.parametrize(("shape", "size"), [((3,), (16,)), ((2, 2), (5, 6)), ((2, 2, 2), (5,)), ((2, 3), ())])
+
+@pytest.mark.parametrize(
+    ("method", "shape", "size"),
+    [
+        *(("SLSQP", *shape) for shape in SHAPES),
+        ("trust-constr", *SHAPES[2]),
+        ("COBYQA", *SHAPES[0]),
+        *(pytest.param(method, *shape, marks=slow) for method in ("trust-constr", "COBYQA") for shape in SHAPES),
+    ],
+)
 def test_reducing_is_solved(method, shape, size, random_problem):
     problem = random_problem(shape, size)
     result = srnc.solve(problem, MultiStart(method, n_starts=6), rng=0)
