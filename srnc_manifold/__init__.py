@@ -5,6 +5,7 @@ from srnc_manifold.bounds import bound
 from srnc_manifold.comparison import Comparison, compare
 from srnc_manifold.exact.sensitivity import Sensitivity, sensitivity
 from srnc_manifold.files import read_arrays
+from srnc_manifold.operators import Circular, Dense, Operator
 from srnc_manifold.operators.geometry import Geometry
 from srnc_manifold.operators.measures import frobenius_norm, singular_values, spectral_norm, stable_rank
 from srnc_manifold.problem import Problem, SeparableProblem, SRNProblem, StackProblem, families
@@ -20,11 +21,14 @@ __all__ = [
     "BatchResult",
     "Bound",
     "Budget",
+    "Circular",
     "Comparison",
+    "Dense",
     "Evaluation",
     "Geometry",
     "History",
     "NamedProblem",
+    "Operator",
     "Problem",
     "Restoration",
     "Result",

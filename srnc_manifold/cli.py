@@ -41,22 +41,22 @@ app = typer.Typer(
 InputSizeOption = Annotated[
     str,
     typer.Option(
-        "--input-size", "-n", help="Grid the kernel acts on: 64, or 32x32 for each axis; 'dense' for a matrix."
+        "--input-size", "-n", help="Grid that the kernel acts on: 64, or 32x32 for each axis; 'dense' for a matrix."
     ),
 ]
 
 GroupsOption = Annotated[int, typer.Option(min=1, help="Groups of channels.")]
 StrideOption = Annotated[str, typer.Option(help="Step between outputs: 2, or 2x1 for each axis.")]
 DilationOption = Annotated[str, typer.Option(help="Step between taps: 2, or 2x1 for each axis.")]
-NameOption = Annotated[str | None, typer.Option(help="Which array of the file; needed if it holds several.")]
-KernelFile = Annotated[Path, typer.Argument(help=f"A file of kernels: {', '.join(srnc.files.SUFFIXES)}.")]
+NameOption = Annotated[str | None, typer.Option(help="Name of the array in the file; needed if the file has several.")]
+KernelFile = Annotated[Path, typer.Argument(help=f"A file with kernels: {', '.join(srnc.files.SUFFIXES)}.")]
 StableRankOption = Annotated[float | None, typer.Option(help="Target stable rank.")]
-RelativeOption = Annotated[float | None, typer.Option(help="Target as a fraction of the largest feasible.")]
-FractionOption = Annotated[float | None, typer.Option(help="Target as a fraction of the kernel's own.")]
+RelativeOption = Annotated[float | None, typer.Option(help="Target as a fraction of the largest feasible stable rank.")]
+FractionOption = Annotated[float | None, typer.Option(help="Target as a fraction of the kernel's stable rank.")]
 
 
 def main() -> None:
-    """Entry point: bad input is one line on standard error and exit code 2; warnings are a line each."""
+    """Entry point. For bad input it prints one line on standard error and exits with code 2. A warning is one line."""
 
     def warn(message: Warning | str, *_: Any, **__: Any) -> None:
         typer.secho(f"srnc: {message}", err=True, fg="yellow")
@@ -81,12 +81,12 @@ def main() -> None:
 
 
 class _Forgiving(io.RawIOBase):
-    """A file to print to that takes everything: what cannot be printed is not worth what was computed.
+    """An output stream that never raises an exception, so that an error in printing does not lose the results.
 
     Attributes
     ----------
     error : OSError or None
-        The first one: a reader that has left, a full disk.
+        The first error, for example because the reader has closed the pipe or the disk is full.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -111,8 +111,8 @@ class _Forgiving(io.RawIOBase):
 
 
 def _forgiving(stream: Any, descriptor: int) -> tuple[_Forgiving, Any]:
-    """A stream to print to instead, in which what an encoding lacks is replaced; and what writes for it."""
-    if stream is None:  # closed by whoever called: opened, so that no other file takes its number, here or in a worker
+    """A raw stream that never raises, and a text stream on it that replaces characters that the encoding lacks."""
+    if stream is None:  # the caller has closed it: open it, so that no other file, here or in a worker, gets its number
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
         os.set_inheritable(descriptor, True)
     raw, encoding = _Forgiving(descriptor), "utf-8" if stream is None else stream.encoding
@@ -128,36 +128,38 @@ def compare(
     solvers: Annotated[
         str | None,
         typer.Option(
-            help=f"Comma-separated: {', '.join(SOLVER_NAMES)}; some take :{'|:'.join(COST_NAMES)}, all of them "
-            "settings: slsqp[n_starts=3]. 'srnc solvers' lists those of plug-ins, too. By default "
+            help=f"Comma-separated: {', '.join(SOLVER_NAMES)}. Some accept a cost, :{'|:'.join(COST_NAMES)}. All accept "
+            "settings, such as slsqp[n_starts=3]. 'srnc solvers' also lists the solvers of plug-ins. Default: "
             f"{', '.join(DEFAULT_SOLVERS)}."
         ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Runs of each solver on each problem, seeds 0, 1, …; 3, of a study 5.")
+        int | None, typer.Option(min=1, help="Runs of each solver on each problem, with seeds 0, 1, …. Default: 3, for a study 5.")
     ] = None,
-    max_time: Annotated[float | None, typer.Option(min=0.001, help="Seconds a run may take; 10, of a study 1.")] = None,
-    max_evaluations: Annotated[int | None, typer.Option(min=1, help="Evaluations a run may take.")] = None,
+    max_time: Annotated[
+        float | None, typer.Option(min=0.001, help="Time limit of a run in seconds. Default: 10, for a study 1.")
+    ] = None,
+    max_evaluations: Annotated[int | None, typer.Option(min=1, help="Largest number of evaluations of a run.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes; -1 for all cores.")] = -1,
     study: Annotated[
         str | None,
-        typer.Option(help=f"Instead of problems and solvers, a study with its own: {', '.join(STUDIES)}."),
+        typer.Option(help=f"Run a study, which has its own problems and solvers: {', '.join(STUDIES)}."),
     ] = None,
     output: Annotated[
         Path,
-        typer.Option(help="Folder for rows.csv, table.csv and figures; if it holds something, one beside it is used."),
+        typer.Option(help="Folder for rows.csv, table.csv and figures. If it is not empty, results-2, … is used."),
     ] = Path("results"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write to that folder whatever it holds.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write to this folder even if it is not empty.")] = False,
 ) -> None:
-    """Compare solvers on problems; tables are printed, rows and figures saved."""
+    """Compare solvers on problems. The tables are printed; rows, tables and figures are saved."""
     from rich.console import Console
 
     from srnc_manifold.comparison import report
 
     if (study is None) == (not problem_files):
-        raise ValueError("problem-files: expected families or files, or --study, and not both")
+        raise ValueError("problem-files: expected families or files, or --study, but not both")
     if study is not None and solvers is not None:
-        raise ValueError("solvers: given, but a study has its own")
+        raise ValueError("solvers: given, but a study has its own solvers")
     budget = srnc.Budget(max_evaluations, max_time or (10.0 if study is None else 1.0))
     folder = output if overwrite else unused_folder(output)
     rows_file = folder / "rows.csv"
@@ -170,30 +172,30 @@ def compare(
             names = list(DEFAULT_SOLVERS) if solvers is None else split(solvers)
             comparison = srnc.compare(problem_files or (), names, range(seeds or 3), progress=progress, **settings)
     if comparison.interrupted and study is not None:
-        typer.secho(f"srnc: interrupted; {rows_file} holds what was done", err=True, fg="red")
+        typer.secho(f"srnc: interrupted; the runs that were done are in {rows_file}", err=True, fg="red")
         raise typer.Exit(130)
     saved: list[Path] = []
     try:
         saved = (comparison if study is None else done).save(folder)
-    finally:  # what cannot be saved can still be read
+    finally:  # if saving fails, the results are still printed
         if study is not None:
             typer.echo(done.findings())
         else:
-            # Never narrower than a table: wrapped lines can be read, numbers cut off cannot.
+            # Never narrower than a table: wrapped lines are readable, but numbers that are cut off are not.
             report.print_report(
                 comparison.table(), comparison.problems, Console(width=max(Console().width, report.WIDTH))
             )
     if folder != output:
-        typer.echo(f"{output} exists and is left as it is; --overwrite writes there")
+        typer.echo(f"{output} exists and is not changed; use --overwrite to write there")
     typer.echo(f"Saved: {', '.join(map(str, saved))}")
     if comparison.interrupted:
-        typer.secho("srnc: interrupted; the tables hold what was done", err=True, fg="red")
+        typer.secho("srnc: interrupted; the tables contain the runs that were done", err=True, fg="red")
         raise typer.Exit(130)
 
 
 @contextmanager
 def _progress_bar() -> Iterator[Any]:
-    """What a comparison is to call for its progress to be shown."""
+    """The function that a comparison calls to show its progress."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -208,7 +210,7 @@ def _progress_bar() -> Iterator[Any]:
     task = bar.add_task("", total=None)
 
     def progress(done: int, total: int, row: Row | None) -> None:
-        bar.start()  # only now: what is wrong with the arguments has been said
+        bar.start()  # only now, after the arguments have been checked
         description = "" if row is None else f"{row.problem}, {row.solver}".replace("[", r"\[")
         bar.update(task, completed=done, total=total, description=description)
 
@@ -231,8 +233,8 @@ def solve(
     stride: StrideOption = "1",
     dilation: DilationOption = "1",
     solver: Annotated[str, typer.Option(help="See 'srnc solvers'.")] = "exact",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    max_time: Annotated[float | None, typer.Option(min=0.001, help="Seconds the run may take.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
+    max_time: Annotated[float | None, typer.Option(min=0.001, help="Time limit of the run in seconds.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the kernel (.npy) or the whole result (.json) here.")
     ] = None,
@@ -259,7 +261,7 @@ def solve(
                 np.save(file, result.kernel)
         elif output is not None:
             result.save(output)
-    finally:  # what cannot be written can still be read
+    finally:  # if writing fails, the result is still printed
         for label, text in _summary(problem, result).items():
             typer.echo(f"{label:14} {text}")
     if output is not None:
@@ -296,7 +298,7 @@ def bound(
     stride: StrideOption = "1",
     dilation: DilationOption = "1",
     method: Annotated[
-        str | None, typer.Option(help=f"{' or '.join(srnc.bounds.METHODS)}; the first that applies by default.")
+        str | None, typer.Option(help=f"{' or '.join(srnc.bounds.METHODS)}. Default: the first that applies.")
     ] = None,
 ) -> None:
     """A proved lower bound on the objective of any feasible kernel, without solving the problem."""
@@ -325,7 +327,7 @@ def inspect(
     stride: StrideOption = "1",
     dilation: DilationOption = "1",
 ) -> None:
-    """Stable rank, spectral norm and feasible range of every kernel in a file that fits the input."""
+    """Stable rank, spectral norm and feasible range of every kernel in a file, if it fits the input size."""
     from rich.console import Console
     from rich.table import Table
 
@@ -356,7 +358,7 @@ def analyse_srnc(
     cases: Annotated[int, typer.Option(min=1, help="Random problems for the repaired variants.")] = 300,
     output: Annotated[Path | None, typer.Option(help="Write the document (.md) here instead of printing it.")] = None,
 ) -> None:
-    """What SRN-C delivers: norm and stable rank against those asked, what repairs it, and layers of real networks."""
+    """Results of SRN-C: its norm and stable rank compared with the targets, two repairs, and layers of real networks."""
     if output is not None:
         if output.suffix != ".md":
             raise ValueError(f"output: {str(output)!r} given, expected a name ending in .md")
@@ -384,14 +386,14 @@ def analyse_srnc(
 
 @app.command()
 def solvers() -> None:
-    """Names of the solvers and costs; those of plug-ins with the distribution that they come from."""
+    """List the names of the solvers and costs. For those of plug-ins, the distribution is given too."""
     for title, own, found in (("solvers", SOLVER_NAMES, solver_plugins()), ("costs", COST_NAMES, cost_plugins())):
         others = (f"{plugin.name} ({plugin.distribution})" for plugin in working(found.values()))
         typer.echo(f"{title + ':':8} {', '.join((*own, *others))}")
 
 
 def _sizes(option: str, text: str) -> Any:
-    """``64`` for every axis, ``(32, 16)`` from ``32x16``, ``()`` from ``dense``."""
+    """Parse sizes: ``64`` for every axis, ``(32, 16)`` from ``32x16``, ``()`` from ``dense``."""
     if text == "dense":
         return ()
     parts = text.lower().replace("×", "x").split("x")

@@ -1,4 +1,4 @@
-"""Figures. matplotlib is imported here only, on first use; nothing is drawn on a screen unless asked."""
+"""Figures. Only this module imports matplotlib, on first use. Figures are not shown on a screen."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _FLOOR = 1e-12  # where exact zeros are drawn on logarithmic axes
 
 
 def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any:
-    """Violation as found and objective after restoration of a :class:`srnc_manifold.Comparison`.
+    """Violation as found, and gap after restoration, of a :class:`srnc_manifold.Comparison`.
 
-    A line per solver and a mark per problem.
+    There is one row per solver and one marker per problem.
     """
     table = comparison.table()
     table = table[table["runs"] > 0]
@@ -65,7 +65,7 @@ def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any
 def convergence(
     results: Result | Mapping[str, Result], problem: SRNProblem, path: str | os.PathLike[str] | None = None
 ) -> Any:
-    """Cost, stable rank and objective against evaluations, a curve per run."""
+    """Cost, stable rank and objective against evaluations, with one curve per run."""
     runs = {results.solver: results} if isinstance(results, Result) else dict(results)
     figure = _figure(12, 3.8)
     panels = figure.subplots(1, 3)
@@ -105,17 +105,17 @@ def trajectory(
     Raises
     ------
     ValueError
-        If the kernel has not three entries.
+        If the kernel does not have three entries.
     """
     if problem.kernel.size != 3:
         raise ValueError(f"problem: a kernel of {problem.kernel.size} entries given, a trajectory is drawn for 3")
     runs = {results.solver: results} if isinstance(results, Result) else dict(results)
     figure = _figure(8.6, 5.6)
     axes = figure.add_subplot()
-    # Longitude and latitude: a sphere in three dimensions hides half of itself.
+    # A map in longitude and latitude, because a drawing of the sphere shows only one half of it.
     longitude, latitude = np.linspace(-np.pi, np.pi, 181), np.linspace(-np.pi / 2, np.pi / 2, 91)
     gains = np.array([[problem.gain(_unit(a, b)) for a in longitude] for b in latitude])
-    ranks = problem.geometry.n_points / gains
+    ranks = problem.operator.gram_weight / gains
     degrees = np.degrees(longitude), np.degrees(latitude)
     colours = axes.pcolormesh(*degrees, ranks, cmap="Blues", shading="gouraud")
     figure.colorbar(colours, label="stable rank", shrink=0.85)
@@ -125,7 +125,7 @@ def trajectory(
         if not result.history.points:
             continue
         points = np.array([_angles(p) for p in result.history.points])
-        # Broken where a path leaves the map on one side and returns on the other.
+        # The path is split where it leaves the map on one side and comes back on the other.
         jumps = np.flatnonzero(np.abs(np.diff(points[:, 0])) > 180) + 1
         colour = palette[k % len(palette)]
         for piece in np.split(points, jumps):
@@ -142,7 +142,7 @@ def trajectory(
 
 
 def violations(study: Any, path: str | os.PathLike[str] | None = None) -> Any:
-    """Median violation against ``λ``, a line for each formulation and ``α``, of a study of formulations."""
+    """Median violation against ``λ`` in a study of formulations, with one line for each formulation and ``α``."""
     rows = study.rows
     figure = _figure(8, 4.6)
     axes = figure.subplots()
@@ -169,7 +169,7 @@ def violations(study: Any, path: str | os.PathLike[str] | None = None) -> Any:
 
 
 def hits(study: Any, path: str | os.PathLike[str] | None = None) -> Any:
-    """Share of starts that find the optimum against evaluations, a mark for each method of a study."""
+    """Fraction of starts that find the optimum, against evaluations, with one marker for each method of a study."""
     table = study.table()
     figure = _figure(9, 4.6)
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""Costs and solvers that other distributions bring, by entry points."""
+"""Plug-ins: costs and solvers of other distributions, found by entry points."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from srnc_manifold.naming import RESERVED
 
 
 class PluginError(ValueError):
-    """A plug-in that cannot be used, and why."""
+    """Raised for a plug-in that cannot be used, with the reason."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A name that another distribution gives to a callable.
+    """An entry point of another distribution: a name and a callable.
 
     Attributes
     ----------
     entry_point : importlib.metadata.EntryPoint
         Its value is the callable. Nothing is imported before :meth:`load` or :meth:`make`.
     kind : type
-        What the callable gives when called without arguments.
+        Type of the object that the callable returns.
     """
 
     entry_point: EntryPoint
@@ -32,7 +32,7 @@ class Plugin:
 
     @property
     def name(self) -> str:
-        """Its name in the registry."""
+        """Name of the plug-in in the registry."""
         return self.entry_point.name
 
     @property
@@ -42,12 +42,12 @@ class Plugin:
         return "an unknown distribution" if dist is None else f"{dist.name} {dist.version}"
 
     def make(self, **arguments: Any) -> Any:
-        """What the callable gives.
+        """Call the callable and return its result.
 
         Raises
         ------
         PluginError
-            If it cannot be imported or called, or gives something else than the kind.
+            If the callable cannot be imported or called, or if its result is not of type ``kind``.
         """
         factory = self.load()
         try:
@@ -55,7 +55,7 @@ class Plugin:
         except (Exception, SystemExit) as error:
             raise self._broken(f"{type(error).__name__}: {error}") from error
         if not isinstance(made, self.kind):
-            raise self._broken(f"{self.entry_point.value} gave {made!r}, expected a {self.kind.__name__}")
+            raise self._broken(f"{self.entry_point.value} returned {made!r}, expected a {self.kind.__name__}")
         return made
 
     def load(self) -> Any:
@@ -67,7 +67,7 @@ class Plugin:
             If it cannot be imported.
         """
         if not RESERVED.isdisjoint(self.name):
-            raise self._broken(f"its name contains one of {' '.join(sorted(RESERVED))}, which separate names")
+            raise self._broken(f"its name contains one of {' '.join(sorted(RESERVED))}, which are reserved")
         try:
             return self.entry_point.load()
         except (Exception, SystemExit) as error:
@@ -79,12 +79,12 @@ class Plugin:
 
 
 def find(group: str, kind: type, taken: Collection[str]) -> dict[str, Plugin]:
-    """The plug-ins of an entry-point group by name; none of them is imported.
+    """The plug-ins of an entry-point group by name. None of them is imported.
 
     Raises
     ------
     ValueError
-        If two have the same name, or one has a name that is taken by the package itself.
+        If two plug-ins have the same name, or if a plug-in has a name of this package.
     """
     sources = dict.fromkeys(taken, "srnc-manifold itself")
     found: dict[str, Plugin] = {}
@@ -100,12 +100,12 @@ def find(group: str, kind: type, taken: Collection[str]) -> dict[str, Plugin]:
 
 
 def working(plugins: Iterable[Plugin]) -> list[Plugin]:
-    """Those that give what they should.
+    """The plug-ins that work.
 
     Warns
     -----
     UserWarning
-        For each of the others, with its name, its distribution and the error.
+        For each of the other plug-ins, with its name, its distribution and the error.
     """
     good = []
     for plugin in plugins:

@@ -239,7 +239,7 @@ def test_compare_leaves_what_is_there(folder):
     run(*arguments, cwd=folder)
     (folder / "results" / "rows.csv").write_text("mine")
     out = run(*arguments, cwd=folder)
-    assert "results exists and is left as it is" in out
+    assert "results exists and is not changed" in out
     assert f"Saved: {Path('results-2') / 'rows.csv'}" in out
     assert (folder / "results" / "rows.csv").read_text() == "mine"
     assert len(pd.read_csv(folder / "results-2" / "rows.csv")) == 4

@@ -127,7 +127,7 @@ def test_a_comparison_survives_a_full_disk_and_a_broken_progress_display(tmp_pat
     def broken(*_):
         raise OSError("no terminal")
 
-    with full_disk(), pytest.warns(UserWarning, match="lacks rows from here on"):
+    with full_disk(), pytest.warns(UserWarning, match="is incomplete, no more rows are written"):
         found = srnc.compare(PROBLEM, ["exact", "slsqp"], [0], output=tmp_path / "rows.csv")
     assert list(found.rows["status"]) == ["converged", "converged"]
     with pytest.warns(UserWarning, match="progress raised OSError: no terminal") as warned:

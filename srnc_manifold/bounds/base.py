@@ -10,6 +10,7 @@ from srnc_manifold.backends import NUMPY
 from srnc_manifold.certificates import ball, caps
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms, norms
+from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry
 from srnc_manifold.problem import Problem, SRNProblem
 from srnc_manifold.result import Bound
@@ -51,6 +52,8 @@ def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
         raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
     if not isinstance(problem, SRNProblem):
         return Bound.total([bound(part, method, **options) for part in problem.parts])
+    if not isinstance(problem.operator, Circular):
+        raise ValueError(f"problem: its operator is {problem.operator!r}; bounds are for circular convolutions only")
     method = ("sdp" if problem.regime == "raise" else "caps") if method is None else method
     require_choice(METHODS, method=method)
     if options and method == "caps":

@@ -1,4 +1,4 @@
-"""Problems × solvers × seeds: run them, keep every result, tell the truth in one table."""
+"""Comparisons: run solvers on problems with several seeds, keep every result, and summarize them in one table."""
 
 from srnc_manifold.comparison.comparison import Comparison
 from srnc_manifold.comparison.run import compare

@@ -24,11 +24,11 @@ class Comparison:
     problems : dict
         Problems by name.
     row_list : list of Row
-        In the order of problems, solvers and seeds.
+        One row per run, in the order of problems, solvers and seeds.
     results : dict
-        ``(problem, solver, seed)`` to :class:`srnc_manifold.Result`, histories included.
+        Maps ``(problem, solver, seed)`` to a :class:`srnc_manifold.Result`, including its history.
     interrupted : bool
-        Whether it was stopped before all runs were done; what was done is here.
+        Whether the comparison was stopped before all runs were done. The runs that were done are kept.
     """
 
     problems: dict[str, NamedProblem]
@@ -38,11 +38,14 @@ class Comparison:
 
     @property
     def rows(self) -> Any:
-        """Every run as a row of a pandas DataFrame."""
+        """A pandas DataFrame with one row per run."""
         return frame(self.row_list)
 
     def table(self) -> Any:
-        """One row per problem and solver, over the seeds; see :func:`srnc_manifold.comparison.summary.summary`."""
+        """A pandas DataFrame with one row per problem and solver, summarized over the seeds.
+
+        The columns are described in :func:`srnc_manifold.comparison.summary.summary`.
+        """
         return summary(self.row_list, self.problems)
 
     def report(self) -> str:
@@ -50,11 +53,11 @@ class Comparison:
         return text_report(self.table(), self.problems)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """A figure of violations and objectives; saved if a path is given."""
+        """A figure of violations and objectives. It is saved if a path is given."""
         return plots.overview(self, path)
 
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write ``rows.csv``, ``table.csv`` and, if any run returned a kernel, ``comparison.png``; their paths."""
+        """Write ``rows.csv``, ``table.csv`` and, if any run returned a kernel, ``comparison.png``. Return the paths."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         rows, table, figure = (directory / name for name in ("rows.csv", "table.csv", "comparison.png"))

@@ -1,4 +1,4 @@
-"""Tables of a comparison for people."""
+"""Printed tables of a comparison."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from srnc_manifold.problem.families import NamedProblem
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[int] = ()) -> str:
-    """A table in Markdown; columns are aligned to the right but for those named."""
+    """A table in Markdown. Columns are aligned to the right, except those whose numbers are in ``left``."""
     rule = ["---" if k in left else "---:" for k in range(len(headers))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, rule, *rows))
 
 
 def rich_tables(summary: Any, problems: Mapping[str, NamedProblem]) -> list[Any]:
-    """A rich table for each problem, followed by the solvers that have no result for it, with the reason."""
+    """A rich table for each problem. Below it are the solvers without a result for this problem, with the reason."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
@@ -33,7 +33,7 @@ def rich_tables(summary: Any, problems: Mapping[str, NamedProblem]) -> list[Any]
         parts.append(_title(entry, block.iloc[0]))
         table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
         for column, justify in _COLUMNS:
-            # A long name of a solver is folded; a number is never cut off.
+            # A long solver name is wrapped. A number is never cut off.
             table.add_column(column, justify=justify, no_wrap=column != "solver", overflow="fold")
         for record in block[block["runs"] > 0].to_dict("records"):
             table.add_row(*map(escape, _cells(record)))
@@ -45,7 +45,7 @@ def rich_tables(summary: Any, problems: Mapping[str, NamedProblem]) -> list[Any]
     return parts
 
 
-# as found | after restoring | cost
+# First the results as found, then the result after restoration, then the cost of the run.
 _COLUMNS: tuple[tuple[str, Any], ...] = (
     ("solver", "left"),
     ("feas.", "right"),
@@ -61,19 +61,19 @@ _COLUMNS: tuple[tuple[str, Any], ...] = (
     ("status", "left"),
 )
 
-#: Characters that a table needs.
+#: Width of a table in characters.
 WIDTH = 126
 
 LEGEND = """\
-feas.         runs that ended feasible, as found: relative errors of stable rank and norm both under 1e-6
-srank, norm   those two errors, as found
+feas.         runs that ended feasible, as found: relative errors of stable rank and norm both below 1e-6
+srank, norm   these two errors, as found
 objective     ‖C(x) − C(a)‖², as found
-gap           its excess over the reference / ‖C(a)‖², feasible runs only; negative if bought with the tolerance
-to bound      its excess over the best proved lower bound, same units: 0 is proved to be optimal
-spread        range of the objective over the seeds, same units
+gap           (objective − reference) / ‖C(a)‖², feasible runs only; can be negative within the tolerance
+to bound      (objective − best proved lower bound) / ‖C(a)‖²: 0 means proved to be optimal
+spread        range of the objective over the seeds / ‖C(a)‖²
 restored      objective after a small local move onto the feasible set, for comparison only
 evals         kernels whose singular values were computed
-Medians over the seeds. Best first: feasible runs, then gap or violation, then time.
+Values are medians over the seeds. Best first: feasible runs, then gap or violation, then time.
 """
 
 
@@ -115,14 +115,14 @@ def _seconds(value: float) -> str:
 
 
 def print_report(summary: Any, problems: Mapping[str, NamedProblem], console: Any) -> None:
-    """Print all tables and their legend to a rich console."""
+    """Print all tables and the legend to a rich console."""
     for part in rich_tables(summary, problems):
         console.print(part, highlight=False)
     console.print(LEGEND, highlight=False)
 
 
 def text_report(summary: Any, problems: Mapping[str, NamedProblem]) -> str:
-    """All tables and their legend as plain text."""
+    """All tables and the legend as plain text."""
     from rich.console import Console
 
     text = io.StringIO()

@@ -1,4 +1,4 @@
-"""One run as a row, and the files that rows are written to."""
+"""A row for each run, and the files that rows are written to."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import numpy as np
 
 from srnc_manifold.writing import FilePath, replacing
 
-#: Statuses of rows that have no result, beside those of :class:`srnc_manifold.Status`.
+#: Statuses of rows without a result, in addition to those of :class:`srnc_manifold.Status`.
 UNSUPPORTED, UNAVAILABLE, FAILED = "unsupported", "unavailable", "failed"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run: what the problem says of the kernel that the solver returned. NaN where there is none.
+    """One run: the scores that the problem gives to the returned kernel. They are NaN if no kernel was returned.
 
-    ``objective`` and ``restored_objective`` are ``‖C(x) − C(a)‖_F²`` as found and after the local restoration;
-    ``bound`` is the lower bound on the objective that the run proved, if it did; ``squared_norm`` is ``‖C(a)‖_F²``;
+    ``objective`` and ``restored_objective`` are ``‖C(x) − C(a)‖_F²`` as found and after the local restoration.
+    ``bound`` is the lower bound on the objective that the run proved, if any. ``squared_norm`` is ``‖C(a)‖_F²``.
     ``time`` is in seconds.
     """
 
@@ -47,22 +47,23 @@ class Row:
 
 
 def frame(rows: Sequence[Row]) -> Any:
-    """Every run as a row of a pandas DataFrame."""
+    """A pandas DataFrame with one row per run."""
     import pandas
 
     return pandas.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(Row)])
 
 
 def write_table(path: FilePath, table: Any) -> None:
-    """Write a DataFrame to a CSV file, as a whole."""
+    """Write a DataFrame to a CSV file. If this fails, no partial file is left."""
     with replacing(path, text=True) as file:
         table.to_csv(file, index=False, lineterminator="\n")
 
 
 class RowWriter:
-    """Adds rows to a CSV file as they come, so that nothing is lost to a later error.
+    """Writes each row to a CSV file as soon as it is known, so that a later error does not lose it.
 
-    What it cannot write (a full disk) is not worth the runs either: it is dropped with a warning.
+    If a row cannot be written (for example, because the disk is full), there is a warning and no further rows are
+    written. The runs continue.
     """
 
     def __init__(self, path: FilePath | None) -> None:
@@ -86,10 +87,13 @@ class RowWriter:
             self._file.flush()
         except OSError as error:
             self.__exit__()
-            warnings.warn(f"output: {os.fspath(self._path or '')!r} lacks rows from here on ({error})", stacklevel=4)
+            warnings.warn(
+                f"output: {os.fspath(self._path or '')!r} is incomplete, no more rows are written ({error})",
+                stacklevel=4,
+            )
 
     def __exit__(self, *_: object) -> None:
         file, self._file = self._file, None
         if file is not None:
-            with contextlib.suppress(OSError):  # rows that are still in its buffer, of which there was a warning
+            with contextlib.suppress(OSError):  # for rows still in the buffer, the warning was already given
                 file.close()

@@ -1,4 +1,4 @@
-"""Run problems × solvers × seeds. Scores come from the problems, never from the solvers."""
+"""Run every solver on every problem with every seed. Scores come from the problems, never from the solvers."""
 
 from __future__ import annotations
 
@@ -35,33 +35,35 @@ def compare(
 ) -> Comparison:
     """Run every solver on every problem with every seed.
 
-    With one seed, every solver starts from the same point of a problem. A solver that does not support a problem, or
-    that fails, is a row that says why.
+    For a given problem and seed, every solver starts from the same point. If a solver does not support a problem, or
+    fails, the table has a row with the reason.
 
     Parameters
     ----------
     problems : problems, or names of families, or paths of problem files, or a dict of problems by name
     solvers : solvers, or their names, or a dict of solvers by label, optional
-        The package's own by default. Those given by name are called so in tables, instances by ``solver.name``.
+        By default the solvers of this package. In tables, a solver given by name has this name, and an instance has
+        the name ``solver.name``.
     seeds : iterable of int
-        ``rng`` of the runs. A solver that nothing random enters is run once.
+        Values of ``rng`` for the runs. A deterministic solver is run once.
     budget : Budget, optional
         Limits of each run.
     n_jobs : int
-        Processes (joblib); inside ``joblib.parallel_config(backend="dask")`` a cluster's. Results do not depend on it.
+        Number of processes (joblib). Inside ``joblib.parallel_config(backend="dask")`` these run on a cluster. The
+        results do not depend on this number.
     progress : callable, optional
-        Called with the number of runs done, of all runs, and the latest row (None before the first). An exception in
-        it is a warning; the runs go on without it.
+        Called with the number of runs done, the number of all runs, and the latest row (None before the first). If it
+        raises an exception, there is a warning, and the runs continue without it.
     output : path, optional
-        A new CSV file to which each row is added as soon as it is known. Where it cannot be written to (a full disk)
-        there is a warning, and the runs go on.
+        A new CSV file. Each row is written to it as soon as it is known. If the file cannot be written (for example,
+        because the disk is full), there is a warning, and the runs continue.
     overwrite : bool, optional
-        Whether ``output`` may be a file that exists, which is then lost.
+        Whether ``output`` may be an existing file, which is then overwritten.
 
     Raises
     ------
     TypeError, ValueError
-        If a problem, a solver, a seed or the output is not valid, before anything is run.
+        If a problem, a solver, a seed or the output is not valid. This is checked before anything is run.
     """
     entries = checked.entries(problems)
     methods = checked.solvers(solvers)
@@ -108,11 +110,11 @@ def compare(
                 shown(done, len(tasks), row)
         except KeyboardInterrupt:
             comparison.interrupted = True
-        except Exception as error:  # of the machinery around the runs: a process that died, a cost that does not pickle
+        except Exception as error:  # outside of the runs: for example, a process died or a cost cannot be pickled
             done_already = {number for number, _ in numbered}
             for number, entry, label, _, seed in tasks:
                 if number not in done_already:
-                    row = Row(entry.name, label, seed, FAILED, f"not run to its end: {type(error).__name__}: {error}")
+                    row = Row(entry.name, label, seed, FAILED, f"not finished: {type(error).__name__}: {error}")
                     numbered.append((number, row))
                     writer.add(row)
     comparison.row_list = [row for _, row in sorted(numbered, key=lambda pair: pair[0])]
@@ -123,7 +125,7 @@ def _run_all(tasks: Sequence[tuple[int, NamedProblem, str, Solver, int]], budget
     import joblib
 
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered" if n_jobs != 1 else "generator")
-    # Names are given here: what a script has registered is not known to other processes.
+    # The names are computed in this process, because other processes do not know the names that a script registers.
     return parallel(joblib.delayed(_run_one)(*task, budget, task[3].name) for task in tasks)
 
 
@@ -159,7 +161,7 @@ def _run_one(
 
 
 class _Shown:
-    """A progress callback, which is dropped with a warning if it fails: it is not worth the runs."""
+    """A progress callback. If it raises an exception, there is a warning, and it is not called again."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress

@@ -1,4 +1,4 @@
-"""The numbers of a comparison: one row for each problem and solver."""
+"""Summary of a comparison: one row for each problem and solver."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from srnc_manifold.comparison.rows import Row, frame
 from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE
 
-# Feasible results may undercut the optimum by their tolerated violation; a gap this small is zero.
+# A gap smaller than this is set to zero. A feasible result can be below the optimum within the feasibility tolerance.
 NO_GAP = 1e-9
 
 SUMMARY_COLUMNS = (
@@ -45,26 +45,27 @@ def summary(rows: Sequence[Row], problems: Mapping[str, NamedProblem]) -> Any:
     -------
     problem, solver
     runs
-        Runs tried; 0 where none returned a kernel.
+        Number of runs; 0 if none of them returned a kernel.
     success
-        Fraction of them that ended feasible, as found (both relative errors under 1e-6).
+        Fraction of the runs that ended feasible, as found (both relative errors below 1e-6).
     stable_rank_error, spectral_norm_error, objective
         Medians over the runs, as found.
     gap
-        ``(objective − reference) / ‖C(a)‖²``, the median over the runs that ended feasible; NaN if none did.
+        ``(objective − reference) / ‖C(a)‖²``: the median over the feasible runs, or NaN if there are none.
     restored, restored_gap
         Median objective after the local restoration and its gap.
     bound, bound_gap
-        Best proved lower bound on the objective, of any run or else of :func:`srnc_manifold.bound`, and
-        ``(objective − bound) / ‖C(a)‖²`` as ``gap``: how far from optimal the solver can be, whatever the reference is.
+        Best lower bound on the objective that a run proved, or else the bound of :func:`srnc_manifold.bound`; and
+        ``(objective − bound) / ‖C(a)‖²``, the median over the feasible runs. The result cannot be further than this
+        from the optimum. This does not depend on the reference.
     spread
         Largest minus least objective as found over the runs, in units of ``‖C(a)‖²``.
     evaluations, time
         Medians; time in seconds.
     status, message
-        The most frequent status and a message that goes with it.
+        The most frequent status, and the message of a run with this status.
     reference, reference_kind
-        The optimum if a formula or the explicit solution gives it, else the best feasible objective seen.
+        The optimum if a formula or the explicit solution gives it, otherwise the best feasible objective found.
     """
     import pandas
 
@@ -97,7 +98,7 @@ def _bound(rows: Sequence[Row], entry: NamedProblem | None) -> float:
     proved = [row.bound for row in rows if np.isfinite(row.bound)]
     if proved:
         return max(proved)
-    # In the other regime it takes a cone program, which nobody asked for.
+    # In the raise regime the bound needs a cone program. The user did not ask for one.
     if entry is None or any(part.regime == "raise" for part in entry.problem.parts):
         return np.nan
     return bounds.bound(entry.problem).objective
@@ -105,7 +106,7 @@ def _bound(rows: Sequence[Row], entry: NamedProblem | None) -> float:
 
 def _record(rows: Any, reference: float, kind: str, bound: float) -> dict[str, Any]:
     first = rows.iloc[0]
-    size = float(rows["squared_norm"].max())  # the same for all that returned a kernel
+    size = float(rows["squared_norm"].max())  # the same for all runs that returned a kernel
     status = rows["status"].mode().iloc[0]
     feasible = rows[rows["feasible"]]
 
@@ -137,12 +138,12 @@ def _record(rows: Any, reference: float, kind: str, bound: float) -> dict[str, A
 
 
 def _merit(record: dict[str, Any]) -> tuple[float, ...]:
-    """Success first; among the successful the gap, among the others the violation; then the time."""
+    """Sort key: first the success rate; then the gap if some run is feasible, else the violation; then the time."""
 
     def last_if_nan(value: float) -> float:
         return value if np.isfinite(value) else np.inf
 
     violation = max(last_if_nan(record["stable_rank_error"]), last_if_nan(record["spectral_norm_error"]))
-    # Gaps within the tolerance of feasibility are equal (a negative one is bought with it): then the faster is better.
+    # Gaps within the feasibility tolerance count as equal, negative ones too. Then the faster solver is better.
     gap = max(last_if_nan(record["gap"]), FEASIBILITY_TOLERANCE)
     return -record["success"], gap if record["success"] > 0 else violation, last_if_nan(record["time"])

@@ -1,4 +1,4 @@
-"""What is to be run: problems, solvers and seeds, checked."""
+"""Checks of the problems, solvers and seeds of a comparison."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def seeds(seeds: Iterable[int]) -> list[int]:
 
 
 def refusal(solver: Solver, problem: Problem) -> tuple[str, str]:
-    """Status and reason of the row of a solver that does not take a problem; empty if it does."""
+    """Status and reason for the row of a solver that does not support a problem. Both are empty if it does."""
     try:
         taken, reason = supported(solver, problem)
     except Exception as error:

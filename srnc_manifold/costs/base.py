@@ -10,7 +10,6 @@ import numpy as np
 from srnc_manifold.backends import Namespace, namespace
 from srnc_manifold.naming import COSTS
 from srnc_manifold.numerics import Array
-from srnc_manifold.operators import symbol
 
 if TYPE_CHECKING:
     from srnc_manifold.problem.kernel import SRNProblem
@@ -41,21 +40,19 @@ class View:
     @classmethod
     def at(cls, problem: SRNProblem, z: Any, xp: Namespace) -> View:
         """The view of a problem at ``z``, in the library of ``z``."""
-        geometry = problem.geometry
-        values = symbol.squared_singular_values(xp.reshape(z, geometry.kernel_shape), geometry, xp)
+        values = problem.operator.squared_singular_values(z, xp)
         return cls.of_values(problem, z, xp.reshape(values, (-1,)), xp)
 
     @classmethod
     def of_values(cls, problem: SRNProblem, z: Any, values: Any, xp: Namespace) -> View:
         """The view at ``z`` where the squared singular values are known already."""
-        geometry = problem.geometry
-        kernel = xp.reshape(z, geometry.kernel_shape)
-        multiplicities = np.repeat(geometry.multiplicities, geometry.block_rank)
+        operator = problem.operator
+        kernel = xp.reshape(z, operator.kernel_shape)
         difference = problem.unit_radius * kernel - xp.constant(problem.unit_kernel, z)
         return cls(
             squared_singular_values=values,
-            multiplicities=xp.constant(multiplicities, z),
-            fidelity=geometry.n_points * xp.sum(difference**2),
+            multiplicities=xp.constant(operator.value_multiplicities, z),
+            fidelity=operator.gram_weight * xp.sum(difference**2),
             target=problem.target_gain,
         )
 

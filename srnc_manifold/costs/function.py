@@ -10,7 +10,6 @@ import numpy as np
 from srnc_manifold.backends import NUMPY, namespace
 from srnc_manifold.costs.base import Cost, View
 from srnc_manifold.numerics import Array
-from srnc_manifold.operators import symbol
 
 if TYPE_CHECKING:
     from srnc_manifold.problem.base import Problem
@@ -105,20 +104,19 @@ class _KernelFunction:
 
     def gradient(self, z: Array) -> Array:
         """Euclidean gradient at ``z``."""
-        geometry = self.problem.geometry
         u, s, vh, view = self._decomposed(z)
         by_values, by_fidelity = self.cost.gradient(view)
         weights = np.reshape(by_values, s.shape)
-        kernel = symbol.adjoint((u * (2 * weights * s)[:, None, :]) @ vh, geometry)
+        kernel = self.problem.operator.adjoint((u * (2 * weights * s)[:, None, :]) @ vh)
         return kernel.ravel() + by_fidelity * self._fidelity_gradient(z)
 
     def hessian(self, z: Array, vector: Array) -> Array:
         """Euclidean Hessian at ``z`` times a vector."""
-        geometry = self.problem.geometry
+        operator = self.problem.operator
         u, s, vh, view = self._decomposed(z)
         by_values, by_fidelity = self.cost.gradient(view)
         weights = np.reshape(by_values, s.shape)
-        change = symbol.of(vector.reshape(geometry.kernel_shape), geometry)
+        change = operator.blocks(vector)
         inner = _adjoint(u) @ change @ _adjoint(vh)
         values_change = 2 * s * np.einsum("lii->li", inner).real
         fidelity_change = float(self._fidelity_gradient(z) @ vector)
@@ -134,16 +132,15 @@ class _KernelFunction:
             matrices = u @ (turned * s[:, None, :]) @ vh + (u * weights[:, None, :]) @ (_adjoint(u) @ change)
         else:
             matrices = u @ (s[:, :, None] * turned) @ vh + (change @ _adjoint(vh)) @ (weights[:, :, None] * vh)
-        fidelity_hessian = 2 * geometry.n_points * self.problem.unit_radius**2 * vector
+        fidelity_hessian = 2 * operator.gram_weight * self.problem.unit_radius**2 * vector
         return (
-            symbol.adjoint(2 * matrices, geometry).ravel()
+            operator.adjoint(2 * matrices).ravel()
             + by_fidelity_change * self._fidelity_gradient(z)
             + by_fidelity * fidelity_hessian
         )
 
     def _decomposed(self, z: Array) -> tuple[Any, Array, Any, View]:
-        kernel = z.reshape(self.problem.geometry.kernel_shape)
-        u, s, vh = symbol.singular_vectors(symbol.of(kernel, self.problem.geometry))
+        u, s, vh = self.problem.operator.decomposition(z)
         view = View.of_values(self.problem, z, s.reshape(-1) ** 2, NUMPY)
         self._seen = z.tobytes(), view
         return u, s, vh, view
@@ -162,7 +159,7 @@ class _KernelFunction:
 
     def _fidelity_gradient(self, z: Array) -> Array:
         radius = self.problem.unit_radius
-        return 2 * self.problem.geometry.n_points * radius * (radius * z - self.problem.unit_kernel.ravel())
+        return 2 * self.problem.operator.gram_weight * radius * (radius * z - self.problem.unit_kernel.ravel())
 
 
 def _adjoint(matrices: Any) -> Any:

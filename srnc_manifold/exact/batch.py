@@ -13,6 +13,7 @@ from srnc_manifold.backends import Namespace, namespace_of
 from srnc_manifold.exact import reduce
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.atoms import Level
+from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry, InputSize, Layout
 from srnc_manifold.problem.target import LARGEST, SAME_STABLE_RANK, Target
 from srnc_manifold.result import Bound
@@ -146,7 +147,7 @@ def _solve_chunk(
     kernels: Any, target: Target, geometry: Geometry, xp: Namespace, single: bool
 ) -> tuple[tuple[Any, ...], tuple[NDArray, ...]]:
     """Solve some of the kernels: the fields of a :class:`BatchResult`, and its certificates as arrays of NumPy."""
-    count, n = len(kernels), geometry.n_points
+    count, n = len(kernels), Circular(geometry).gram_weight
     flat = xp.reshape(kernels, (count, -1))
     scales = xp.max(xp.abs(flat), axis=1)
     units = flat / scales[:, None]

@@ -81,7 +81,7 @@ def sensitivity(problem: SRNProblem, result: Result) -> Sensitivity:
     c, r = problem.target_gain, problem.stable_rank
     dz = system.solve(np.zeros_like(system.z), -c / r)
     size = float(np.linalg.norm(problem.unit_kernel))
-    slope = problem.geometry.n_points * problem.unit_radius * (problem.unit_radius - size * system.eta) / r
+    slope = problem.operator.gram_weight * problem.unit_radius * (problem.unit_radius - size * system.eta) / r
     by_rank = problem.radius * (dz + system.z / (2 * r))
 
     def along(change: Array) -> Array:

@@ -48,6 +48,7 @@ class Exact(Solver):
     n_starts: int = 10
 
     stochastic = False
+    circular = True
 
     def __post_init__(self) -> None:
         require_positive(tol=self.tol)

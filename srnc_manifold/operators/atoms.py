@@ -116,10 +116,10 @@ class Level:
     rest: Any
 
     @classmethod
-    def of_target(cls, n_points: int, stable_rank: Any) -> Level:
+    def of_target(cls, weight: float, stable_rank: Any) -> Level:
         """The level of a target, or of an array of them, taken for exact."""
-        value = np.float64(n_points) / stable_rank
-        return cls(value, division_error(float(n_points), value, stable_rank))
+        value = np.float64(weight) / stable_rank
+        return cls(value, division_error(float(weight), value, stable_rank))
 
     def below(self, top: Any) -> Any:
         """``top − c``."""

@@ -103,7 +103,8 @@ class Problem(ABC):
     def from_units(self, unit_kernels: Array) -> Array:
         """Kernels in their own units and shape."""
         kernels = [
-            part.spectral_norm * unit_kernels[place] for part, place in zip(self.parts, self.kernel_slices, strict=True)
+            part.operator.kernel(part.spectral_norm * unit_kernels[place]).ravel()
+            for part, place in zip(self.parts, self.kernel_slices, strict=True)
         ]
         return np.concatenate(kernels).reshape(self.kernel.shape)
 

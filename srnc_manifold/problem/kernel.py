@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from srnc_manifold import certificates
 from srnc_manifold.numerics import Array, binary_scale
 from srnc_manifold.operators import atoms, norms, symbol
+from srnc_manifold.operators.base import Operator
+from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry, InputSize, Layout, as_kernel
 from srnc_manifold.problem.base import Problem, Regime
 from srnc_manifold.problem.restoration import Restoration, Way, arc, lowering, restored
@@ -54,7 +56,7 @@ class SRNProblem(Problem):
     dtype : numpy.dtype
         Precision in which results are returned: single if the kernel was given in single or less, otherwise double.
     input_size : tuple of int
-    geometry : Geometry
+    operator : Operator
     stable_rank : float
         The target ``r``.
     spectral_norm : float
@@ -86,7 +88,7 @@ class SRNProblem(Problem):
     def __init__(
         self,
         kernel: Any,
-        input_size: InputSize,
+        input_size: InputSize | Operator,
         *,
         stable_rank: float | None = None,
         relative_stable_rank: float | None = None,
@@ -96,29 +98,44 @@ class SRNProblem(Problem):
         self.kernel: Array = as_kernel(kernel)
         self.kernel.setflags(write=False)
         self.dtype = _real_dtype(kernel)
-        self.geometry = Geometry.of(self.kernel.shape, input_size, **layout)
-        self.input_size = self.geometry.input_size
+        self.operator = _operator(self.kernel, input_size, layout)
         self._scale = binary_scale(self.kernel)
         if not 1.0 / LARGEST <= self._scale <= LARGEST:
             raise ValueError(
                 f"kernel: its largest entry is about {self._scale:.0e}, expected between {1 / LARGEST:.0e} and "
                 f"{LARGEST:.0e}, where squares neither overflow nor vanish; scale it"
             )
-        scaled = self.kernel / self._scale
-        self._tests: norms.NormTests | None = None
-        gain = self._gain_of(scaled)
+        scaled = self.operator.coordinates(self.kernel / self._scale)
+        self._scaled: Array = scaled
+        self._tests = _norm_tests(self.operator, scaled)
+        gain = self.operator.gain(scaled) if self._tests is None else self._tests.dominant()[1]
         self.spectral_norm = math.sqrt(gain) * self._scale
-        self.kernel_stable_rank = self.geometry.n_points * float(np.sum(scaled**2)) / gain
+        self.kernel_stable_rank = self.operator.stable_rank(float(np.sum(scaled**2)), gain)
         self._size = float(np.linalg.norm(scaled))
         self.direction: Array = scaled / self._size
         self.direction.setflags(write=False)
         # The kernel in units of its own spectral norm: nothing below depends on its scale.
         self.unit_kernel: Array = scaled / math.sqrt(gain)
         self.stable_rank = self._target(stable_rank, relative_stable_rank, stable_rank_fraction)
-        self.unit_radius = math.sqrt(self.stable_rank / self.geometry.n_points)
+        weight = self.operator.gram_weight
+        self.unit_radius = math.sqrt(self.stable_rank / weight)
         self.radius = self.unit_radius * self.spectral_norm
-        self.target_gain = self.geometry.n_points / self.stable_rank
-        self.level = atoms.Level.of_target(self.geometry.n_points, self.stable_rank)
+        self.target_gain = weight / self.stable_rank
+        self.level = atoms.Level.of_target(weight, self.stable_rank)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Shape and grid of a circular convolution, what the explicit solution works on; no other operator has one."""
+        if not isinstance(self.operator, Circular):
+            raise TypeError(
+                f"problem: its operator is {self.operator!r}, which has no frequencies, expected a Circular"
+            )
+        return self.operator.geometry
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """Points of the input along each spatial axis."""
+        return self.operator.input_shape[1:]
 
     def __repr__(self) -> str:
         return (
@@ -139,7 +156,7 @@ class SRNProblem(Problem):
 
         With a stride ``q`` is the largest number of taps in one of its phases, and the least side that of a block.
         """
-        return self.geometry.stable_rank_range
+        return self.operator.stable_rank_range
 
     @property
     def regime(self) -> Regime:
@@ -159,13 +176,13 @@ class SRNProblem(Problem):
     @cached_property
     def squared_norm(self) -> float:
         """``‖C(a)‖_F² = |N| ‖a‖²``, the unit in which gaps are told."""
-        return self.geometry.n_points * float(np.sum((self.kernel / self._scale) ** 2)) * self._scale**2
+        return self.operator.gram_weight * float(np.sum(self._scaled**2)) * self._scale**2
 
     def objective_at(self, squared_distance: float) -> float:
         """The objective of a kernel ``ρ z`` with ``‖z‖ = 1`` and ``‖z − a/‖a‖‖²`` as given."""
         size = float(np.linalg.norm(self.unit_kernel))
         unit = (self.unit_radius - size) ** 2 + self.unit_radius * size * squared_distance
-        return self.geometry.n_points * (unit * self.spectral_norm) * self.spectral_norm
+        return self.operator.gram_weight * (unit * self.spectral_norm) * self.spectral_norm
 
     def bound_at(self, squared_distance: float) -> float:
         """A lower bound on the objective, rounded down, from one on ``‖z − a/‖a‖‖²``."""
@@ -177,17 +194,17 @@ class SRNProblem(Problem):
 
     def to_kernel(self, z: Array) -> Array:
         """The kernel ``ρ z`` of a point of the unit sphere, which has the right norm."""
-        return self.radius * np.reshape(z, self.kernel.shape)
+        return self.operator.kernel(self.radius * np.reshape(z, self.kernel.shape))
 
     def to_sphere(self, x: Any) -> Array:
         """The point ``x / ‖x‖`` of the unit sphere; its stable rank is that of ``x``."""
         x = self._checked(x)
-        x = x / binary_scale(x)
-        return x / np.linalg.norm(x)
+        y = self.operator.coordinates(x / binary_scale(x))
+        return y / np.linalg.norm(y)
 
     def gain(self, z: Array) -> float:
         """``max_l ‖Z_l‖₂²``; the target stable rank is reached on the unit sphere where it is ``target_gain``."""
-        return float(norms.gain(np.reshape(z, self.kernel.shape), self.geometry))
+        return self.operator.gain(z)
 
     def singular_values_at(
         self, w: Array, chosen: Callable[[Array], NDArray[np.bool_]], blocks: Sequence[int] | None = None
@@ -207,13 +224,12 @@ class SRNProblem(Problem):
         -------
         array, shape ``(k,)``, and ``k`` arrays of the shape of ``w``
         """
-        matrices = symbol.of(w.reshape(self.geometry.kernel_shape), self.geometry)
+        matrices = self.operator.blocks(w)
         index = np.arange(len(matrices)) if blocks is None else np.array(blocks)
         u, s, vh = symbol.singular_vectors(matrices[index])
         meant = chosen(s)
         gradients = [
-            atoms.atom(self.geometry, int(index[k]), u[k, :, i], vh[k, i].conj()).tensor.ravel()
-            for k, i in np.argwhere(meant)
+            self.operator.atom(int(index[k]), u[k, :, i], vh[k, i].conj()).ravel() for k, i in np.argwhere(meant)
         ]
         return s[meant], gradients
 
@@ -223,9 +239,9 @@ class SRNProblem(Problem):
         """Columns of a history for a kernel in units of the spectral norm, whose squared norm is known."""
         distance = float(np.linalg.norm(unit_kernel.ravel() - self.unit_kernel.ravel()))
         squared_size = float(np.sum(unit_kernel**2))
-        stable_rank = self.geometry.n_points * squared_size / gain if gain > 0 else np.nan
+        stable_rank = self.operator.stable_rank(squared_size, gain) if gain > 0 else np.nan
         return {
-            "objective": self.geometry.n_points * (distance * self.spectral_norm) ** 2,
+            "objective": self.operator.gram_weight * (distance * self.spectral_norm) ** 2,
             "stable_rank": stable_rank,
             "spectral_norm": math.sqrt(gain) * self.spectral_norm,
             "distance": distance * self.spectral_norm,
@@ -243,17 +259,18 @@ class SRNProblem(Problem):
         """
         x = self._checked(x)
         scale = binary_scale(x)
-        gain = self.gain(x / scale)
-        stable_rank = self.geometry.n_points * float(np.sum((x / scale) ** 2)) / gain
+        y = self.operator.coordinates(x / scale)
+        gain = self.gain(y)
+        stable_rank = self.operator.stable_rank(float(np.sum(y**2)), gain)
         spectral_norm = math.sqrt(gain) * scale
-        distance = float(np.linalg.norm((x - self.kernel) / self._scale))
+        distance = float(np.linalg.norm(self.operator.coordinates((x - self.kernel) / self._scale)))
         return Evaluation(
-            objective=self.geometry.n_points * distance * self._scale * distance * self._scale,
+            objective=self.operator.gram_weight * distance * self._scale * distance * self._scale,
             stable_rank=stable_rank,
             spectral_norm=spectral_norm,
             stable_rank_error=abs(stable_rank / self.stable_rank - 1.0),
             spectral_norm_error=abs(spectral_norm / self.spectral_norm - 1.0),
-            relative_distance=distance / float(np.linalg.norm(self.kernel / self._scale)),
+            relative_distance=distance / self._size,
         )
 
     def restore(self, x: Any) -> Restoration:
@@ -275,11 +292,11 @@ class SRNProblem(Problem):
 
     def _to_dominant_atom(self, z: Array) -> Way:
         kernel, level = z.reshape(self.kernel.shape), math.sqrt(self.target_gain)
-        atom = atoms.dominant_atom(kernel, self.geometry)
+        atom = self.operator.dominant_atom(kernel)
         try:
-            end = atoms.nearest_in_cap(kernel, atom.tensor, level)
+            end = atoms.nearest_in_cap(kernel, atom, level)
         except ValueError as error:
-            end = atom.tensor / atom.norm  # still good if another frequency rises along the way
+            end = atom / float(np.linalg.norm(atom))  # still good if another frequency rises along the way
             if self.gain(end) < self.target_gain:
                 raise ValueError(f"its dominant frequency cannot reach the target: {error}") from None
         return arc(z, end.ravel())
@@ -288,7 +305,10 @@ class SRNProblem(Problem):
         return arc(z, self.direction.ravel())
 
     def _to_nearest_delta(self, z: Array) -> Way:
-        return arc(z, atoms.nearest_delta(z.reshape(self.kernel.shape), self.geometry).ravel())
+        end = self.operator.least_gain_kernel(z)
+        if end is None:
+            raise ValueError("no kernel of a lower gain is known")
+        return arc(z, end.ravel())
 
     # -- files ----------------------------------------------------------------------------------------------
 
@@ -325,11 +345,9 @@ class SRNProblem(Problem):
     @property
     def norm_tests(self) -> tuple[norms.NormTests, float] | None:
         """Norm tests of the symbol of ``direction`` times a number, and that number; for large blocks only."""
-        if self.geometry.block_rank <= norms.NormTests.SMALL:
-            return None
         if self._tests is None:
-            self._tests = norms.NormTests(symbol.of(self.kernel / self._scale, self.geometry))
-        return self._tests, self._size
+            self._tests = _norm_tests(self.operator, self._scaled)
+        return None if self._tests is None else (self._tests, self._size)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tests": None}  # large, and soon made again
@@ -340,13 +358,6 @@ class SRNProblem(Problem):
         self.direction.setflags(write=False)
 
     # -- helpers --------------------------------------------------------------------------------------------
-
-    def _gain_of(self, scaled: Array) -> float:
-        """Gain of the kernel; what it takes for large blocks is kept for the solvers."""
-        if self.geometry.block_rank <= norms.NormTests.SMALL:
-            return float(norms.gain(scaled, self.geometry))
-        self._tests = norms.NormTests(symbol.of(scaled, self.geometry))
-        return self._tests.dominant()[1]
 
     def _target(self, absolute: float | None, relative: float | None, fraction: float | None) -> float:
         target = Target.of_one(absolute, relative, fraction)
@@ -381,3 +392,20 @@ def _real_dtype(kernel: Any) -> np.dtype:
     """Precision of results: single if the kernel was given in single or less, otherwise double."""
     name = str(getattr(kernel, "dtype", "")).removeprefix("torch.")
     return np.dtype("float32" if name in ("float16", "bfloat16", "float32") else "float64")
+
+
+def _operator(kernel: Array, input_size: InputSize | Operator, layout: Layout) -> Operator:
+    """The operator that is given, or the circular convolution on inputs of a size."""
+    if not isinstance(input_size, Operator):
+        return Circular(Geometry.of(kernel.shape, input_size, **layout))
+    if layout:
+        raise TypeError(f"input_size: an operator given, which has a layout of its own; {', '.join(layout)} given, too")
+    if input_size.kernel_shape != kernel.shape:
+        raise ValueError(
+            f"kernel: shape {kernel.shape} given, expected that of the operator, {input_size.kernel_shape}"
+        )
+    return input_size
+
+
+def _norm_tests(operator: Operator, y: Array) -> norms.NormTests | None:
+    return operator.norm_tests(y) if isinstance(operator, Circular) else None

@@ -97,7 +97,11 @@ class SeparableProblem(Problem):
     @cached_property
     def regimes(self) -> tuple[Regime, ...]:
         """By the stable rank of the nearest separable kernel (docs/theory.md, proposition 21), not that of ``a``."""
-        return (regime(self.free.stable_rank, self.free.geometry.n_points / self.free.gain(self.embed(self._nearest))),)
+        return (
+            regime(
+                self.free.stable_rank, self.free.operator.stable_rank(1.0, self.free.gain(self.embed(self._nearest)))
+            ),
+        )
 
     @cached_property
     def _nearest(self) -> Array:

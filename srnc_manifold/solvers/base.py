@@ -28,6 +28,9 @@ class Solver(ABC):
     #: Whether ``run`` takes every :class:`srnc_manifold.Problem`, not those of a single free kernel only.
     products: ClassVar[bool] = False
 
+    #: Whether it works on the frequencies, or the feature maps, of a circular convolution, and takes no other operator.
+    circular: ClassVar[bool] = False
+
     @property
     def name(self) -> str:
         """Its canonical name, as shown in tables; see :mod:`srnc_manifold.naming`."""

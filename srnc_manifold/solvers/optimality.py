@@ -39,7 +39,7 @@ def stationarity(problem: Problem, z: Array, blocks: Sequence[int] | None = None
     w = problem.embed(z)
     gradient, normals, silent = np.zeros_like(w), [], False
     for part, place in zip(problem.parts, problem.kernel_slices, strict=True):
-        share = objective_weight(problem, part) * part.geometry.n_points
+        share = objective_weight(problem, part) * part.operator.gram_weight
         gradient[place] = share * part.unit_radius * (part.unit_radius * w[place] - part.unit_kernel.ravel())
         own = []
         for atom in part.singular_values_at(w[place], _largest, blocks)[1]:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.numerics import Array
-from srnc_manifold.operators import norms
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import Bound, History, Result, Status
 from srnc_manifold.solvers.budget import Budget
@@ -165,7 +164,7 @@ class Run(Generic[P]):
     def deliver(self, unit_kernel: Array) -> None:
         """The kernel of a method that has no others: remembered and recorded."""
         self.offer(unit_kernel, 0.0)
-        gain = float(norms.gain(unit_kernel, self.problem.parts[0].geometry))
+        gain = self.problem.parts[0].operator.gain(unit_kernel)
         self.record(unit_kernel, gain, cost=np.nan, gradient_norm=np.nan)
 
     def time_is_left(self) -> bool:

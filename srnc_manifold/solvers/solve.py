@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from srnc_manifold.exact.solver import Exact
+from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.norms import NormTests
 from srnc_manifold.problem import Problem, SRNProblem, StackProblem
 from srnc_manifold.problem.restoration import Restoration
@@ -83,7 +84,7 @@ def solve(
     # One thread for whatever is iterated from a random start, since sums of another order would lead to another point;
     # for large blocks, since threads do not pay for many matrices of their size; and for least squares where the stable
     # rank is raised, which on a busy machine take ten times as long with threads that wait for each other.
-    large = any(part.geometry.block_rank > NormTests.SMALL for part in problem.parts)
+    large = any(part.operator.block_rank > NormTests.SMALL for part in problem.parts)
     one_thread = solver.stochastic or large or "raise" in problem.regimes
     with threadpool_limits(1) if one_thread else nullcontext():
         found = carry_out(solver, problem, start=start, budget=budget, rng=rng, callback=callback, throw=throw)
@@ -92,6 +93,8 @@ def solve(
 
 def supported(solver: Solver, problem: Problem) -> tuple[bool, str]:
     """Whether a solver takes a problem, as a whole or one part after the other, and if not, why."""
+    if solver.circular and not all(isinstance(part.operator, Circular) for part in problem.parts):
+        return False, f"{solver.name} is a method for convolutions with circular padding"
     if solver.products or isinstance(problem, SRNProblem):
         return solver.supports(cast(SRNProblem, problem))
     if not isinstance(problem, StackProblem):

@@ -1,1 +1,3 @@
-"""Studies: comparisons with a question, whose answer is a document."""
+"""Studies: comparisons that answer one question each and write the answer as a document."""
+
+__all__ = ["formulations", "srnc"]

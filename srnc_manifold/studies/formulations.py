@@ -1,4 +1,4 @@
-"""Studies: comparisons with a question, whose answer is a document. ``srnc compare --study NAME``."""
+"""The study that compares formulations of the problem. The command is ``srnc compare --study formulations``."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ from srnc_manifold.solvers import (
 )
 from srnc_manifold.writing import require_new, write_text
 
-#: Studies by name.
+#: Names of the studies.
 STUDIES = ("formulations",)
 
-#: Excess over the certified optimum, as a part of ``‖C(a)‖²``, that counts as having found it.
+#: A run has found the optimum if its objective exceeds the certified one by at most this fraction of ``‖C(a)‖²``.
 NEAR = 1e-4
 
-# A gap to the bound with which an optimum counts as certified.
+# Largest gap to the bound with which an optimum counts as certified.
 _CERTIFIED = 1e-6
 
 
 @dataclass(frozen=True)
 class Method:
-    """One entry of the study: a formulation with its parameters, and what minimizes it.
+    """One method of the study: a formulation with its parameters, and a solver that minimizes it.
 
-    ``alpha`` and ``weight`` are NaN where a formulation has no such parameter, or changes it.
+    ``alpha`` and ``weight`` are NaN if the formulation has no such parameter, or if the solver changes it.
     """
 
     formulation: str
@@ -65,7 +65,7 @@ class Method:
 
 
 def formulations() -> list[Method]:
-    """The paper's formulations over ``α`` and ``λ`` with four optimizers each, and the methods that change them."""
+    """The paper's formulations for several ``α`` and ``λ`` with four optimizers, and the methods that change these."""
     fixed: list[tuple[str, float, float, Cost]] = []
     for weight in (1e-1, 1e-3, 1e-5, 1e-7):
         fixed += [("log-sum-exp", alpha, weight, LogSumExp(alpha, weight)) for alpha in (1e1, 1e3, 1e5)]
@@ -94,7 +94,7 @@ def formulations() -> list[Method]:
 
 
 def study_problems() -> dict[str, SRNProblem]:
-    """The paper's instance and random kernels in 1-D, 2-D and with channels; targets that reduce and that raise."""
+    """The paper's instance, and random kernels in 1-D, 2-D and with channels. Some targets reduce, some raise."""
     problems = {f"paper r={r:.4g}": SRNProblem([1.0, 0.0, 0.0], 64, stable_rank=r) for r in (32.0, 128 / 3)}
     rng = np.random.default_rng(0)
     for shape, size in (
@@ -123,9 +123,11 @@ class Study:
     methods : list of Method
     comparison : Comparison
     optima : dict
-        Certified optima of the problems; those that could not be certified are left out of the study.
+        Certified optima of the problems.
     left_out : list of str
+        Problems that are not in the study, because their optimum could not be certified.
     seeds : int
+        Number of random starts.
     """
 
     methods: list[Method]
@@ -136,7 +138,7 @@ class Study:
 
     @property
     def rows(self) -> Any:
-        """Every run, with its method's parameters, ``regime``, ``violation``, ``gap`` and whether it is a ``hit``."""
+        """One row per run, with the method's parameters, ``regime``, ``violation``, ``gap`` and ``hit``."""
         import pandas
 
         rows = self.comparison.rows
@@ -153,7 +155,7 @@ class Study:
         return rows
 
     def table(self) -> Any:
-        """One row for each method, best first: shares per start, medians, and evaluations for each hit."""
+        """One row for each method, best first: fractions of the starts, medians, and evaluations per hit."""
         keys = ["formulation", "by", "alpha", "weight"]
         grouped = self.rows.groupby(keys, sort=False, dropna=False)
         table = grouped.agg(
@@ -177,7 +179,7 @@ class Study:
         return table[table["weight"].notna()].drop_duplicates("formulation")
 
     def findings(self) -> str:
-        """What the figures say, in words."""
+        """The main results, in words."""
         rows, table = self.rows, self.table()
         fixed, changed = rows[rows["weight"].notna()], table[table["weight"].isna()]
         log = rows[rows["formulation"] == "log-sum-exp"]
@@ -191,31 +193,33 @@ class Study:
             return f"{log[(log['alpha'] == alpha) & (log['weight'] == weight)]['violation'].median():.1g}"
 
         lines = [
-            f"Fixed parameters do not solve the problem: of {len(fixed)} runs {_percent(fixed['feasible'].mean())} end "
-            f"feasible and {_percent(fixed['hit'].mean())} at the optimum. The best, {_name(best)}, hits in "
-            f"{_percent(best['hit'])} of its starts; the most often feasible, {_name(feasible)} "
-            f"({_percent(feasible['feasible'])}), in {_percent(feasible['hit'])}, as the distance hardly counts.",
-            f"With the paper's `α = 10`, `λ = 0.1` the median violation of log-sum-exp is {violation(10, 0.1)}; with "
-            f"`λ = 1e-7` the bias of `α` stays ({violation(10, 1e-7)}), with `α = 1e5` that of `λ` "
-            f"({violation(1e5, 0.1)}); with both it is {violation(1e5, 1e-7)}, over four optimizers.",
-            f"Methods that change their parameters as they go do. Best of the Riemannian ones per start is "
-            f"{_name(riemannian)}: {_percent(riemannian['hit'])} ({_percent(riemannian['hit_reduce'])} where the "
-            f"stable rank is reduced, {_percent(riemannian['hit_raise'])} where it is raised), with "
-            f"{riemannian['evaluations_per_hit']:.0f} evaluations for each hit. SLSQP, which sees the constraints as "
-            f"they are, hits in {_percent(slsqp['hit'])}, with {slsqp['evaluations_per_hit']:.0f} evaluations for "
-            f"each. The fewest evaluations for each hit, {cheapest['evaluations_per_hit']:.0f}, are those of "
-            f"{_name(cheapest)}; its products with Hessians are not counted.",
-            "Methods made for nonsmooth functions take the exact maximum as it is, and come close slowly: gradient "
-            f"sampling hits in {_percent(_of(table, 'gradient sampling'))}, the subgradient method in "
-            f"{_percent(_of(table, 'subgradients, levels'))} with levels and in "
+            f"Methods with fixed parameters do not solve the problem: of {len(fixed)} runs, "
+            f"{_percent(fixed['feasible'].mean())} end feasible and {_percent(fixed['hit'].mean())} at the optimum. "
+            f"The best such method, {_name(best)}, hits from {_percent(best['hit'])} of its starts. The method that is "
+            f"most often feasible ({_percent(feasible['feasible'])}), {_name(feasible)}, hits from "
+            f"{_percent(feasible['hit'])}, because the distance has almost no weight.",
+            f"With the paper's `α = 10` and `λ = 0.1`, the median violation of log-sum-exp over four optimizers is "
+            f"{violation(10, 0.1)}. With `λ = 1e-7` the bias of `α` remains ({violation(10, 1e-7)}); with `α = 1e5` "
+            f"the bias of `λ` remains ({violation(1e5, 0.1)}). With both changes it is {violation(1e5, 1e-7)}.",
+            f"Methods that change their parameters during the run do solve it. The best Riemannian method is "
+            f"{_name(riemannian)}, which hits from {_percent(riemannian['hit'])} of the starts "
+            f"({_percent(riemannian['hit_reduce'])} when the stable rank is reduced, "
+            f"{_percent(riemannian['hit_raise'])} when it is raised), with "
+            f"{riemannian['evaluations_per_hit']:.0f} evaluations per hit. SLSQP, which uses the constraints directly, "
+            f"hits from {_percent(slsqp['hit'])}, with {slsqp['evaluations_per_hit']:.0f} evaluations per hit. "
+            f"The method with the fewest evaluations per hit, {cheapest['evaluations_per_hit']:.0f}, is "
+            f"{_name(cheapest)}. This number does not include products with Hessians.",
+            "Methods for nonsmooth functions use the exact maximum directly, and converge slowly: gradient sampling "
+            f"hits from {_percent(_of(table, 'gradient sampling'))} of the starts, the subgradient method from "
+            f"{_percent(_of(table, 'subgradients, levels'))} with levels and from "
             f"{_percent(_of(table, 'subgradients, diminishing steps'))} with diminishing steps.",
-            "No method hits from every start: a start that misses has mostly ended at another frequency. The explicit "
-            "solution needs none.",
+            "No method hits from every start. Most starts that miss end at a wrong frequency. The explicit solution "
+            "needs no start.",
         ]
         return "\n".join(f"- {line}" for line in lines)
 
     def document(self, images: str = "images") -> str:
-        """The study as a Markdown document, with links to its two figures in a folder."""
+        """The study as a Markdown document. ``images`` is the folder of its two figures."""
         table = self.table()
         return _TEXT.format(
             seeds=self.seeds,
@@ -230,7 +234,7 @@ class Study:
         )
 
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write ``formulations.md``, its figures, ``rows.csv`` and ``table.csv``; their paths."""
+        """Write ``formulations.md``, its figures, ``rows.csv`` and ``table.csv``. Return the paths."""
         directory = Path(directory)
         images = directory / "images"
         images.mkdir(parents=True, exist_ok=True)
@@ -256,12 +260,12 @@ def run(
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> Study:
-    """Run a study; parameters as of :func:`srnc_manifold.compare`.
+    """Run a study. The parameters are those of :func:`srnc_manifold.compare`.
 
     Raises
     ------
     ValueError
-        If the study is not known.
+        If there is no study of this name.
     """
     if name not in STUDIES:
         raise ValueError(f"study: {name!r} given, expected one of {', '.join(STUDIES)}")
@@ -337,12 +341,14 @@ _TEXT = f"""\
 
 Regenerated by `srnc compare --study formulations --seeds {{seeds}} --output docs --overwrite`.
 
-The paper minimizes `(g(z) − c)² + λ‖C(x) − C(a)‖²` on the sphere, with `g` a smooth maximum (log-sum-exp, `α`). Here
-formulations × optimizers × `α` × `λ` × targets are compared on {{n_problems}} problems: the paper's instance, random
-kernels in 1-D, 2-D and with channels, with targets 0.3 and 0.7 of the way from the least feasible to the kernel's own,
-and halfway to the largest. From {{seeds}} random starts each these are {{runs}} runs of at most a second. A start
-*hits* if its result, as found, is feasible to {FEASIBILITY_TOLERANCE:g} and within {NEAR:g} of `‖C(a)‖²` of the
-certified optimum, of which the methods know nothing. Left out, as their optimum is not certified: {{left_out}}.
+The paper minimizes `(g(z) − c)² + λ‖C(x) − C(a)‖²` on the sphere, where `g` is a smooth maximum (log-sum-exp, `α`).
+This study compares formulations × optimizers × `α` × `λ` × targets on {{n_problems}} problems: the paper's instance,
+and random kernels in 1-D, 2-D and with channels. The targets of the random kernels are at 0.3 and 0.7 of the way from
+the least feasible stable rank to the kernel's stable rank, and halfway from there to the largest one.
+With {{seeds}} random starts each, these are {{runs}} runs. A run takes at most one second.
+A start *hits* if its result, as found, meets the constraints to {FEASIBILITY_TOLERANCE:g} and its objective exceeds the
+certified optimum by at most {NEAR:g} of `‖C(a)‖²`. The methods do not know this optimum.
+Problems left out because their optimum is not certified: {{left_out}}.
 
 ## What was found
 
@@ -350,18 +356,18 @@ certified optimum, of which the methods know nothing. Left out, as their optimum
 
 ![Violation against λ]({{images}}/formulations-violation.png)
 
-*Median violation of the result as found, over all problems and starts, by trust regions; two methods that change
-their parameters for comparison.*
+*Median violation of the results as found, over all problems and starts. The optimizer is trust regions. Two methods
+that change their parameters are shown for comparison.*
 
 ![Hits against evaluations]({{images}}/formulations-hits.png)
 
-*Share of starts that hit, against evaluations for each start. Methods with fixed parameters are grey: of each
-formulation and optimizer the best choice of `α` and `λ`.*
+*Fraction of starts that hit, against evaluations per start. Methods with fixed parameters are grey; for each
+formulation and optimizer, only the best choice of `α` and `λ` is shown.*
 
 ## Methods that change their parameters
 
-Shares of starts, also for each regime; the violation is the median, evaluations are the mean of a start and for each
-hit.
+*Feasible* and *hit* are fractions of the starts; *reduce* and *raise* are the fractions that hit in each regime. The
+violation is the median over the starts. *Evaluations* is the mean per start, *per hit* the number for each hit.
 
 {{changed}}
 

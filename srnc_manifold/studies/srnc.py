@@ -1,4 +1,4 @@
-"""Section 2.2 of the paper, done again and taken further: what SRN-C delivers, and what repairs it."""
+"""The study of SRN-C: the experiment of the paper's section 2.2 repeated, and two repairs of the method."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from srnc_manifold.validation import require_count
 SIZES = (8, 16, 32, 64)
 BETAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
-#: Parts of the largest singular value below which another one is zero.
+#: A singular value below this fraction of the largest one counts as zero.
 _RANK_TOLERANCE = 1e-10
 
-# Seconds for one problem of the raise regime, where a search may have no natural end.
+# Time limit for one problem of the raise regime, where the search may not end on its own.
 _RAISE_BUDGET = Budget(max_time=1.0)
 
 Progress = Callable[[str, int, int], Any]
 
 
 def _silent(step: str, done: int, total: int) -> None:
-    """No progress shown."""
+    """Show no progress."""
 
 
 def first_atom(problem: SRNProblem, rng: int = 0) -> np.ndarray:
-    """SRN-C's ``a₁ = ∇_x (u₁ᵀ (x ∗ v₁))`` of the problem's kernel (paper, (6))."""
+    """The kernel ``a₁ = ∇_x (u₁ᵀ (x ∗ v₁))`` that SRN-C computes from the problem's kernel (paper, (6))."""
     convolution = Convolution(problem.geometry)
     start = np.random.default_rng(rng).standard_normal(convolution.input_shape)
     pair = convolution.top_pair(problem.unit_kernel, start, tol=1e-10, max_steps=20_000)
@@ -44,25 +44,27 @@ def first_atom(problem: SRNProblem, rng: int = 0) -> np.ndarray:
 def delivered(
     kernels: int = 3, sizes: Sequence[int] = SIZES, betas: Sequence[float] = BETAS, progress: Progress = _silent
 ) -> Any:
-    """What SRN-C makes of random ``(1, 1, 3, 3)`` kernels, and what we do: the experiment of the paper's section 2.2.
+    """Results of SRN-C and of :class:`srnc_manifold.solvers.Exact` in the experiment of the paper's section 2.2.
+
+    The kernels are random, of shape ``(1, 1, 3, 3)``.
 
     Parameters
     ----------
     kernels : int
-        Random kernels, of seeds 0, 1, …
+        Number of random kernels. Their seeds are 0, 1, …
     sizes : sequence of int
-        ``N`` of inputs of ``N × N`` points.
+        Values of ``N``; the input has ``N × N`` points.
     betas : sequence of float
-        Targets ``β N²``.
+        Values of ``β``; the target is ``β N²``.
     progress : callable, optional
-        Called with what is done, how much of it is, and how much there is to do.
+        Called with the name of the current step, the amount done and the total amount.
 
     Returns
     -------
     pandas.DataFrame
-        One row for each size, target and kernel: the ``regime`` (``"infeasible"``, ``"reduce"`` or ``"raise"``), norm
-        and rank of the operator of ``a₁``, and spectral norm and stable rank over those asked for, of SRN-C and of
-        ours; NaN where the target is infeasible.
+        One row for each size, target and kernel. It has the ``regime`` (``"infeasible"``, ``"reduce"`` or ``"raise"``),
+        the norm and rank of the operator of ``a₁``, and, for SRN-C and for ``Exact``, the spectral norm and stable rank
+        divided by their targets. These are NaN if the target is infeasible.
     """
     import pandas
 
@@ -89,7 +91,7 @@ def _one_target(own: SRNProblem, beta: float) -> dict[str, Any]:
     if target < low:
         return {**ranges, "regime": "infeasible"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that the target raises is a column of the table
+        warnings.simplefilter("ignore", UserWarning)  # the table has a column for the regime, so no warning is needed
         problem = SRNProblem(own.kernel, own.input_size, stable_rank=target)
     published = _ratios(problem, solve(problem, SRNC(), rng=0))
     ours = solve(problem, budget=_RAISE_BUDGET if problem.regime == "raise" else None)
@@ -105,22 +107,23 @@ def _one_target(own: SRNProblem, beta: float) -> dict[str, Any]:
 
 
 def _ratios(problem: SRNProblem, result: Result) -> tuple[float, float]:
-    """Spectral norm and stable rank over those asked for."""
+    """Spectral norm and stable rank, divided by their targets."""
     scores = problem.evaluate(result.kernel)
     return scores.spectral_norm / problem.spectral_norm, scores.stable_rank / problem.stable_rank
 
 
 def repairs(cases: int = 300, sizes: Sequence[int] = (16, 32), progress: Progress = _silent) -> Any:
-    """SRN-C, one repaired step and the repaired iteration on random 3×3 kernels whose stable rank is to be reduced.
+    """Results of SRN-C, one repaired step and the repaired iteration on random 3×3 kernels.
 
-    Half of the cases for each of two sizes, targets uniform between the least feasible and the kernel's own.
+    All targets reduce the stable rank. The sizes take turns. The targets are uniform between the least feasible
+    stable rank and the kernel's stable rank.
 
     Returns
     -------
     pandas.DataFrame
         One row for each case and method: ``violation``, the larger of the relative errors of norm and stable rank;
         ``empty_cap``, whether the first atom's cap was empty; ``convolutions``; and ``excess``, the objective minus the
-        certified optimum over ``‖C(a)‖²``.
+        certified optimum, divided by ``‖C(a)‖²``.
     """
     import pandas
 
@@ -157,13 +160,15 @@ def repairs(cases: int = 300, sizes: Sequence[int] = (16, 32), progress: Progres
 
 
 def layers(problems: Iterable[Any] = ("pretrained",), progress: Progress = _silent) -> Any:
-    """SRN-C, its repair and ours on the layers of a family of problems; those that are not installed are left out.
+    """Results of SRN-C, its repaired iteration and ``Exact`` on the layers of a family of problems.
+
+    Layers that are not installed are left out.
 
     Returns
     -------
     pandas.DataFrame
-        One row for each layer: norm of the operator of ``a₁``, spectral norm and stable rank over those asked for, of
-        SRN-C, of the repaired iteration, and of ours.
+        One row for each layer: the norm of the operator of ``a₁``; and, for each of the three methods, the spectral
+        norm and stable rank divided by their targets.
     """
     import pandas
 
@@ -185,11 +190,11 @@ def layers(problems: Iterable[Any] = ("pretrained",), progress: Progress = _sile
     return pandas.DataFrame(rows)
 
 
-# -- for people -------------------------------------------------------------------------------------------------
+# -- tables and document ----------------------------------------------------------------------------------------
 
 
 def delivered_table(frame: Any) -> str:
-    """Markdown of :func:`delivered`: medians over the kernels."""
+    """Markdown table of :func:`delivered`: medians over the kernels."""
     rows = []
     for (size, beta), block in frame.groupby(["size", "beta"], sort=False):
         counts = block["regime"].value_counts()
@@ -205,7 +210,7 @@ def delivered_table(frame: Any) -> str:
 
 
 def repairs_table(frame: Any) -> str:
-    """Markdown of :func:`repairs`."""
+    """Markdown table of :func:`repairs`."""
     rows = []
     for (size, method), block in frame.groupby(["size", "method"], sort=False):
         missed = block[~(block["violation"] <= FEASIBILITY_TOLERANCE)]["violation"]
@@ -231,7 +236,7 @@ def repairs_table(frame: Any) -> str:
 
 
 def layers_table(frame: Any) -> str:
-    """Markdown of :func:`layers`."""
+    """Markdown table of :func:`layers`."""
     names = [f"{name}_{kind}" for name in ("srnc", "repaired", "our") for kind in ("norm", "rank")]
     rows = [
         [row["layer"], row["shape"], f"{row['atom_norm']:.2f}", *(_ratio(row[name]) for name in names)]
@@ -246,7 +251,7 @@ def _ratio(value: float) -> str:
 
 
 def document(kernels: int = 3, cases: int = 300, progress: Progress = _silent) -> str:
-    """The whole analysis as a Markdown document."""
+    """The whole study as a Markdown document."""
     first = delivered_table(delivered(kernels, progress=progress))
     second = repairs_table(repairs(cases, progress=progress))
     third = layers_table(layers(progress=progress))
@@ -258,40 +263,42 @@ _TEXT = """\
 
 Regenerated by `srnc analyse-srnc --kernels {kernels} --cases {cases} --output docs/srnc.md`.
 
-SRN-C (Tanay et al., IEEE TPAMI 45, 2023) carries the closed form for matrices over to convolutions. From the top
-singular feature maps `u₁`, `v₁` of the spectrally normalized kernel `ã` it takes `a₁ = ∇(u₁ᵀ(x ∗ v₁))` in the place of
-the matrix `u₁v₁ᵀ`, and returns `a₁ + γ(ã − a₁)` with `γ = √(r − 1)/‖C(ã − a₁)‖_F`. The paper (section 2.2) says why
-that fails: `C(a₁)` has neither norm nor rank one. In the language of theory.md (section 13) `a₁` is an *atom*, with
-`‖C(a₁)‖₂ ≥ ‖a₁‖²`, which is up to the number of taps; using it as if that were one is the whole mistake.
+SRN-C (Tanay et al., IEEE TPAMI 45, 2023) applies the closed form for matrices to convolutions. It computes the top
+singular feature maps `u₁`, `v₁` of the spectrally normalized kernel `ã`, and uses `a₁ = ∇(u₁ᵀ(x ∗ v₁))` instead of
+the matrix `u₁v₁ᵀ`. It returns `a₁ + γ(ã − a₁)` with `γ = √(r − 1)/‖C(ã − a₁)‖_F`. The paper (section 2.2) explains why
+this fails: `C(a₁)` has neither norm one nor rank one. In the terms of theory.md (section 13), `a₁` is an *atom*, with
+`‖C(a₁)‖₂ ≥ ‖a₁‖²`, and `‖a₁‖²` can be as large as the number of taps. The mistake is to use `a₁` as if this were one.
 
 ## The paper's experiment
 
-Random kernels of shape (1, 1, 3, 3) on N × N points, {kernels} for each target `β N²`; medians over the kernels. Norms
-and stable ranks are divided by those asked for: 1 is right. *Infeasible*: no kernel of nine taps has so low a stable
-rank. *Reduce*, *raise*: the target is below or above the kernel's own. Ours is `Exact`; its largest gap to a proved
-bound, as a part of `‖C(a)‖²`, is in the last column. In the raise regime a run is given one second, so that the gap
-depends on the machine.
+The kernels are random, of shape (1, 1, 3, 3), on N × N points, {kernels} for each target `β N²`. The table shows
+medians over the kernels. Norms and stable ranks are divided by their targets: 1 is right. *Infeasible*: no kernel of
+nine taps has such a low stable rank. *Reduce*, *raise*: the target is below or above the kernel's stable rank. *Ours*
+is `Exact`. The last column is its largest gap to a proved bound, as a fraction of `‖C(a)‖²`. In the raise regime a run
+is limited to one second, so the gap depends on the machine.
 
 {delivered}
 
 ## A repair
 
-The same convolutions give more: with `x(G)` of theory.md (section 4) in the place of `a₁ + γa₂`, and `G` taken anew
-from the result until it is stationary, both targets are met. No step increases the distance, since each `x(G)` lies in
-the cap of the atom that follows. Where the first cap is empty, constant and alternating feature maps are tried.
-{cases} random 3×3 kernels, targets between the least feasible and the kernel's own. *Optimal*: within 1e-6 of `‖C(a)‖²`
-of the certified optimum; *excess* in the same unit. `SRNC(repair="step")`, `SRNC(repair="iterated")`.
+The same convolutions are enough to meet both targets. Replace `a₁ + γa₂` by `x(G)` of theory.md (section 4), compute a
+new `G` from the result, and repeat until the result is stationary. No step increases the distance, because each `x(G)`
+lies in the cap of the next atom. If the first cap is empty, constant and alternating feature maps are tried.
+The table is for {cases} random 3×3 kernels, with targets between the least feasible stable rank and the kernel's stable
+rank. *Optimal*: the objective exceeds the certified optimum by at most 1e-6 of `‖C(a)‖²`. *Excess* is in the same unit.
+The two repairs are `SRNC(repair="step")` and `SRNC(repair="iterated")`.
 
 {repairs}
 
-One step is enough only where the first atom is stationary already, as constant and alternating ones of a single channel
-are in their own frequency, and no other frequency exceeds the norm. The iteration ends in a stationary point, not
-always the best one: `Exact` finds and proves that, at a fraction of the cost. A power iteration is stopped after 10 000
-steps (20 000 convolutions), where two frequencies are close to a tie.
+One step is enough only if the first atom is already stationary and no other frequency exceeds the norm. Constant and
+alternating atoms of a single channel are stationary in their own frequency. The iteration ends in a stationary point,
+which is not always the best one. `Exact` finds the best one and proves that it is optimal, at a fraction of the cost. A
+power iteration is stopped after 10 000 steps (20 000 convolutions); this happens if two frequencies are close to a tie.
 
 ## Layers of real networks
 
-Targets halfway to the least feasible; norms and stable ranks divided by those asked for.
+The targets are halfway between the least feasible stable rank and the kernel's stable rank. Norms and stable ranks are
+divided by their targets.
 
 {layers}
 """

@@ -1,4 +1,4 @@
-"""Contract tests for anyone's costs, solvers and bounds: do they do what the package relies on?"""
+"""Contract tests for costs, solvers and bounds: they check the properties that this package relies on."""
 
 from srnc_manifold.testing.bounds import check_bound
 from srnc_manifold.testing.costs import check_cost, taylor_slope

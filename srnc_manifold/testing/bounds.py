@@ -1,4 +1,4 @@
-"""The contract of bounds."""
+"""The contract test for bounds."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from srnc_manifold.testing.problems import FACTOR, ROUNDING, kernel_problems, pi
 
 
 def check_bound(bound: Callable[[SRNProblem], Bound], *, rng: int | np.random.Generator = 0) -> None:
-    """Assert that a function of a problem gives lower bounds as :class:`srnc_manifold.Bound` promises them.
+    """Assert that a function returns valid lower bounds, as described in :class:`srnc_manifold.Bound`.
 
-    On the problems that :func:`check_cost` uses, but for those that it refuses with a ``ValueError``: the bound is a
-    finite number that exceeds the objective of no feasible kernel, neither of the exact solution nor of random kernels
-    after :meth:`srnc_manifold.SRNProblem.restore`; its certificate proves it, also after a trip through JSON and
-    through pickle; and for a kernel 1024 times as large it is 1024² times as large. Up to 1e-9 of ``‖C(a)‖_F²``.
+    The function takes a problem. The problems are those of :func:`check_cost`; a problem is left out if the function
+    raises a ``ValueError`` for it. On each of the others:
+
+    - The bound is a finite number. It does not exceed the objective of any feasible kernel that is tried: the exact
+      solution, and random kernels after :meth:`srnc_manifold.SRNProblem.restore`.
+    - Its certificate proves it, also after it is written to JSON and read back, and after pickling.
+    - For a kernel 1024 times as large, the bound is 1024² times as large.
+
+    The tolerance is 1e-9 of ``‖C(a)‖_F²``.
 
     Raises
     ------
     AssertionError
-        Naming the property, the problem and the numbers.
+        If a property does not hold. The message gives the property, the problem and the numbers.
     """
     generator = np.random.default_rng(rng)
     name, refusals, bounded = getattr(bound, "__name__", repr(bound)), [], 0
@@ -67,7 +72,7 @@ def _check_certificate(name: str, problem: SRNProblem, found: Bound) -> None:
     copies = {"pickling": pickled(found, f"{name}: the bound"), "JSON": _through_json(name, problem, found)}
     for trip, copy in copies.items():
         assert (copy.objective, copy.verify(problem)) == (found.objective, proved), (
-            f"{name}: the bound is another one after {trip}, on {problem}"
+            f"{name}: the bound is different after {trip}, on {problem}"
         )
 
 

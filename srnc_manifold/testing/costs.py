@@ -1,4 +1,4 @@
-"""The contract of costs."""
+"""The contract test for costs."""
 
 from __future__ import annotations
 
@@ -11,28 +11,32 @@ from srnc_manifold.backends import namespace
 from srnc_manifold.costs import Cost, SphereFunction, View
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem, SRNProblem
-from srnc_manifold.testing.problems import kernel_problems, product_problems, scaled
+from srnc_manifold.testing.problems import kernel_problems, other_problems, scaled
 
-# Relative disagreement of libraries that is rounding: sums of a few hundred terms in double precision.
+# Relative difference between libraries that rounding explains: sums of a few hundred terms in double precision.
 _AGREEMENT = 1e-8
 
 
 def check_cost(cost: Cost, *, rng: int | np.random.Generator = 0) -> None:
     """Assert that a cost keeps the contract of :class:`srnc_manifold.costs.Cost`.
 
-    On problems in 1-D, 2-D, with channels and dense, reducing and raising, and on products of spheres (a stack,
-    separable kernels): the value is a finite number; the gradient's Taylor remainder along the spheres has a slope of 2
-    or more (less 0.1), and the Hessian's one of 3 (less 0.2) where the cost calls itself smooth; NumPy, autograd and
-    torch (if installed) agree; and the value depends on the operator alone: not on the order of the singular values,
-    nor on whether a repeated one is listed twice or with multiplicity, nor on the kernel's scale.
+    The problems are in 1-D, in 2-D, with channels and dense, for reducing and for raising the stable rank, and on
+    products of spheres (a stack, separable kernels). On each of them:
+
+    - The value is a finite number.
+    - The Taylor remainder of the gradient along the spheres has slope 2 or more (with tolerance 0.1). If the cost is
+      declared smooth, the remainder of the Hessian has slope 3 or more (with tolerance 0.2).
+    - NumPy, autograd and torch (if installed) agree.
+    - The value depends on the operator only. It does not depend on the order of the singular values, on the kernel's
+      scale, or on whether a repeated singular value is listed twice or once with multiplicity 2.
 
     Raises
     ------
     AssertionError
-        Naming the property, the problem and the numbers.
+        If a property does not hold. The message gives the property, the problem and the numbers.
     """
     generator = np.random.default_rng(rng)
-    for problem in (*kernel_problems(generator), *product_problems(generator)):
+    for problem in (*kernel_problems(generator), *other_problems(generator)):
         z = problem.spheres.random_point(generator)
         vector = problem.spheres.projected(generator.standard_normal(z.size), z)
         vector /= np.linalg.norm(vector)
@@ -44,16 +48,16 @@ def check_cost(cost: Cost, *, rng: int | np.random.Generator = 0) -> None:
 
 
 def taylor_slope(remainder: Callable[[float], float], floor: float) -> float:
-    """Slope of ``log remainder(t)`` against ``log t`` at the smallest steps where it stands out from rounding.
+    """Slope of ``log remainder(t)`` against ``log t`` at the smallest steps where the remainder exceeds ``floor``.
 
-    Infinite if it never does, that is, if the expansion is exact.
+    The slope is infinite if it never exceeds ``floor``, that is, if the expansion is exact up to rounding.
     """
     steps = np.logspace(-1, -7, 25)
     errors = np.array([abs(remainder(float(t))) for t in steps])
     seen = errors > floor
     if seen.sum() < 5:
         return np.inf
-    # Contiguous from the largest step down; the last ones are closest to the limit.
+    # The steps from the largest one down to the first that is too small. The last of them are closest to the limit.
     last = int(np.argmin(seen)) if not seen.all() else len(seen)
     window = slice(max(0, last - 5), last)
     if last < 5:
@@ -70,7 +74,7 @@ def _check_value(cost: Cost, problem: Problem, z: Array) -> None:
 
 def _check_backends(cost: Cost, problem: Problem, z: Array, vector: Array) -> None:
     names = ["autograd"]
-    with contextlib.suppress(ImportError):  # torch is not needed, but used where it is
+    with contextlib.suppress(ImportError):  # torch is optional
         names.append(namespace("torch").name)
     ours = SphereFunction(problem, cost)
     for name in names:
@@ -97,14 +101,14 @@ def _check_derivatives(cost: Cost, problem: Problem, z: Array, vector: Array) ->
     function = SphereFunction(problem, cost)
     value, gradient = function.value(z), function.gradient(z)
     first = float(gradient @ vector)
-    # Values of the size of the cost's terms are rounded to this; a hundred times more stands out.
+    # A hundred times the rounding error of a value of the size of the cost's terms.
     floor = 100 * np.finfo(float).eps * max(abs(value), abs(first))
 
     def along(t: float) -> float:
-        return function.value(problem.spheres.retracted(z, t * vector))  # to second order a geodesic
+        return function.value(problem.spheres.retracted(z, t * vector))  # equal to a geodesic up to second order
 
     slope = taylor_slope(lambda t: along(t) - value - t * first, floor)
-    assert slope >= 1.9, (  # more where the next derivative almost vanishes
+    assert slope >= 1.9, (  # larger than 2 where the next derivative almost vanishes
         f"{cost}: gradient is wrong, its Taylor remainder has slope {slope:.2f}, expected 2 or more, on {problem}"
     )
     if cost.smooth:

@@ -1,4 +1,4 @@
-"""The problems on which contracts are tested."""
+"""The problems of the contract tests."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from srnc_manifold.operators import Circular, Dense
 from srnc_manifold.problem import Problem, SeparableProblem, SRNProblem, StackProblem
 
-# A power of two changes no rounding, so that a solver which works in units of the kernel takes the same steps.
+# Scaling by a power of two is exact, so a solver that works in units of the kernel takes the same steps.
 FACTOR = 1024.0
 
-# Relative difference of kernels and of bounds, in units of the kernel's norm and its square, that is rounding.
+# Relative difference that rounding explains: of kernels relative to their norm, of bounds relative to its square.
 ROUNDING = 1e-9
 
 
@@ -26,10 +27,14 @@ def kernel_problems(rng: np.random.Generator) -> Iterator[SRNProblem]:
             yield SRNProblem(kernel, size, stable_rank=(own.kernel_stable_rank + end) / 2)
 
 
-def product_problems(rng: np.random.Generator) -> Iterator[Problem]:
+def other_problems(rng: np.random.Generator) -> Iterator[Problem]:
+    """On products of spheres, and of an operator that is no circular convolution, with a full Gram matrix."""
     yield StackProblem(list(kernel_problems(rng))[1:5])
     yield SeparableProblem(rng.standard_normal((3, 2)), (6, 5), stable_rank_fraction=0.8)
     yield SeparableProblem(rng.standard_normal((2, 3, 2)), (4, 3, 5), stable_rank=24.0)
+    operator = Dense(rng.standard_normal((2, 3, 4, 5)))
+    kernel = rng.standard_normal((2, 3))
+    yield SRNProblem(kernel, operator, stable_rank_fraction=0.9)
 
 
 def scaled(problem: Any, factor: float) -> Any:
@@ -38,11 +43,12 @@ def scaled(problem: Any, factor: float) -> Any:
     if isinstance(problem, SeparableProblem):
         free = problem.free
         return SeparableProblem(factor * free.kernel, free.input_size, stable_rank=free.stable_rank)
-    return SRNProblem(factor * problem.kernel, problem.input_size, stable_rank=problem.stable_rank)
+    where = problem.input_size if isinstance(problem.operator, Circular) else problem.operator
+    return SRNProblem(factor * problem.kernel, where, stable_rank=problem.stable_rank)
 
 
 def pickled(thing: Any, what: str) -> Any:
-    """A copy of it as worker processes get it."""
+    """A copy by pickling, which is how worker processes receive it."""
     try:
         return pickle.loads(pickle.dumps(thing))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The contract of solvers."""
+"""The contract test for solvers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from srnc_manifold.problem import Problem
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers import Budget, Solver
 from srnc_manifold.solvers.stacks import carry_out
-from srnc_manifold.testing.problems import FACTOR, ROUNDING, kernel_problems, pickled, product_problems, scaled
+from srnc_manifold.testing.problems import FACTOR, ROUNDING, kernel_problems, pickled, other_problems, scaled
 
-# Columns of every history; see :class:`srnc_manifold.History`.
+# Columns that every history has; see :class:`srnc_manifold.History`.
 _COLUMNS = (
     "iteration",
     "evaluations",
@@ -33,49 +33,51 @@ _COLUMNS = (
     "spectral_norm_error",
 )
 
-# Enough to leave the start, few enough for many runs; one that cuts nearly every method short.
+# _SOME is enough to leave the start, and small enough for many runs. _FEW stops nearly every run before its end.
 _SOME, _FEW = Budget(max_evaluations=30), Budget(max_evaluations=2)
 
-# A short time, and the seconds after it in which a run has to end: one step of the slowest method on a busy machine.
+# A short time limit, and the seconds within which the run must end: one step of the slowest method on a busy machine.
 _SHORT, _GRACE = Budget(max_time=0.01), 2.0
 
 
 def check_solver(solver: Solver, *, rng: int | np.random.Generator = 0) -> None:
     """Assert that a solver keeps the contract of :class:`srnc_manifold.solvers.Solver`.
 
-    On those small problems that it supports, of the kinds that :func:`check_cost` uses, products of spheres among them
-    if it says that it takes these:
+    The problems are small and of the kinds that :func:`check_cost` uses; products of spheres are included if the solver
+    supports them. On each problem that the solver supports:
 
-    - It returns a :class:`srnc_manifold.Result` with a finite kernel of the right shape, and has not failed; it prints
-      nothing, leaves the global random state, the problem and a given start as they are.
-    - The same ``rng``, as an integer or a generator, gives the same kernel bit for bit; so does every other one if the
-      solver says that nothing random enters it.
-    - The history has its columns, and the callback sees them. If the callback raises ``StopIteration``, or Ctrl-C is
-      pressed, the run ends with the status ``LIMIT`` and what was found; ``details["interrupted"]`` tells Ctrl-C.
-    - Budgets are kept: evaluations to the letter, with the status ``LIMIT`` where they cut the run short; time within
-      two seconds.
-    - The result reads back from JSON, the solver from a pickle, with the same name.
+    - The solver returns a :class:`srnc_manifold.Result` with a finite kernel of the right shape, and its status is not
+      ``FAILED``. It prints nothing, and it does not change the global random state, the problem or a given start.
+    - The same ``rng``, given as an integer or as a generator, gives the same kernel, bit for bit. If the solver is
+      declared deterministic (``stochastic = False``), every ``rng`` gives the same kernel.
+    - The history has its columns, and the callback receives them. If the callback raises ``StopIteration``, or if
+      Ctrl-C is pressed, the run ends with the status ``LIMIT`` and the best kernel so far. After Ctrl-C,
+      ``details["interrupted"]`` is true.
+    - Budgets are kept. The number of evaluations never exceeds its limit, and the status is ``LIMIT`` if this limit
+      stops the run. The time limit is kept within two seconds.
+    - The result can be written to JSON and read back, the solver can be pickled, and its name stays the same.
     - A kernel 1024 times as large gives a result 1024 times as large, up to 1e-9 of its norm.
 
-    Whether evaluations are counted truly, and whether a given start is used, which not every method can, is not tested.
+    Two properties are not tested: that evaluations are counted correctly, and that a given start is used (not every
+    method can use one).
 
     Raises
     ------
     AssertionError
-        Naming the property, the problem and the numbers.
+        If a property does not hold. The message gives the property, the problem and the numbers.
     TypeError
-        If it is no instance of a solver.
+        If ``solver`` is not an instance of a solver.
     """
     from threadpoolctl import threadpool_limits
 
     if not isinstance(solver, Solver):
         raise TypeError(f"solver: {solver!r} given, expected an instance of a solver, such as srnc.solvers.Exact()")
     generator = np.random.default_rng(rng)
-    candidates: list[Any] = [*kernel_problems(generator), *(product_problems(generator) if solver.products else ())]
+    candidates: list[Any] = [*kernel_problems(generator), *(other_problems(generator) if solver.products else ())]
     problems = [problem for problem in candidates if _supported(solver, problem)]
     assert problems, f"{solver.name}: supports none of the problems of the test"
     seed = int(generator.integers(2**32))
-    with threadpool_limits(1):  # as :func:`srnc_manifold.solve`: sums of another order lead to another point
+    with threadpool_limits(1):  # as in :func:`srnc_manifold.solve`: with another order of summation the result differs
         for problem in problems:
             trial = _Trial(solver, solver.name, problem, seed)
             rows: list[dict[str, float]] = []
@@ -90,12 +92,12 @@ def check_solver(solver: Solver, *, rng: int | np.random.Generator = 0) -> None:
 
 
 class _Interrupt(KeyboardInterrupt):
-    """Ctrl-C, told apart from that of the person who runs the test."""
+    """Ctrl-C of the test, as a class of its own to distinguish it from a real Ctrl-C."""
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """A solver on a problem, run again and again with the same seed."""
+    """A solver on a problem, which is run several times with the same seed."""
 
     solver: Solver
     name: str
@@ -103,7 +105,7 @@ class _Trial:
     seed: int
 
     def require(self, holds: bool, message: str) -> None:
-        """Assert, naming the solver and the problem."""
+        """Assert, with the solver and the problem in the message."""
         assert holds, f"{self.name}: {message}, on {self.problem}"
 
     def run(
@@ -115,7 +117,7 @@ class _Trial:
         budget: Budget = _SOME,
         callback: Any = None,
     ) -> Result:
-        """One run, with what holds of every run; ``case`` says in messages which one it is."""
+        """One run, with the checks that apply to every run. ``case`` names the run in messages."""
         before, printed = _untouchable(self.problem), io.StringIO()
         try:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
@@ -128,7 +130,7 @@ class _Trial:
                     callback=callback,
                 )
         except (Exception, _Interrupt) as error:
-            message = f"{case}raised {type(error).__name__}: {error}; expected a Result whose status tells"
+            message = f"{case}raised {type(error).__name__}: {error}; expected a Result with a status"
             raise AssertionError(f"{self.name}: {message}, on {self.problem}") from error
         self.require(not printed.getvalue(), f"{case}printed {printed.getvalue()!r}")
         for what, value in _untouchable(self.problem).items():
@@ -153,7 +155,7 @@ class _Trial:
 
 
 def _untouchable(problem: Problem) -> dict[str, bytes]:
-    """What no solver may change, as bytes."""
+    """The data that a solver must not change, as bytes."""
     arrays = [problem.kernel]
     for part in problem.parts:
         arrays += [part.kernel, part.unit_kernel, part.direction]
@@ -174,7 +176,7 @@ def _check_history(trial: _Trial, result: Result, rows: list[dict[str, float]]) 
     lengths = {len(column) for column in columns.values()}
     trial.require(len(lengths) == 1 and lengths != {0}, f"history has columns of lengths {sorted(lengths)}")
     for name in ("evaluations", "time"):
-        trial.require(bool(np.all(np.diff(columns[name]) >= 0)), f"history has a column {name!r} that falls")
+        trial.require(bool(np.all(np.diff(columns[name]) >= 0)), f"history has a column {name!r} that decreases")
     counted, seen = result.n_evaluations, int(columns["evaluations"][-1])
     trial.require(counted >= 1, "evaluations are not counted: 0 in the result")
     trial.require(seen <= counted, f"evaluations are {seen} in the history and {counted} in the result")
@@ -188,8 +190,8 @@ def _check_files(trial: _Trial, result: Result) -> None:
         again = Result.from_json(text)
     except (TypeError, ValueError, AttributeError) as error:
         raise AssertionError(f"{trial.name}: result cannot be written as JSON: {error}, on {trial.problem}") from error
-    trial.require(again.to_json() == text, "result is another one after a trip through JSON")
-    trial.require_same(result, again, "kernel is another one after a trip through JSON")
+    trial.require(again.to_json() == text, "result is different after it is written to JSON and read back")
+    trial.require_same(result, again, "kernel is different after it is written to JSON and read back")
 
 
 def _check_repetition(trial: _Trial, result: Result) -> None:
@@ -217,7 +219,7 @@ def _check_budgets(trial: _Trial, result: Result) -> None:
 
 
 def _check_endings(trial: _Trial, last: int) -> None:
-    """The run is ended by the callback at a row in two ways, and keeps the same kernel."""
+    """The callback ends the run at a row in two ways. Both runs return the same kernel."""
     stopped = _ended(trial, last, "stopped by its callback, ", StopIteration)
     interrupted = _ended(trial, last, "interrupted, ", _Interrupt)
     trial.require(interrupted.details.get("interrupted") is True, "interrupted, it does not say so in details")

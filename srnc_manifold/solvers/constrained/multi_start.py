@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.numerics import Array
-from srnc_manifold.operators import symbol
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
 from srnc_manifold.solvers.base import Solver
@@ -188,7 +187,7 @@ class _Functions:
         # The weight of each entry's square in the objective over ‖C(a)‖², and the radius of its kernel.
         self._weights, self._radii = np.empty_like(self._anchor), np.empty_like(self._anchor)
         for part, place in self._kernels:
-            self._weights[place] = part.geometry.n_points * objective_weight(problem, part)
+            self._weights[place] = part.operator.gram_weight * objective_weight(problem, part)
             self._radii[place] = part.unit_radius
         self._seen: tuple[bytes, list[Array]] | None = None
 
@@ -259,10 +258,7 @@ class _Functions:
                 raise Stop(Status.NONFINITE, "the optimizer proposed a point that is not finite")
             self.run.count_evaluation()
             w = self.problem.embed(z)
-            values = [
-                symbol.squared_singular_values(w[place].reshape(part.geometry.kernel_shape), part.geometry)
-                for part, place in self._kernels
-            ]
+            values = [part.operator.squared_singular_values(w[place]) for part, place in self._kernels]
             gains = [part.unit_radius**2 * own[:, 0] for (part, _), own in zip(self._kernels, values, strict=True)]
             self._seen = key, gains
         return self._seen[1]

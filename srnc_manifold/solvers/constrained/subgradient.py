@@ -7,6 +7,7 @@ import numpy as np
 
 from srnc_manifold.costs import Cost
 from srnc_manifold.exact import reduce
+from srnc_manifold.operators.circular import Circular
 from srnc_manifold.problem import Problem, SRNProblem
 from srnc_manifold.result import Status
 from srnc_manifold.solvers.base import SphereSolver, require_cost
@@ -71,6 +72,8 @@ class Subgradient(SphereSolver):
         if self.step_rule == "polyak-certified":
             if not problem.linear:
                 return False, "the certified optimum is that of kernels whose entries are free"
+            if not all(isinstance(part.operator, Circular) for part in problem.parts):
+                return False, "the optimum is certified for convolutions with circular padding only"
             if any(part.regime == "raise" for part in problem.parts):
                 return False, "the optimum is certified for reducing the stable rank only"
         return super().supports(problem)

@@ -30,6 +30,7 @@ class MatrixSRN(Solver):
     k: int = 1
 
     stochastic = False
+    circular = True
 
     def __post_init__(self) -> None:
         require_count(k=self.k)

@@ -24,6 +24,7 @@ class ReshapeThenSRN(Solver):
     """
 
     stochastic = False
+    circular = True
 
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         matrix, target = _matrix_problem(problem)

@@ -40,6 +40,8 @@ class SpectralNormalization(Solver):
     tol: float = 1e-6
     max_steps: int = 10_000
 
+    circular = True
+
     def __post_init__(self) -> None:
         require_choice(OPERATORS, operator=self.operator)
         require_positive(tol=self.tol)

@@ -57,6 +57,8 @@ class SRNC(Solver):
     max_steps: int = 10_000
     max_rounds: int = 1000
 
+    circular = True
+
     def __post_init__(self) -> None:
         require_choice(REPAIRS, repair=self.repair)
         require_positive(tol=self.tol)
@@ -76,7 +78,7 @@ class SRNC(Solver):
         pair = machine.top_pair(problem.unit_kernel)
         normalized, first = problem.unit_kernel / pair.value, machine.atom(pair)
         second = normalized - first
-        size = np.sqrt(problem.geometry.n_points) * float(np.linalg.norm(second))
+        size = np.sqrt(problem.operator.gram_weight) * float(np.linalg.norm(second))
         scale = np.sqrt(max(0.0, problem.stable_rank - 1)) / size if size > 0 else 0.0
         machine.run.deliver(first + scale * second)
         if not pair.converged:
@@ -201,7 +203,7 @@ def _alternating_maps(convolution: Convolution) -> Iterator[Callable[[Array], Ar
     """
     geometry, d = convolution.geometry, len(convolution.geometry.grid)
     largest = np.flatnonzero(geometry.taps_per_phase == np.max(geometry.taps_per_phase))
-    outputs = np.indices(geometry.grid).reshape(d, geometry.n_points)
+    outputs = np.indices(geometry.grid).reshape(d, -1)
     for group, phase in itertools.product(range(geometry.groups), largest):
         places = convolution.sources[geometry.taps_by_phase[phase][0]]
         for signs in itertools.product(*[(1, -1) if n % 2 == 0 else (1,) for n in geometry.grid]):

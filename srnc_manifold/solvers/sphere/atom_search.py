@@ -54,6 +54,8 @@ class AtomSearch(Solver):
     max_iterations: int = 300
     tolerance: float = 1e-8
 
+    circular = True
+
     def __post_init__(self) -> None:
         require_count(n_starts=self.n_starts, max_iterations=self.max_iterations)
         require_positive(tolerance=self.tolerance)

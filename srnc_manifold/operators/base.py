@@ -1,0 +1,112 @@
+"""What a problem needs of a linear layer; :class:`Circular` is the first, :class:`Dense` the second.
+
+An operator ``C(x)`` is linear in the kernel ``x``. Then ``‖C(x)‖_F² = xᵀ W x`` with a Gram matrix ``W``. In the
+coordinates ``y = (W/w)^½ x``, for any number ``w``, it is ``w ‖y‖²``. There the kernels of one stable rank and spectral
+norm lie on a sphere (docs/theory.md, section 2). All methods but :meth:`Operator.coordinates` take ``y``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold.backends import NUMPY, Namespace
+from srnc_manifold.numerics import Array
+from srnc_manifold.operators import symbol
+
+
+class Operator(ABC):
+    """A linear layer as a function of its kernel, block-diagonal in some orthonormal bases.
+
+    Attributes
+    ----------
+    kernel_shape : tuple of int
+    input_shape, output_shape : tuple of int
+        Shapes of the feature maps, channels first.
+    gram_weight : float
+        ``w``: ``‖C(x)‖_F² = w ‖y‖²``.
+    multiplicities : array, shape ``(n_blocks,)``
+        How many blocks of the operator each listed one stands for.
+    block_shape : (int, int)
+        Rows and columns of a block.
+    stable_rank_range : (float, float)
+        Bounds on the stable ranks of all kernels; for circular convolutions they are attained.
+    """
+
+    kernel_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    gram_weight: float
+    multiplicities: NDArray[np.float64]
+    block_shape: tuple[int, int]
+    stable_rank_range: tuple[float, float]
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(kernel {self.kernel_shape}, input {self.input_shape}, output {self.output_shape})"
+        )
+
+    @abstractmethod
+    def blocks(self, y: Any, xp: Namespace = NUMPY) -> Any:
+        """The blocks, shape ``(n_blocks, *block_shape)``; linear in ``y``."""
+
+    @abstractmethod
+    def adjoint(self, matrices: NDArray) -> Array:
+        """The adjoint of :meth:`blocks`, with each listed block counted once; of the shape of a kernel."""
+
+    def coordinates(self, x: Array) -> Array:
+        """``y``, of the shape of the kernel ``x``."""
+        return x
+
+    def kernel(self, y: Array) -> Array:
+        """``x``, the inverse of :meth:`coordinates`."""
+        return y
+
+    @property
+    def block_rank(self) -> int:
+        """Singular values of a block."""
+        return min(self.block_shape)
+
+    @cached_property
+    def value_multiplicities(self) -> Array:
+        """How many singular values of the operator each of :meth:`squared_singular_values` stands for, flat."""
+        return np.repeat(self.multiplicities, self.block_rank)
+
+    def squared_singular_values(self, y: Any, xp: Namespace = NUMPY) -> Any:
+        """Squared singular values of every block, shape ``(n_blocks, block_rank)``, descending in each."""
+        matrices = self.blocks(y, xp)
+        if self.block_rank == 1:
+            return symbol.energies(matrices, xp)[..., None]
+        return xp.singular_values(matrices) ** 2
+
+    def gain(self, y: Array) -> float:
+        """``‖C(x)‖₂²``."""
+        return float(np.max(self.squared_singular_values(y)))
+
+    def decomposition(self, y: Array) -> tuple[NDArray, NDArray, NDArray]:
+        """Thin singular value decompositions ``U, σ, V*`` of all blocks."""
+        return symbol.singular_vectors(self.blocks(y))
+
+    def atom(self, block: int, u: NDArray, v: NDArray) -> Array:
+        """The ``G`` with ``⟨y, G⟩ = Re(u* X_b v)`` for all ``y``: what a kernel has in common with a singular pair."""
+        matrices: NDArray[Any] = np.zeros((len(self.multiplicities), *self.block_shape), np.result_type(u, v))
+        matrices[block] = np.outer(u, v.conj())
+        return self.adjoint(matrices)
+
+    def dominant_atom(self, y: Array) -> Array:
+        """The atom of the largest singular pair, with the largest ``⟨y, G⟩``."""
+        u, s, vh = self.decomposition(y)
+        block = int(np.argmax(s[:, 0]))
+        return self.atom(block, u[block, :, 0], vh[block, 0].conj())
+
+    def least_gain_kernel(self, y: Array) -> Array | None:
+        """A unit kernel of the least gain there is, near ``y``, if one is known."""
+        return None
+
+    def stable_rank(self, squared_size: float, gain: float) -> float:
+        """Of a kernel with ``‖y‖²`` and ``‖C(x)‖₂²`` as given."""
+        return self.gram_weight * squared_size / gain

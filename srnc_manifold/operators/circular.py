@@ -1,0 +1,57 @@
+"""Convolutions with circular padding: block-diagonal in the Fourier basis (docs/theory.md, section 1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold.backends import NUMPY, Namespace
+from srnc_manifold.numerics import Array
+from srnc_manifold.operators import atoms, norms, symbol
+from srnc_manifold.operators.base import Operator
+from srnc_manifold.operators.geometry import Geometry
+
+
+class Circular(Operator):
+    """The circular convolution of a geometry; its coordinates are the kernel itself.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = geometry
+        self.kernel_shape, self.block_shape = geometry.kernel_shape, geometry.block_shape
+        c_out, c_in = geometry.channels
+        self.input_shape = (c_in * geometry.groups, *geometry.input_size)
+        self.output_shape = (c_out, *geometry.grid)
+        self.gram_weight = geometry.n_points
+        self.multiplicities = geometry.multiplicities
+        self.stable_rank_range = geometry.stable_rank_range
+
+    def blocks(self, y: Any, xp: Namespace = NUMPY) -> Any:
+        return symbol.of(xp.reshape(y, self.kernel_shape), self.geometry, xp)
+
+    def adjoint(self, matrices: NDArray) -> Array:
+        return symbol.adjoint(matrices, self.geometry)
+
+    def gain(self, y: Array) -> float:
+        return float(norms.gain(np.reshape(y, self.kernel_shape), self.geometry))
+
+    def atom(self, block: int, u: NDArray, v: NDArray) -> Array:
+        return atoms.atom(self.geometry, block, u, v).tensor
+
+    def dominant_atom(self, y: Array) -> Array:
+        return atoms.dominant_atom(np.reshape(y, self.kernel_shape), self.geometry).tensor
+
+    def least_gain_kernel(self, y: Array) -> Array | None:
+        return atoms.nearest_delta(np.reshape(y, self.kernel_shape), self.geometry)
+
+    def norm_tests(self, y: Array) -> norms.NormTests | None:
+        """Tests of the norms of all blocks, where these are large enough to be worth it."""
+        if self.block_rank <= norms.NormTests.SMALL:
+            return None
+        return norms.NormTests(self.blocks(y))

@@ -1,0 +1,69 @@
+"""Any linear layer, written out: the matrices that the entries of a kernel are multiplied with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold.backends import NUMPY, Namespace
+from srnc_manifold.numerics import Array
+from srnc_manifold.operators.base import Operator
+
+
+class Dense(Operator):
+    """``C(x) = Σ_k x_k T_k`` with matrices ``T_k``, one for each entry of the kernel: one block, the whole operator.
+
+    For small layers of any kind, and as a reference in tests. Its Gram matrix ``W_kl = ⟨T_k, T_l⟩`` may be full.
+
+    Parameters
+    ----------
+    matrices : array, shape ``(*kernel_shape, rows, columns)``
+        Real and linearly independent.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not real, not finite, or not independent.
+    """
+
+    gram_weight = 1.0
+
+    def __init__(self, matrices: Any) -> None:
+        array = np.asarray(matrices)
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"matrices: dtype {array.dtype} given, expected real numbers")
+        if array.ndim < 2 or array.size == 0:
+            raise ValueError(f"matrices: shape {array.shape} given, expected (*kernel_shape, rows, columns)")
+        array = array.astype(float)
+        if not np.all(np.isfinite(array)):
+            raise ValueError("matrices: entries given that are not finite")
+        self.kernel_shape = array.shape[:-2]
+        self.block_shape = (array.shape[-2], array.shape[-1])
+        self.output_shape, self.input_shape = (array.shape[-2],), (array.shape[-1],)
+        self.multiplicities = np.ones(1)
+        self.stable_rank_range = (1.0, float(min(self.block_shape)))
+        rows = array.reshape(-1, array.shape[-2] * array.shape[-1])
+        values, vectors = np.linalg.eigh(rows @ rows.T)
+        if values[0] <= 1e-12 * values[-1]:
+            raise ValueError(
+                "matrices: some kernel other than zero has an operator that is zero, expected independent matrices"
+            )
+        self._root = (vectors * np.sqrt(values)) @ vectors.T
+        self._inverse_root = (vectors / np.sqrt(values)) @ vectors.T
+        # In the coordinates the rows are orthonormal.
+        self._rows = self._inverse_root @ rows
+
+    def blocks(self, y: Any, xp: Namespace = NUMPY) -> Any:
+        flat = xp.reshape(y, (1, -1))
+        return xp.reshape(xp.matmul(flat, xp.constant(self._rows, flat)), (1, *self.block_shape))
+
+    def adjoint(self, matrices: NDArray) -> Array:
+        return np.reshape(self._rows @ np.real(matrices).ravel(), self.kernel_shape)
+
+    def coordinates(self, x: Array) -> Array:
+        return np.reshape(self._root @ np.ravel(x), self.kernel_shape)
+
+    def kernel(self, y: Array) -> Array:
+        return np.reshape(self._inverse_root @ np.ravel(y), self.kernel_shape)
