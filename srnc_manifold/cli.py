@@ -128,13 +128,14 @@ def compare(
     solvers: Annotated[
         str | None,
         typer.Option(
-            help=f"Comma-separated: {', '.join(SOLVER_NAMES)}. Some accept a cost, :{'|:'.join(COST_NAMES)}. All accept "
-            "settings, such as slsqp[n_starts=3]. 'srnc solvers' also lists the solvers of plug-ins. Default: "
+            help=f"Comma-separated: {', '.join(SOLVER_NAMES)}. Some accept a cost, :{'|:'.join(COST_NAMES)}. All "
+            "accept settings, such as slsqp[n_starts=3]. 'srnc solvers' also lists the solvers of plug-ins. Default: "
             f"{', '.join(DEFAULT_SOLVERS)}."
         ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Runs of each solver on each problem, with seeds 0, 1, …. Default: 3, for a study 5.")
+        int | None,
+        typer.Option(min=1, help="Runs of each solver on each problem, with seeds 0, 1, …. Default: 3, for a study 5."),
     ] = None,
     max_time: Annotated[
         float | None, typer.Option(min=0.001, help="Time limit of a run in seconds. Default: 10, for a study 1.")
@@ -149,7 +150,9 @@ def compare(
         Path,
         typer.Option(help="Folder for rows.csv, table.csv and figures. If it is not empty, results-2, … is used."),
     ] = Path("results"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write to this folder even if it is not empty.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write to this folder even if it is not empty.")
+    ] = False,
 ) -> None:
     """Compare solvers on problems. The tables are printed; rows, tables and figures are saved."""
     from rich.console import Console
@@ -358,7 +361,7 @@ def analyse_srnc(
     cases: Annotated[int, typer.Option(min=1, help="Random problems for the repaired variants.")] = 300,
     output: Annotated[Path | None, typer.Option(help="Write the document (.md) here instead of printing it.")] = None,
 ) -> None:
-    """Results of SRN-C: its norm and stable rank compared with the targets, two repairs, and layers of real networks."""
+    """Results of SRN-C: its norm and stable rank compared with the targets, two repairs, layers of real networks."""
     if output is not None:
         if output.suffix != ".md":
             raise ValueError(f"output: {str(output)!r} given, expected a name ending in .md")

@@ -1,4 +1,4 @@
-"""Kernels from files: ``.npy``, ``.npz``, ``.safetensors`` and PyTorch's ``.pt`` / ``.pth``."""
+"""Reading kernels from files: ``.npy``, ``.npz``, ``.safetensors`` and PyTorch's ``.pt`` / ``.pth``."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray]:
-    """Arrays of a file by name; a single unnamed array is called by the file's stem.
+    """The arrays of a file by name. A single array without a name gets the name of the file, without its ending.
 
-    Nothing in a file is executed: pickled objects are refused, PyTorch files are read with ``weights_only=True``.
+    No code in a file is executed: pickled objects are refused, and PyTorch files are read with ``weights_only=True``.
 
     Raises
     ------
     ValueError
-        If the file's name has another ending, or it cannot be read as what its ending says.
+        If the file has another ending, or if it cannot be read in the format of its ending.
     FileNotFoundError
         If there is no such file.
     ImportError
@@ -80,8 +80,8 @@ def _read_safetensors(path: Path) -> dict[str, NDArray]:
         return load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(str(error)) from None
-    except TypeError:  # a type that NumPy lacks, bfloat16 for one
-        import torch  # noqa: F401 - named in the error if it is missing
+    except TypeError:  # a data type that NumPy lacks, for example bfloat16
+        import torch  # noqa: F401 - if torch is missing, the error names it
         from safetensors.torch import load_file as load_tensors
 
         return dict(_tensors(load_tensors(path), ""))
@@ -91,17 +91,17 @@ def _read_torch(path: Path) -> dict[str, NDArray]:
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on how the file was pickled, of no use to who reads it
+        warnings.simplefilter("ignore")  # about how the file was pickled, which does not help the user
         data = torch.load(path, map_location="cpu", weights_only=True)
     return dict(_tensors(data, "" if isinstance(data, Mapping) else path.stem))
 
 
 def _tensors(data: Any, name: str) -> Iterator[tuple[str, NDArray]]:
-    """Tensors in nested mappings, under dotted names; anything else in the file is passed over."""
+    """Tensors in nested mappings, with dotted names. Other objects in the file are skipped."""
     if isinstance(data, Mapping):
         for key, value in data.items():
             yield from _tensors(value, f"{name}.{key}" if name else str(key))
     elif hasattr(data, "detach"):
         dense = data.detach().to_dense()
-        # NumPy has no bfloat16; single precision holds it exactly.
+        # NumPy has no bfloat16. The conversion to single precision is exact.
         yield name, (dense.float() if dense.is_floating_point() and dense.itemsize < 4 else dense).numpy()

@@ -1,4 +1,4 @@
-"""Small numerical tools shared by everything above: exact scaling and roots."""
+"""Small numerical tools: exact scaling, the rounding error of a division, roots, and the shortest vector of a hull."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# Halvings after which a bracket of doubles cannot shrink any further.
+# After this many halvings, a bracket of doubles cannot shrink any further.
 _HALVINGS = 100
 
 
 def binary_scale(array: NDArray) -> float:
-    """Power of two next to the largest magnitude: dividing by it is exact and prevents overflow in squares."""
+    """Power of two near the largest magnitude. Dividing by it is exact and prevents overflow in squares."""
     largest = float(np.max(np.abs(array), initial=0.0))
     return 2.0 ** min(max(math.frexp(largest)[1], -1021), 1023) if largest > 0 else 1.0
 
 
 def division_error(numerator: float, quotient: Any, divisor: Any) -> Any:
-    """What a rounded quotient leaves of the exact one: ``numerator / divisor - quotient``, elementwise.
+    """Error of a rounded quotient: ``numerator / divisor - quotient``, elementwise.
 
-    The product of quotient and divisor is formed without error (T. J. Dekker, Numer. Math. 18, 1971).
+    The product of quotient and divisor is computed without error (T. J. Dekker, Numer. Math. 18, 1971).
     """
     (q, q_low), (d, d_low) = _halves(quotient), _halves(divisor)
     product = quotient * divisor
@@ -33,7 +33,7 @@ def division_error(numerator: float, quotient: Any, divisor: Any) -> Any:
 
 
 def _halves(numbers: Any) -> tuple[Any, Any]:
-    """Two numbers of half the digits whose sum is the given one."""
+    """Two numbers with half as many digits whose sum is the given number."""
     shifted = (2.0**27 + 1) * numbers
     high = shifted - (shifted - numbers)
     return high, numbers - high
@@ -42,18 +42,18 @@ def _halves(numbers: Any) -> tuple[Any, Any]:
 def bracketed_root(function: Callable[[Any], Any], low: Any, high: Any, tolerance: float = 0.0, xp: Any = np) -> Any:
     """Elementwise root between ``low``, where ``function < 0``, and ``high``, where ``function >= 0``.
 
-    The Illinois variant of the false position method (Dowell and Jarratt, BIT 11, 1971), with a bisection at every
-    third step, so that brackets shrink whatever the function; on a discontinuous or non-monotone one it finds one of
-    its changes of sign. Works on whole arrays at once, in any library with ``where`` and ``all``.
+    This is the Illinois variant of the false position method (Dowell and Jarratt, BIT 11, 1971). Every third step is a
+    bisection, so that the brackets shrink for any function. If a function is discontinuous or not monotone, one of its
+    sign changes is found. The method works on whole arrays at once, in any library with ``where`` and ``all``.
 
     Returns
     -------
     array
         A point with ``|function| <= tolerance``, or the side with ``function >= 0`` of a bracket that cannot shrink.
-        ``low`` or ``high`` itself where there is no change of sign.
+        If there is no sign change, ``low`` or ``high``.
     """
     f_low, f_high = function(low), function(high)
-    # Where there is nothing to search the bracket is a point.
+    # If there is no root to search for, the bracket is a single point.
     low, high = xp.where(f_high <= tolerance, high, low), xp.where((f_low >= -tolerance) & (f_high > 0), low, high)
     last_up = last_down = low != low
     for step in range(3 * _HALVINGS):
@@ -68,7 +68,7 @@ def bracketed_root(function: Callable[[Any], Any], low: Any, high: Any, toleranc
         value = function(middle)
         above, done = value >= 0, xp.abs(value) <= tolerance
         up, down = open_ & (above | done), open_ & (~above | done)
-        # A side that stays twice has its value halved, which pulls the next secant towards it.
+        # If a side of the bracket stays twice in a row, its value is halved, which moves the next secant towards it.
         f_low = xp.where(down, value, xp.where(last_up, 0.5 * f_low, f_low))
         f_high = xp.where(up, value, xp.where(last_down, 0.5 * f_high, f_high))
         low, high = xp.where(down, middle, low), xp.where(up, middle, high)
@@ -76,29 +76,29 @@ def bracketed_root(function: Callable[[Any], Any], low: Any, high: Any, toleranc
     return high
 
 
-# Relative, of an argument.
+# Relative rounding error of an argument.
 _RESOLUTION = 2.0**-51
 
-# Below this size an array's elements cost little beside the call that treats them all.
+# Below this size, the cost of an array operation hardly depends on the number of elements.
 _FEW = 1000
 
 
 def newton_root(
     function: Callable[[Any, Any], tuple[Any, Any]], low: Any, high: Any, tolerance: float, xp: Any = np
 ) -> Any:
-    """Elementwise root of increasing functions by Newton's method, from ``low``.
+    """Elementwise root of increasing functions by Newton's method, starting from ``low``.
 
-    With ``function(low) <= 0 <= function(high)``. A step that does not halve the value is followed by a bisection, so
-    that it converges whatever the functions.
+    It is assumed that ``function(low) <= 0 <= function(high)``. If a step does not halve the value, the next step is a
+    bisection, so that the method converges for any such functions.
 
     Parameters
     ----------
     function : callable
-        Given arguments and which elements they belong to (a slice or an array of indices), returns values and
+        Takes arguments, and the elements that they belong to (a slice or an array of indices). Returns values and
         derivatives.
     low, high : arrays, shape ``(R,)``
     tolerance : float
-        Value that passes for zero, beside what rounding of the argument makes of it.
+        A value of this size counts as zero. The effect of rounding the argument is added to it.
     """
     root, which, at = xp.where(low < high, low, high), slice(None), low
     before, going = xp.full_like(low, np.inf), low == low
@@ -108,11 +108,11 @@ def newton_root(
         ahead = at - value / xp.where(slope > 0, slope, 1.0)
         ahead = xp.minimum(xp.maximum(ahead, low), high)
         ahead = xp.where(xp.abs(value) > 0.5 * before, 0.5 * (low + high), ahead)
-        # A value cannot be told better than to the rounding of its argument.
+        # A value is not more accurate than the rounding of its argument allows.
         resolution = tolerance + _RESOLUTION * xp.abs(at * slope)
         going = going & (xp.abs(value) > resolution) & (ahead != at)
         at, before = xp.where(going, ahead, at), xp.abs(value)
-        if len(at) > _FEW:  # go on with those that are not there yet
+        if len(at) > _FEW:  # continue with the elements that have not converged
             root[which] = at
             left = xp.nonzero(going)[0]
             which = left if isinstance(which, slice) else which[left]
@@ -124,11 +124,11 @@ def newton_root(
 
 
 def shortest_in_hull(vectors: Array, tolerance: float = 1e-12) -> Array:
-    """The shortest vector in the convex hull of some, shape ``(count, n)``.
+    """The shortest vector in the convex hull of some vectors, given as an array of shape ``(count, n)``.
 
     P. Wolfe, *Finding the nearest point in a polytope*, Math. Program. 11 (1976).
     """
-    # The weights are found from systems in which the squared lengths stand beside ones.
+    # The vectors are scaled, because the linear systems for the weights contain both squared lengths and ones.
     units = vectors / (float(np.max(np.linalg.norm(vectors, axis=1))) or 1.0)
     gram = units @ units.T
     chosen, weights = [int(np.argmin(np.diag(gram)))], np.array([1.0])
@@ -143,7 +143,7 @@ def shortest_in_hull(vectors: Array, tolerance: float = 1e-12) -> Array:
 
 
 def _onto_affine_minimum(gram: Array, chosen: list[int], weights: Array) -> tuple[list[int], Array]:
-    """Towards the shortest vector of the affine hull, leaving out vectors whose weights come to zero on the way."""
+    """Move towards the shortest vector of the affine hull. Vectors whose weights become zero are removed."""
     while True:
         size = len(chosen)
         system = np.ones((size + 1, size + 1))

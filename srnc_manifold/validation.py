@@ -1,4 +1,4 @@
-"""Checks of settings: one clear error that names the argument, what was given and what is expected."""
+"""Checks of settings. The error message gives the argument, the given value and what is expected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def require_positive(**settings: Any) -> None:
-    """Refuse what is not a positive, finite number."""
+    """Raise an error if a setting is not a positive, finite number."""
     for name, value in settings.items():
         _require_real(name, value)
         if not 0 < value < np.inf:
@@ -18,7 +18,7 @@ def require_positive(**settings: Any) -> None:
 
 
 def require_nonnegative(**settings: Any) -> None:
-    """Refuse what is not a finite number of at least zero."""
+    """Raise an error if a setting is not a finite number >= 0."""
     for name, value in settings.items():
         _require_real(name, value)
         if not 0 <= value < np.inf:
@@ -26,7 +26,7 @@ def require_nonnegative(**settings: Any) -> None:
 
 
 def require_count(**settings: Any) -> None:
-    """Refuse what is not an integer of at least one."""
+    """Raise an error if a setting is not an integer >= 1."""
     for name, value in settings.items():
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise TypeError(f"{name}: {value!r} given, expected an integer")
@@ -35,14 +35,14 @@ def require_count(**settings: Any) -> None:
 
 
 def require_choice(options: Iterable[str], **settings: Any) -> None:
-    """Refuse what is not one of the options."""
+    """Raise an error if a setting is not one of the options."""
     for name, value in settings.items():
         if value not in tuple(options):
             raise ValueError(f"{name}: {value!r} given, expected one of {', '.join(options)}")
 
 
 def require_rng(rng: Any) -> None:
-    """Refuse what is not an ``rng`` argument: an integer, a Generator, or None for fresh entropy."""
+    """Raise an error if ``rng`` is not valid: an integer, a Generator, or None for fresh entropy."""
     if isinstance(rng, bool) or not (rng is None or isinstance(rng, np.random.Generator | numbers.Integral)):
         raise TypeError(f"rng: {rng!r} given, expected an integer or a numpy.random.Generator")
     if isinstance(rng, numbers.Integral) and rng < 0:
@@ -50,7 +50,7 @@ def require_rng(rng: Any) -> None:
 
 
 def as_generator(rng: Any) -> np.random.Generator:
-    """The generator of an ``rng`` argument."""
+    """The random number generator for an ``rng`` argument."""
     require_rng(rng)
     return np.random.default_rng(rng)
 

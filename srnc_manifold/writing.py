@@ -1,4 +1,4 @@
-"""Files written as a whole: beside the old one, then put in its place, so that no failure leaves half of one."""
+"""Writing files safely: a new file is written first and then replaces the old one, so no partial file is left."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ FilePath = str | os.PathLike[str]
 
 
 class ExistingFileError(FileExistsError, ValueError):
-    """A file that would be overwritten, which was not asked for."""
+    """Raised if a file exists and overwriting is not allowed."""
 
 
 @contextlib.contextmanager
 def replacing(path: FilePath, *, text: bool = False) -> Iterator[IO[Any]]:
-    """A file to write to, which takes the place of ``path`` when all of it is on the disk.
+    """A file to write to, which replaces ``path`` when it is completely on the disk.
 
-    Where anything fails (a full disk, an interrupt) the old file stays as it was, and no part of the new one is left.
-    Through a symbolic link the file that it points to is replaced. A device or a pipe is written to directly.
+    If anything fails (for example, the disk is full, or there is an interrupt), the old file is unchanged, and no part
+    of the new file is left. If the path is a symbolic link, the file that it points to is replaced. A device or a pipe
+    is written to directly.
 
     Parameters
     ----------
     path : path
     text : bool, optional
-        Whether to write text, in UTF-8 and with line ends as they are given; bytes by default.
+        Whether to write text, in UTF-8 and with unchanged line endings. The default is bytes.
 
     Raises
     ------
@@ -60,26 +61,26 @@ def replacing(path: FilePath, *, text: bool = False) -> Iterator[IO[Any]]:
 
 
 def write_text(path: FilePath, text: str) -> None:
-    """Write a whole text file; see :func:`replacing`."""
+    """Write a text file; see :func:`replacing`."""
     with replacing(path, text=True) as file:
         file.write(text)
 
 
 def require_writable(path: FilePath, name: str) -> None:
-    """Refuse the path of a file that could not be written, before the work whose outcome it is to hold.
+    """Raise an error if a file cannot be written. To be called before a long computation whose result the file is for.
 
     Raises
     ------
     ValueError
-        That names the argument: if the folder does not exist, or it or the file does not allow to be written to.
+        If the folder does not exist, or if the folder or the file is not writable. The message names the argument.
     """
     end = Path(os.path.realpath(path))
     if not end.parent.is_dir():
         raise ValueError(f"{name}: {os.fspath(path)!r} given, but its folder does not exist")
     if end.is_dir():
-        raise ValueError(f"{name}: {os.fspath(path)!r} given, which is a folder; expected the name of a file")
+        raise ValueError(f"{name}: {os.fspath(path)!r} given, which is a folder; expected a file name")
     if end.exists() and not os.access(end, os.W_OK):
-        raise ValueError(f"{name}: {os.fspath(path)!r} given, which exists and cannot be written to")
+        raise ValueError(f"{name}: {os.fspath(path)!r} given, which exists and is not writable")
     if end.exists() and not end.is_file():
         return
     try:
@@ -87,14 +88,14 @@ def require_writable(path: FilePath, name: str) -> None:
             pass
     except OSError as error:
         raise ValueError(
-            f"{name}: {os.fspath(path)!r} given, but nothing can be written to its folder ({error.strerror})"
+            f"{name}: {os.fspath(path)!r} given, but its folder is not writable ({error.strerror})"
         ) from None
 
 
 def require_new(path: FilePath, name: str, overwrite: bool) -> None:
-    """Refuse the path of a file that exists, unless it may be overwritten, or that could not be written.
+    """Raise an error if a file exists and must not be overwritten, or if it cannot be written.
 
-    Folders on the way to it are made.
+    Missing folders of the path are created.
     """
     if os.path.lexists(path) and not overwrite:
         raise ExistingFileError(
@@ -105,7 +106,7 @@ def require_new(path: FilePath, name: str, overwrite: bool) -> None:
 
 
 def unused_folder(path: FilePath) -> Path:
-    """The folder itself if there is nothing in it, else ``path-2``, ``path-3`` and so on."""
+    """The given folder if it is empty or does not exist, otherwise ``path-2``, ``path-3`` and so on."""
     first = Path(path) if Path(path).name else Path(path).resolve()
     folder, number = first, 1
     while folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

@@ -127,10 +127,10 @@ def distribution(tmp_path, monkeypatch):
         ("module_of_plugins:Missing", "AttributeError: .*Missing"),
         ("module_of_plugins:raises", "RuntimeError: no licence"),
         ("module_of_plugins:leaves", "SystemExit: 3"),
-        ("module_of_plugins:a_number", "module_of_plugins:a_number gave 3, expected a Solver"),
+        ("module_of_plugins:a_number", "module_of_plugins:a_number returned 3, expected a Solver"),
         ("module_of_plugins:NeedsCost", "TypeError: .*missing 1 required positional argument: 'cost'"),
         ("module_of_plugins", "TypeError: 'module' object is not callable"),
-        ("srnc_manifold.costs:LogSumExp", r"gave LogSumExp\(.*expected a Solver"),
+        ("srnc_manifold.costs:LogSumExp", r"returned LogSumExp\(.*expected a Solver"),
     ],
 )
 def test_a_broken_plugin_is_told_by_name(distribution, value, reason):

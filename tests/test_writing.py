@@ -33,7 +33,7 @@ WRITERS = {
     "problem.json": PROBLEM.save,
     "problem.npz": PROBLEM.save,
     "convergence.png": lambda path: srnc.plots.convergence(RESULT, PROBLEM, path),
-    "trajectory.svg": lambda path: srnc.plots.trajectory(RESULT, PROBLEM, path),
+    "convergence.svg": lambda path: srnc.plots.convergence(RESULT, PROBLEM, path),
     "overview.pdf": COMPARISON.plot,
     "rows.csv": lambda path: COMPARISON.save(path.parent),
     "text.md": lambda path: writing.write_text(path, "Σ" * 1000),
@@ -105,7 +105,7 @@ def test_outputs_that_cannot_be_written_are_refused(tmp_path):
             writing.require_writable(path, "output")
     writing.require_writable(tmp_path / "x", "output")
     assert os.listdir(tmp_path) == []
-    with pytest.raises(ValueError, match="output: .* nothing can be written"):
+    with pytest.raises(ValueError, match="output: .* its folder is not writable"):
         writing.require_writable("/proc/x.npy", "output")
 
 

@@ -1,4 +1,4 @@
-"""Lower bounds on the objective, and the way into them, :func:`bound`."""
+"""Lower bounds on the objective. The main function is :func:`bound`."""
 
 from srnc_manifold.bounds.base import METHODS, bound, raise_bound
 

@@ -1,4 +1,4 @@
-"""The way into every bound."""
+"""The function :func:`bound`, which computes lower bounds on the objective by the different methods."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from srnc_manifold.validation import require_choice
 
 METHODS = ("caps", "sdp")
 
-# Cone programs for one block, each with the angle that the one before proves.
+# Largest number of cone programs for one block. Each one uses the angle that the previous one proves.
 _ROUNDS = 5
 
 
@@ -28,15 +28,18 @@ def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
     Parameters
     ----------
     problem : SRNProblem, StackProblem or SeparableProblem
-        Of a stack the sum of the parts' bounds; of separable kernels that of all kernels.
+        For a stack, the result is the sum of the bounds of its parts. For separable kernels, it is the bound for all
+        kernels.
     method : str, optional
-        ``"caps"``: the Lemma (docs/theory.md, proposition 5) for every block, in closed form; for reducing the stable
-        rank.
-        ``"sdp"``: cone programs; for reducing one for each block that matters, tight if blocks have one row or column;
-        for raising the relaxation to the ball and, for small kernels, Shor's. By default ``"caps"`` where it applies.
+        ``"caps"``: the Lemma (docs/theory.md, proposition 5) for every block, in closed form. It applies if the stable
+        rank is reduced.
+        ``"sdp"``: cone programs. If the stable rank is reduced, there is one program for each block that matters, and
+        the bound is tight if blocks have one row or one column. If the stable rank is raised, it is the relaxation to
+        the ball and, for small kernels, also Shor's relaxation.
+        The default is ``"caps"`` if it applies, otherwise ``"sdp"``.
     **options
-        Of ``"sdp"``: ``solver``, a name that cvxpy knows (``"CLARABEL"`` by default), and that solver's options.
-        Whatever it returns is repaired, so that the bound holds also if it stops early.
+        Options of ``"sdp"``: ``solver``, the name of a cvxpy solver (``"CLARABEL"`` by default), and options of this
+        solver. Its result is repaired, so the bound is valid even if the solver stops early.
 
     Returns
     -------
@@ -46,7 +49,7 @@ def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
     Raises
     ------
     TypeError, ValueError
-        If the problem is none, or the method is not known or does not apply.
+        If ``problem`` is not a problem, or if the method is unknown or does not apply.
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
@@ -57,12 +60,12 @@ def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
     method = ("sdp" if problem.regime == "raise" else "caps") if method is None else method
     require_choice(METHODS, method=method)
     if options and method == "caps":
-        raise TypeError(f"options: {', '.join(options)} given, but 'caps' takes none")
+        raise TypeError(f"options: {', '.join(options)} given, but the method 'caps' has no options")
     if problem.regime == "none":
         return Bound(problem.bound_at(0.0), "the kernel itself", "trivial")
     if method == "caps" and problem.regime == "raise":
         raise ValueError(
-            f"method: 'caps' given, which bounds problems that reduce the stable rank; this one raises it from "
+            f"method: 'caps' given, which is for reducing the stable rank, but this problem raises it from "
             f"{problem.kernel_stable_rank:.6g} to {problem.stable_rank:.6g}; expected 'sdp'"
         )
     if method == "caps":
@@ -90,13 +93,13 @@ def _reduce_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
     found: dict[int, Array] = {}
     least = np.inf
     for block in np.argsort(lemma, kind="stable"):
-        if lemma[block] >= least:  # and so is the Lemma's bound of all that follow
+        if lemma[block] >= least:  # this also holds for all blocks that follow
             break
         found[int(block)], sharper = multipliers(problem, matrices, int(block), float(lemma[block]), options)
         least = min(least, max(sharper, float(lemma[block])))
     blocks = np.array(sorted(found), dtype=np.int64)
     certificate = caps.CapsCertificate(blocks, np.stack([found[block] for block in blocks]))
-    return _caps_bound(problem, certificate, "the Lemma and a cone program for each frequency that it leaves open")
+    return _caps_bound(problem, certificate, "the Lemma, and a cone program for each frequency that it does not decide")
 
 
 def _rank_one_multiplier(
@@ -123,7 +126,7 @@ def _shift(
     frame, index, levels = atoms.frame(geometry), np.array([block]), caps.repeated(problem.level, 1)
     best, bound = np.zeros(geometry.block_shape, complex), lemma
     for _ in range(_ROUNDS):
-        # The program asks for an angle and proves another; repeated, both become one.
+        # The program takes an angle and proves another one. With repetitions, the two become equal.
         _, sine = caps.angle(np.array(max(bound, 1e-12)), NUMPY)
         shift = cone_programs.cap_multiplier(
             matrices[block], frame.upper[block], frame.lower[block], level, float(sine), **options
@@ -140,7 +143,9 @@ def _raise_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
 
     direction, geometry, level = problem.direction, problem.geometry, problem.target_gain
     if not cone_programs.ball_fits(geometry):
-        return Bound(problem.bound_at(0.0), "the norms alone: too large for cone programs", "trivial")
+        return Bound(
+            problem.bound_at(0.0), "the norms only, because the problem is too large for cone programs", "trivial"
+        )
     _, multipliers = cone_programs.ball_maximizer(direction, geometry, level, **options)
     candidates: list[tuple[str, dict[str, Any]]] = [("ball", {"multipliers": multipliers})]
     if cone_programs.shor_fits(geometry):
@@ -152,7 +157,7 @@ def _raise_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
 
 
 def raise_bound(problem: SRNProblem, bound: float, kind: str, arrays: dict[str, Any]) -> Bound:
-    """The bound on the objective that belongs to an upper bound on ``⟨a, z⟩`` of unit kernels."""
+    """The lower bound on the objective that follows from an upper bound on ``⟨a, z⟩`` over unit kernels."""
     method = {
         "ball": "the relaxation to the ball",
         "sphere": "Shor's relaxation",

@@ -1,8 +1,9 @@
-"""Cone programs, the only place that knows cvxpy (docs/theory.md, sections 10 and 11).
+"""Cone programs. Only this module uses cvxpy (docs/theory.md, sections 10 and 11).
 
-They deliver points and dual points, never bounds: these are evaluated from dual points by
-:mod:`srnc_manifold.certificates`. A program is compiled once for a geometry and solved again with other numbers, so
-that none of this may run in two threads at once. A solver that fails leaves zeros, which are valid dual points.
+The functions return points and dual points, never bounds. Bounds are computed from dual points by
+:mod:`srnc_manifold.certificates`. A program is compiled once for each geometry and then solved with different data, so
+these functions must not run in two threads at the same time. If a solver fails, the result is zeros, which are valid
+dual points.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ if TYPE_CHECKING:
     import cvxpy as cp
 
 
-# Entries of a kernel times those of its symbol up to which the relaxation to the ball takes seconds.
+# Limit for the entries of a kernel times the entries of its symbol. Up to it, the relaxation to the ball takes seconds.
 BALL_ENTRIES = 500_000
 
-# Entries of a kernel, and of all matrices of its constraints, up to which Shor's relaxation takes seconds.
+# Limits for the entries of a kernel and of all its constraint matrices. Up to them, Shor's relaxation takes seconds.
 SHOR_SIZE, SHOR_ENTRIES = 81, 10_000_000
 
 
 def ball_fits(geometry: Geometry) -> bool:
-    """Whether the relaxation to the ball is of a size that can be solved."""
+    """Whether the relaxation to the ball is small enough to be solved."""
     size = math.prod(geometry.kernel_shape)
     return size * geometry.n_blocks * math.prod(geometry.block_shape) <= BALL_ENTRIES
 
 
 def shor_fits(geometry: Geometry) -> bool:
-    """Whether Shor's relaxation is of a size that can be solved."""
+    """Whether Shor's relaxation is small enough to be solved."""
     size = math.prod(geometry.kernel_shape)
     return size <= SHOR_SIZE and size**2 * geometry.n_blocks * geometry.block_rank**2 <= SHOR_ENTRIES
 
@@ -56,9 +57,9 @@ def ball_maximizer(
     level : float
         ``c``.
     solver : str
-        Any of cvxpy's for second-order cones and, if both sides of a block exceed one, semidefinite ones.
+        A cvxpy solver for second-order cones and, if both sides of a block exceed one, semidefinite cones.
     **options
-        Of the solver.
+        Options of the solver.
 
     Returns
     -------
@@ -79,8 +80,8 @@ def sphere_dual(
 ) -> tuple[float, NDArray[np.complex128]]:
     """Shor's dual of ``max ⟨a, z⟩`` over ``‖z‖ = 1``, ``‖Z_b‖₂² <= c``: ``η`` and ``Θ`` (docs/theory.md, section 10).
 
-    Parameters as :func:`ball_maximizer`. Returns ``η`` and ``Θ``, of shape ``(n_blocks, block_rank, block_rank)``, for
-    :func:`srnc_manifold.certificates.ball.sphere_bound`, which needs no ``η``.
+    The parameters are those of :func:`ball_maximizer`. ``Θ`` has shape ``(n_blocks, block_rank, block_rank)`` and is
+    used by :func:`srnc_manifold.certificates.ball.sphere_bound`, which does not need ``η``.
     """
     eta, theta, _, _ = region_dual(direction, geometry, level, None, solver=solver, **options)
     return eta, theta
@@ -96,23 +97,23 @@ def region_dual(
     solver: str = "CLARABEL",
     **options: Any,
 ) -> tuple[float, NDArray[np.complex128], Array, Array | None]:
-    """Shor's dual with further constraints ``zᵀ F_k z + 2 ⟨g_k, z⟩ + e_k >= 0``.
+    """Shor's dual with additional constraints ``zᵀ F_k z + 2 ⟨g_k, z⟩ + e_k >= 0``.
 
     Parameters
     ----------
     direction, geometry, level, solver, **options
-        As :func:`sphere_dual`.
+        As in :func:`sphere_dual`.
     forms : (F, g, e) or None
-        Of shapes ``(n, Q, Q)``, ``(n, Q)`` and ``(n,)``; zero entries are no constraints.
+        Arrays of shapes ``(n, Q, Q)``, ``(n, Q)`` and ``(n,)``. An entry of zeros is no constraint.
     floor : float
-        The dual value is not made smaller than this: where the constraints exclude each other it has no least value.
+        Lower limit of the dual value. Without it, the dual is unbounded if the constraints contradict each other.
 
     Returns
     -------
     eta : float
     theta : complex array, shape ``(n_blocks, block_rank, block_rank)``
     weights : array, shape ``(n,)``
-        Multipliers of the further constraints.
+        Multipliers of the additional constraints.
     moments : array, shape ``(Q + 1, Q + 1)``, or None if the solver failed
         Primal solution ``[[Z, z], [zᵀ, 1]]``, up to its scale.
     """
@@ -138,11 +139,11 @@ def region_dual(
 def cap_dual(
     direction: Array, geometry: Geometry, level: float, block: int, *, solver: str = "CLARABEL", **options: Any
 ) -> tuple[float, float]:
-    """``η, θ >= 0`` of least ``½ aᵀ(ηI − θB_b)⁻¹a + ½(η − θc)``: max of ``⟨a, z⟩`` over ``‖z‖ = 1``, ``‖Z_b‖_F² >= c``.
+    """``η`` and ``θ >= 0`` that minimize ``½ aᵀ(ηI − θB_b)⁻¹a + ½(η − θc)``.
 
-    Tight by the S-lemma where blocks have rank one (docs/theory.md, theorem 10). Written with the whole matrix
-    ``B_b``, so that it shares nothing with the explicit solution. The cap must not be empty. ``(0, 0)`` if the solver
-    fails.
+    This is the dual of ``max ⟨a, z⟩`` over ``‖z‖ = 1``, ``‖Z_b‖_F² >= c``. It is tight by the S-lemma if blocks have
+    rank one (docs/theory.md, theorem 10). The program uses the whole matrix ``B_b``, so it is independent of the
+    explicit solution. The cap must not be empty. The result is ``(0, 0)`` if the solver fails.
     """
     import cvxpy as cp
 
@@ -163,26 +164,27 @@ def cap_dual(
 def cap_multiplier(
     matrix: NDArray, upper: Array, lower: Array, level: float, sine: float, *, solver: str = "CLARABEL", **options: Any
 ) -> NDArray[np.complex128]:
-    """``T`` of least ``‖A + T‖₂ + √(top − c) √(s² + Σ|Re T|²/(top − upper) + |Im T|²/(top − lower))``.
+    """``T`` that minimizes ``‖A + T‖₂ + √(top − c) √(s² + Σ|Re T|²/(top − upper) + |Im T|²/(top − lower))``.
 
     Parameters
     ----------
     matrix : complex array, shape ``(m, n)``
         ``A``.
     upper, lower : array, shape ``(n,)``
-        Weights of the columns, ``upper >= lower >= 0``; ``top`` is the largest. ``Re T`` is zero in columns where
-        ``upper`` is ``top``, ``Im T`` where ``lower`` is.
+        Weights of the columns, ``upper >= lower >= 0``. The largest one is ``top``. ``Re T`` is zero in columns with
+        ``upper = top``, and ``Im T`` in columns with ``lower = top``.
     level : float
         ``c <= top``.
     sine : float
         ``0 < s <= 1``.
     solver, **options
-        As :func:`ball_maximizer`; one semidefinite cone of order ``2 (m + n)``, so for small matrices.
+        As in :func:`ball_maximizer`. The program has one semidefinite cone of order ``2 (m + n)``, so it is for small
+        matrices only.
 
     Returns
     -------
     complex array, shape ``(m, n)``
-        ``T``; zeros if the solver fails.
+        ``T``, or zeros if the solver fails.
     """
     top = float(np.max(upper))
     program = _cap_program(matrix.shape[0], matrix.shape[1])
@@ -207,7 +209,7 @@ class _BallProgram:
     root: cp.Parameter
     z: cp.Variable
     gains: list[cp.Constraint]
-    cones: bool  # second-order ones, instead of semidefinite
+    cones: bool  # whether the cones are second-order cones instead of semidefinite ones
 
     def multipliers(self, shape: tuple[int, int, int]) -> NDArray[np.complex128]:
         """``Y`` from the dual values of the constraints on the gain."""
@@ -242,7 +244,7 @@ def _ball_program(geometry: Geometry) -> _BallProgram:
 
 
 def _norm_limit(cp: Any, symbols: NDArray, z: cp.Variable, root: cp.Parameter) -> cp.Constraint:
-    """``‖Z_b‖₂ <= √c`` for the block with the given symbols of the unit kernels."""
+    """The constraint ``‖Z_b‖₂ <= √c`` for the block with the given symbols of the unit kernels."""
     size, m, n = symbols.shape
     embedded = np.concatenate(
         [
@@ -279,7 +281,7 @@ def _sphere_program(geometry: Geometry, n_forms: int) -> _SphereProgram:
     k, n_blocks = geometry.block_rank, geometry.n_blocks
     symbols, basis = unit_symbols(geometry), _hermitian_basis(k)
     size = len(symbols)
-    # The form of every element of the basis, in every block: Re tr(Θ Z_i Z_j*).
+    # The form Re tr(Θ Z_i Z_j*) of every element of the basis, in every block.
     forms = np.stack([_block_forms(symbols, element) for element in basis], axis=1).reshape(n_blocks * k * k, size**2)
     direction, level, floor = cp.Parameter(size), cp.Parameter(nonneg=True), cp.Parameter()
     eta, top = cp.Variable(), cp.Variable((1, 1))
@@ -326,7 +328,7 @@ def _hermitian_basis(k: int) -> NDArray[np.complex128]:
 
 
 def _embedded(cp: Any, coordinates: cp.Expression, k: int) -> cp.Expression:
-    """Real symmetric matrix of order ``2k`` with the eigenvalues, twice, of a Hermitian matrix."""
+    """Real symmetric matrix of order ``2k`` with the eigenvalues of a Hermitian matrix, each of them twice."""
     basis = _hermitian_basis(k)
     real = np.concatenate(
         [np.concatenate([basis.real, -basis.imag], axis=2), np.concatenate([basis.imag, basis.real], axis=2)], axis=1
@@ -363,16 +365,16 @@ def _cap_program(m: int, n: int) -> _CapProgram:
 
 
 def _solve(problem: cp.Problem, solver: str, options: dict[str, Any]) -> bool:
-    """Whether the solver delivered numbers, accurate or not."""
+    """Solve a program. Return whether the solver delivered numbers, accurate or not."""
     import cvxpy as cp
 
     if solver not in cp.installed_solvers():
         raise ValueError(f"solver: {solver!r} given, expected one of {', '.join(cp.installed_solvers())}")
     with warnings.catch_warnings():
-        # Inaccurate solutions are expected of a solver that is told to stop early; their bounds are repaired.
+        # A solver that has to stop early returns inaccurate solutions. This is not a problem: the bounds are repaired.
         warnings.simplefilter("ignore")
         try:
-            # Not from what was solved before: the same program shall have the same solution.
+            # No warm start, so that the same program always has the same solution.
             problem.solve(solver=solver, warm_start=False, **options)
         except cp.SolverError:
             return False

@@ -1,4 +1,4 @@
-"""What proves a lower bound on the objective: recomputed in plain NumPy, without the solver that found it."""
+"""Certificates of lower bounds on the objective. A bound is recomputed in plain NumPy, without the solver."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.operators.atoms import Level, as_level
 from srnc_manifold.operators.geometry import Geometry
 
-# Of the radius beside those of the spectral norm, and of the sums of squares that a bound is multiplied with.
+# Relative rounding errors: of the radius (in addition to those of the spectral norm), and of the sums of squares that
+# the bound is multiplied with.
 _RADIUS, _SQUARES = 2.0**-49, 2.0**-46
 
 
 def squared_distance(
     kind: str, arrays: Mapping[str, NDArray], direction: Array, geometry: Geometry, level: Level | float
 ) -> float:
-    """Least ``‖z − a‖²`` that a certificate leaves possible for the unit kernels of a problem.
+    """Lower bound on ``‖z − a‖²`` over the feasible unit kernels of a problem, from a certificate.
 
     Parameters
     ----------
     kind : str
-        ``"caps"`` (reduce regime), ``"ball"``, ``"sphere"`` or ``"branched"`` (raise regime), or ``"trivial"``: zero.
+        ``"caps"`` (reduce regime), ``"ball"``, ``"sphere"`` or ``"branched"`` (raise regime), or ``"trivial"``, which
+        gives zero.
     arrays : dict of arrays
-        The arguments of that kind, see :mod:`srnc_manifold.certificates.caps` and ``ball``.
+        The arguments for this kind; see :mod:`srnc_manifold.certificates.caps` and ``ball``.
     direction, geometry, level
-        ``a / ‖a‖``, where it lives, and ``c``.
+        ``a / ‖a‖``, its geometry, and ``c``.
 
     Raises
     ------
     ValueError
-        If the kind is not known.
+        If the kind is unknown.
     """
     if kind == "trivial":
         return 0.0
     if kind == "caps":
         return caps.CapsCertificate(**arrays).squared_distance(direction, geometry, level)
-    # The bounds of this kind are raised above what the rounding of the level could change.
+    # The upper bounds of these kinds already include the effect of rounding the level.
     value = float(as_level(level).value)
     return max(0.0, 2.0 - 2.0 * ball.certified_bound(kind, arrays, direction, geometry, value))
 
@@ -48,16 +50,16 @@ def squared_distance(
 def relative_objective(
     radius: Any, squared_distance: Any, level: Any, geometry: Geometry, xp: Namespace = NUMPY
 ) -> Any:
-    """Lower bound on ``‖C(x) − C(a)‖_F² / ‖C(a)‖_F²``, rounded down, from one on ``‖z − a‖²``.
+    """Lower bound on ``‖C(x) − C(a)‖_F² / ‖C(a)‖_F²``, rounded down, from a lower bound on ``‖z − a‖²``.
 
-    It is ``(s − 1)² + s ‖z − a‖²`` for kernels of norm ``s ‖a‖`` (docs/theory.md, section 2).
+    For kernels of norm ``s ‖a‖`` it is ``(s − 1)² + s ‖z − a‖²`` (docs/theory.md, section 2).
 
     Parameters
     ----------
     radius : array
-        ``s = ρ / ‖a‖`` as computed: as inexact as the spectral norm of ``a``, which is allowed for.
+        ``s = ρ / ‖a‖`` as computed. Its error, which comes from the spectral norm of ``a``, is taken into account.
     squared_distance : array
-        Of unit kernels: the bound.
+        The lower bound on ``‖z − a‖²`` for unit kernels.
     level : array
         ``c``.
     """

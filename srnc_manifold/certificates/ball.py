@@ -1,7 +1,8 @@
 """Upper bounds on ``⟨a, z⟩`` over unit kernels whose gain does not exceed a level (docs/theory.md, sections 10 and 11).
 
-Every function takes a dual point of any origin, repairs it and evaluates weak duality in NumPy: whatever it is given,
-the bound holds. ``a`` is ``direction``, ``c`` is ``level``, and the set is ``{‖z‖ = 1, ‖Z_b‖₂² <= c for all b}``.
+Every function takes a dual point, repairs it and evaluates weak duality in NumPy. The bound holds for any input, also
+if the dual point is inaccurate. ``a`` is ``direction``, ``c`` is ``level``, and the set is
+``{‖z‖ = 1, ‖Z_b‖₂² <= c for all b}``.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from srnc_manifold.numerics import Array, bracketed_root
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.geometry import Geometry
 
-# Sums of numbers of size one: hundreds of ulps, more than blocked summation loses over millions of terms.
+# Rounding error of sums of numbers of size one: hundreds of ulps, more than the error of blocked summation over
+# millions of terms.
 _ROUNDING = 1e-13
 
-# Multipliers beyond are replaced by zeros: they could overflow, and bounds from them would be useless.
+# Larger multipliers are replaced by zeros: they could overflow, and their bounds would be useless.
 _HUGE = 1e100
 
-# Least eigenvalue of a matrix that is inverted, relative to the largest; an eigenvalue routine is off by far less.
+# Least eigenvalue of a matrix that is inverted, relative to the largest. The error of eigenvalues is much smaller.
 _MARGIN = 1e-12
 
 
@@ -36,9 +38,10 @@ def certified_bound(
 
 
 def ball_bound(direction: Array, geometry: Geometry, level: float, multipliers: NDArray) -> float:
-    """``‖a − adjoint(Y)‖ + √c Σ_b ‖Y_b‖_*``: a bound over the ball ``‖z‖ <= 1``, too (docs/theory.md, section 10).
+    """The bound ``‖a − adjoint(Y)‖ + √c Σ_b ‖Y_b‖_*`` (docs/theory.md, section 10).
 
-    ``⟨a, z⟩ = ⟨a − adjoint(Y), z⟩ + Re Σ_b ⟨Y_b, Z_b⟩`` for any ``Y``; the nuclear norm is dual to the spectral one.
+    It follows from ``⟨a, z⟩ = ⟨a − adjoint(Y), z⟩ + Re Σ_b ⟨Y_b, Z_b⟩``, which holds for any ``Y``, because the nuclear
+    norm is dual to the spectral norm. It also holds over the ball ``‖z‖ <= 1``.
 
     Parameters
     ----------
@@ -46,7 +49,7 @@ def ball_bound(direction: Array, geometry: Geometry, level: float, multipliers: 
     geometry : Geometry
     level : float
     multipliers : complex array, shape ``(n_blocks, *block_shape)``
-        Anything; zeros give the trivial bound ``‖a‖``, above which the result never is.
+        ``Y``. Any values are valid. Zeros give the trivial bound ``‖a‖``. The result is never larger than this.
     """
     trivial = float(np.linalg.norm(direction))
     matrices = np.reshape(multipliers, (geometry.n_blocks, *geometry.block_shape))
@@ -62,16 +65,17 @@ def sphere_bound(direction: Array, geometry: Geometry, level: float, multipliers
     Source: docs/theory.md, section 10.
 
     ``Θ_b ∘`` stands for the form ``z -> tr(Θ_b Z_b Z_b*)``, or ``tr(Θ_b Z_b* Z_b)`` if a block has fewer columns than
-    rows. ``η``, of either sign, is no argument: the best one for given ``Θ`` is the root of a scalar equation.
+    rows. ``η``, which can have either sign, is not an argument: the best ``η`` for a given ``Θ`` is the root of a
+    scalar equation.
 
     Parameters
     ----------
     direction : array, shape ``geometry.kernel_shape``
     geometry : Geometry
-        Of a small kernel: dense matrices of its size are factorized.
+        Geometry of a small kernel, because dense matrices of its size are factorized.
     level : float
     multipliers : array, shape ``(n_blocks, block_rank, block_rank)``
-        ``Θ``, anything: the negative part of its Hermitian part is removed.
+        ``Θ``. Any values are valid: the negative part of its Hermitian part is removed.
     """
     matrix, trace = _constraint_form(geometry, multipliers)
     bound = _least_over_eta(matrix, direction.ravel(), 0.5 * level * trace, level * trace)
@@ -91,10 +95,10 @@ def branched_bound(
 ) -> float:
     """The largest of Shor's bounds over the leaves of a binary tree of half-spaces.
 
-    Split ``k`` cuts its region into ``⟨d_k, z⟩ <= t_k`` and ``⟨d_k, z⟩ >= t_k``, so that the leaves cover the sphere
-    whatever the numbers are. At a leaf every split on the way to it gives two functions that are not negative on its
-    part of the sphere: ``h_{2i} = ±(t − ⟨d, z⟩)`` and ``h_{2i+1} = 1 ± ⟨d, z⟩``. Products of two of them join the
-    Lagrangian.
+    Split ``k`` divides its region into ``⟨d_k, z⟩ <= t_k`` and ``⟨d_k, z⟩ >= t_k``, so the leaves cover the sphere for
+    any values of ``d_k`` and ``t_k``. Every split on the path to a leaf gives two functions that are nonnegative on the
+    part of the sphere that belongs to this leaf: ``h_{2i} = ±(t − ⟨d, z⟩)`` and ``h_{2i+1} = 1 ± ⟨d, z⟩``. Products of
+    two such functions are added to the Lagrangian.
 
     Parameters
     ----------
@@ -102,17 +106,18 @@ def branched_bound(
     geometry : Geometry
     level : float
     normals : array, shape ``(n_splits, Q)``
-        ``d``; scaled to norm one.
+        ``d``. It is scaled to norm one.
     thresholds : array, shape ``(n_splits,)``
         ``t``.
     children : int array, shape ``(n_splits, 2)``
-        For either side the number of a later split, or ``−1 − leaf``. Split 0 is the root; without any, leaf 0 is.
+        For each of the two sides, the number of a later split, or ``−1 − leaf``. Split 0 is the root. If there are no
+        splits, leaf 0 is the root.
     multipliers : array, shape ``(n_leaves, n_blocks, block_rank, block_rank)``
         ``Θ`` of each leaf, as in :func:`sphere_bound`.
     pairs : int array, shape ``(n_leaves, n_products, 2)``
-        Which ``h`` are multiplied, counted along the leaf's path; ``−1`` where a slot is not used.
+        Indices of the two ``h`` of each product, counted along the leaf's path; ``−1`` if the entry is not used.
     weights : array, shape ``(n_leaves, n_products)``
-        Multipliers of the products; negative ones count as zero.
+        Multipliers of the products. Negative ones count as zero.
     """
     a = direction.ravel()
     bound, open_nodes = -np.inf, [(0 if len(thresholds) else -1, np.zeros((0, a.size)), np.zeros(0))]
@@ -142,7 +147,7 @@ def region_bound(
     pairs: NDArray,
     weights: NDArray,
 ) -> float:
-    """Shor's bound where ``h_i = offset_i + ⟨slope_i, z⟩ >= 0`` for all ``i``; see :func:`branched_bound`."""
+    """Shor's bound on the region where all ``h_i = offset_i + ⟨slope_i, z⟩ >= 0``; see :func:`branched_bound`."""
     used = (np.min(pairs, axis=1) >= 0) & (weights > 0) & (weights < _HUGE)
     form, linear, constant = products(slopes, offsets, pairs[used])
     matrix, trace = _constraint_form(geometry, multipliers)
@@ -153,7 +158,10 @@ def region_bound(
 
 
 def half_spaces(normal: Array, threshold: float, side: float) -> tuple[Array, Array]:
-    """``h = offset + ⟨slope, z⟩``: one side of a split, and what every unit ``z`` satisfies at the other end."""
+    """Slopes and offsets of the two functions ``h = offset + ⟨slope, z⟩`` for one side of a split.
+
+    The first one is nonnegative on this side, the second one for every unit ``z``.
+    """
     if not (np.all(np.isfinite(normal)) and np.isfinite(threshold)):
         raise ValueError(f"split: normal {normal} and threshold {threshold} given, expected finite numbers")
     normal = normal / max(float(np.linalg.norm(normal)) * (1 + _ROUNDING), 1e-300)
@@ -161,7 +169,7 @@ def half_spaces(normal: Array, threshold: float, side: float) -> tuple[Array, Ar
 
 
 def products(slopes: Array, offsets: Array, pairs: NDArray) -> tuple[Array, Array, Array]:
-    """Products ``h_i h_j = zᵀ F z + 2 ⟨g, z⟩ + e`` of affine functions: all ``F``, ``g`` and ``e``."""
+    """All ``F``, ``g`` and ``e`` of the products ``h_i h_j = zᵀ F z + 2 ⟨g, z⟩ + e`` of affine functions."""
     first, second = pairs[:, 0], pairs[:, 1]
     outer = np.einsum("ka,kb->kab", slopes[first], slopes[second])
     linear = offsets[first, None] * slopes[second] + offsets[second, None] * slopes[first]
@@ -169,7 +177,7 @@ def products(slopes: Array, offsets: Array, pairs: NDArray) -> tuple[Array, Arra
 
 
 def _constraint_form(geometry: Geometry, multipliers: NDArray) -> tuple[Array, float]:
-    """Matrix of ``z -> Σ_b tr(Θ_b Z_b Z_b*)`` and ``Σ_b tr Θ_b``, of the positive part of ``Θ``."""
+    """Matrix of the form ``z -> Σ_b tr(Θ_b Z_b Z_b*)``, and ``Σ_b tr Θ_b``, for the positive part of ``Θ``."""
     k, size = geometry.block_rank, int(np.prod(geometry.kernel_shape))
     theta = np.reshape(multipliers, (geometry.n_blocks, k, k))
     theta = np.where(_usable(theta), theta, 0.0)
@@ -182,7 +190,7 @@ def _constraint_form(geometry: Geometry, multipliers: NDArray) -> tuple[Array, f
 
 
 def _usable(matrices: NDArray) -> NDArray[np.bool_]:
-    """Which matrices of a stack have entries that arithmetic can bear; shape ``(n, 1, 1)``."""
+    """Which matrices of a stack have entries that cannot overflow; shape ``(n, 1, 1)``."""
     with np.errstate(over="ignore"):
         return np.all(np.abs(matrices) < _HUGE, axis=(1, 2), keepdims=True)
 
@@ -190,7 +198,7 @@ def _usable(matrices: NDArray) -> NDArray[np.bool_]:
 def unit_symbols(geometry: Geometry) -> NDArray[np.complex128]:
     """Symbols of the unit kernels, with the smaller side of a block first; shape ``(Q, n_blocks, small, large)``.
 
-    The smaller side being that of the columns, the blocks are conjugate transposes: ``Θ`` acts from the left.
+    If a block has fewer columns than rows, it is replaced by its conjugate transpose, so that ``Θ`` acts from the left.
     """
     size = int(np.prod(geometry.kernel_shape))
     symbols = symbol.of(np.eye(size).reshape(size, *geometry.kernel_shape), geometry)
@@ -199,10 +207,10 @@ def unit_symbols(geometry: Geometry) -> NDArray[np.complex128]:
 
 
 def _least_over_eta(matrix: Array, linear: Array, constant: float, magnitude: float) -> float:
-    """Least ``½ gᵀ (ηI + M)⁻¹ g + ½ η`` over the ``η`` with a positive definite matrix, plus a constant; rounded up.
+    """Least value of ``½ gᵀ (ηI + M)⁻¹ g + ½ η`` over all ``η`` with ``ηI + M`` positive definite, plus a constant.
 
-    Convex in ``η``; its derivative vanishes where ``‖(ηI + M)⁻¹ g‖ = 1``. ``magnitude`` is that of the numbers of which
-    the arguments are sums.
+    The result is rounded up. The function is convex in ``η``, and its derivative is zero where ``‖(ηI + M)⁻¹ g‖ = 1``.
+    The arguments are sums; ``magnitude`` is the size of their terms.
     """
     values, vectors = np.linalg.eigh(matrix)
     parts, scale = vectors.T @ linear, max(1.0, magnitude, float(np.max(np.abs(values))))
@@ -213,6 +221,7 @@ def _least_over_eta(matrix: Array, linear: Array, constant: float, magnitude: fl
 
     s = bracketed_root(excess, low, max(2 * low, float(np.linalg.norm(linear))), 1e-10)
     quadratic = float(np.sum(parts**2 / (s + above)))
-    # An error E in the matrix changes the form by xᵀEx, x of norm one; E is a few ulps of the matrix times its order.
+    # An error E in the matrix changes the form by xᵀEx, where x has norm one. E is a few ulps of the matrix times its
+    # order.
     lost = 1e-15 * (len(values) + 10) * scale + _ROUNDING * (quadratic + abs(s - values[0]) + magnitude)
     return 0.5 * (quadratic + (s - values[0]) + lost) + constant

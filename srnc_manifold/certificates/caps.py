@@ -1,7 +1,8 @@
-"""Reduce regime: how near to ``a`` a point of the caps can be, block by block (docs/theory.md, sections 4 to 8).
+"""Reduce regime: lower bounds on the distance from ``a`` to the caps, block by block (docs/theory.md, sections 4 to 8).
 
-Three bounds on ``‖z − a‖²``, of unit vectors ``z`` with ``‖Z_b‖₂² >= c`` in some block: the Lemma's closed form for
-every block; for a block of rank one the dual of the S-lemma; for any other the Lemma after a shift of the symbol.
+There are three bounds on ``‖z − a‖²`` for unit vectors ``z`` with ``‖Z_b‖₂² >= c`` in some block: the closed form of
+the Lemma, for every block; the dual of the S-lemma, for a block of rank one; and the Lemma after a shift of the symbol,
+for any other block.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from srnc_manifold.operators import atoms, norms
 from srnc_manifold.operators.atoms import Level, as_level
 from srnc_manifold.operators.geometry import Geometry
 
-# A cap whose largest atom is shorter than the level by more than rounding is empty.
+# A cap is empty if its largest atom is shorter than the level by more than this rounding error.
 EMPTY = 1e-12
 
-# Multipliers beyond it, and beyond its inverse, prove nothing that matters and overflow.
+# Multipliers below this number, or above its inverse, give no useful bound and could overflow.
 _TINY = 1e-100
 
-# Errors of squared distances of size one, of the symbol and of a spectral norm, in ulps.
+# One ulp, the unit of the errors of squared distances of size one, of the symbol and of a spectral norm.
 _ROUNDING = 2.0**-52
 
 
@@ -36,14 +37,15 @@ class CapsCertificate:
     ----------
     blocks : integer array, shape ``(R,)``
     values : array
-        For blocks of rank one ``(η, τ)``, shape ``(R, 2)``; otherwise shifts ``T``, complex, ``(R, *block_shape)``.
+        For blocks of rank one, ``(η, τ)`` of shape ``(R, 2)``. Otherwise complex shifts ``T`` of shape
+        ``(R, *block_shape)``.
     """
 
     blocks: NDArray[np.int64]
     values: NDArray
 
     def squared_distance(self, direction: Array, geometry: Geometry, level: Level | float) -> float:
-        """Lower bound on ``‖z − a‖²`` over all blocks, from dense decompositions of every one of them."""
+        """Lower bound on ``‖z − a‖²`` over all blocks, from a dense decomposition of every block."""
         matrices = atoms.turned_symbol(direction, geometry)
         heights = safe_heights(np.sqrt(norms.squared_norms(matrices)), geometry)
         bounds = lemma(heights, geometry, level)
@@ -62,12 +64,12 @@ def repeated(level: Level | float, count: int) -> Level:
 
 
 def safe_heights(heights: Any, geometry: Geometry) -> Any:
-    """Computed spectral norms of the symbol of a unit vector, raised above their rounding errors."""
+    """Upper bounds on the spectral norms of the symbol of a unit vector: computed values plus their rounding errors."""
     return heights * (1 + 4 * _ROUNDING * sum(geometry.block_shape)) + 4 * _ROUNDING * geometry.n_taps**0.5
 
 
 def lemma(heights: Any, geometry: Geometry, levels: Any, xp: Namespace = NUMPY) -> Any:
-    """The Lemma's lower bounds on ``‖z − a‖²``; infinite where the caps of a block are empty.
+    """The Lemma's lower bounds on ``‖z − a‖²``. They are infinite for blocks whose caps are empty.
 
     Parameters
     ----------
@@ -80,14 +82,17 @@ def lemma(heights: Any, geometry: Geometry, levels: Any, xp: Namespace = NUMPY) 
 
 
 def lemma_of(heights: Any, top: Any, levels: Any, xp: Namespace) -> Any:
-    """The Lemma for blocks whose largest ``γ²``, raised above rounding errors, are given."""
+    """The Lemma for blocks with given upper bounds ``top`` on their largest ``γ²``."""
     levels = as_level(levels)
     distances = atoms.squared_distance(heights, top, levels.at_most(top, xp), xp=xp)
     return xp.where(top >= levels.value * (1 - EMPTY), lowered(distances, xp), np.inf)
 
 
 def needed_heights(squared_distances: Any, levels: Any, top: Any, xp: Namespace) -> Any:
-    """The Lemma turned round: what ``σ₁(A_b)`` must be for points within a distance; zero where it may be anything."""
+    """The converse use of the Lemma: the least ``σ₁(A_b)`` for which a block can have points within a given distance.
+
+    It is zero if every value of ``σ₁(A_b)`` allows such points.
+    """
     cosine, sine = angle(squared_distances, xp)
     levels = as_level(levels)
     deep = xp.sqrt(xp.maximum(levels.below(top), 0.0 * top))
@@ -95,7 +100,7 @@ def needed_heights(squared_distances: Any, levels: Any, top: Any, xp: Namespace)
 
 
 def angle(squared_distances: Any, xp: Namespace) -> tuple[Any, Any]:
-    """Cosine and sine of the angle between unit vectors at a distance."""
+    """Cosine and sine of the angle between unit vectors at a given squared distance."""
     sine = xp.sqrt(squared_distances * xp.maximum(1 - 0.25 * squared_distances, 0.0 * squared_distances))
     return 1 - 0.5 * squared_distances, sine
 
@@ -103,10 +108,11 @@ def angle(squared_distances: Any, xp: Namespace) -> tuple[Any, Any]:
 def rank_one_bounds(
     matrices: Any, blocks: Any, multipliers: Any, geometry: Geometry, levels: Any, xp: Namespace = NUMPY
 ) -> Any:
-    """Weak duality of ``max ⟨a, z⟩`` subject to ``‖z‖ = 1``, ``zᵀBz >= c``, with ``θ = η(1 − τ)/λ₁``.
+    """Lower bounds on ``‖z − a‖²`` from weak duality, for ``R`` pairs of a kernel and a block of rank one.
 
-    ``⟨a, z⟩ <= ½ aᵀ(ηI − θB)⁻¹a + ½(η − θc)`` for every ``θ >= 0`` and ``η > θλ₁``, that is, every ``η > 0`` and
-    ``0 < τ <= 1``; of ``R`` pairs of a kernel and a block. Zero for multipliers outside that range.
+    The problem is ``max ⟨a, z⟩`` subject to ``‖z‖ = 1`` and ``zᵀBz >= c``, with ``θ = η(1 − τ)/λ₁``. It satisfies
+    ``⟨a, z⟩ <= ½ aᵀ(ηI − θB)⁻¹a + ½(η − θc)`` for every ``θ >= 0`` and ``η > θλ₁``, that is, for every ``η > 0`` and
+    ``0 < τ <= 1``. The bound is zero for multipliers outside this range.
     """
     levels = as_level(levels)
     eta, tau = multipliers[:, 0], multipliers[:, 1]
@@ -120,7 +126,7 @@ def rank_one_bounds(
     for values, part in ((upper, xp.real(matrices)), (lower, xp.imag(matrices))):
         squares = xp.where(values > 0, xp.sum(part**2, axis=1) / xp.where(values > 0, values, 1.0), 0.0)
         used = used + xp.sum(squares, axis=1)
-        span = (largest[:, None] - values) + tau[:, None] * values  # without losing a tiny τ
+        span = (largest[:, None] - values) + tau[:, None] * values  # in this order a tiny τ is not lost to rounding
         seen = seen + xp.sum(squares / span, axis=1) * largest
     rest = xp.maximum(1.0 - used, 0.0 * used) + 8 * _ROUNDING
     room = xp.maximum(levels.below(ceiling), 0.0 * eta)
@@ -131,9 +137,10 @@ def rank_one_bounds(
 def shifted_bounds(
     matrices: NDArray, blocks: NDArray, shifts: NDArray, geometry: Geometry, levels: Level | Array
 ) -> Array:
-    """The Lemma for the symbol ``A + T`` and a slack that pays for ``T`` (docs/theory.md, proposition 6).
+    """Lower bounds from the Lemma for the symbol ``A + T``, with a slack that accounts for ``T``.
 
-    Of ``R`` pairs of a kernel and a block; zero for a shift that is not finite or not zero where it must be.
+    Source: docs/theory.md, proposition 6. The bounds are for ``R`` pairs of a kernel and a block. A bound is zero if
+    its shift is not finite, or has a nonzero entry where it must be zero.
     """
     frame = atoms.frame(geometry)
     top = frame.safe_top[blocks]
@@ -145,7 +152,7 @@ def shifted_bounds(
         for part, weights in ((shifts.real, frame.upper[blocks]), (shifts.imag, frame.lower[blocks])):
             squares = np.sum(part**2, axis=1)
             slack += np.sum(np.where(squares == 0, 0.0, squares / (frame.top[blocks][:, None] - weights)), axis=1)
-    valid &= slack <= 1 / _TINY  # infinite where a shift must be zero and is not
+    valid &= slack <= 1 / _TINY  # infinite if an entry of the shift must be zero and is not
     safe = np.where(valid[:, None, None], matrices + shifts, 0.0)
     heights = safe_heights(np.linalg.svd(safe, compute_uv=False)[:, 0], geometry)
     level = as_level(levels).at_most(top, NUMPY)
@@ -154,6 +161,6 @@ def shifted_bounds(
 
 
 def lowered(squared_distances: Any, xp: Namespace) -> Any:
-    """A computed lower bound, lowered by its rounding errors."""
+    """A computed lower bound minus its rounding error."""
     values = squared_distances * (1 - 1e-12) - 8 * _ROUNDING
     return xp.where(values > 0, values, 0.0)

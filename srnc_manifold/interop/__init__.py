@@ -1,1 +1,3 @@
-"""Other packages' problems and optimizers."""
+"""Interfaces to optimizers of other packages."""
+
+__all__ = ["pymanopt"]

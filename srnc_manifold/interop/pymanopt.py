@@ -1,12 +1,18 @@
-"""The one place that knows pymanopt.
+"""The interface to pymanopt. Only this module uses pymanopt.
 
-What pymanopt 2.2.1 does that users must not meet, and what is done about it here: points of its products are lists,
-with which its Nelder-Mead fails and which are slow (a product of our own has flat arrays); it draws from NumPy's global
-state (a manifold with its own generator, and a state that is set aside); steepest descent divides by zero at a critical
-starting point (tested before it starts), and trust regions where the first of their inner steps is exact, as they take
-two (one is allowed); a NaN cost runs on to a NaN point (ends the run); stopping reasons are prose,
-and ``cost_evaluations`` and ``gradient_norm`` are not what they say (statuses, counts and norms are our own);
-Nelder-Mead refuses a simplex of the right size (it draws it from our manifold).
+It works around the following problems of pymanopt 2.2.1:
+
+- Points of its product manifolds are lists. Its Nelder-Mead fails with lists, and lists are slow. We use a product
+  manifold of our own with flat arrays.
+- It draws random numbers from NumPy's global state. Our manifold has its own generator, and the global state is saved
+  before a run and restored afterwards.
+- Steepest descent divides by zero if the starting point is critical. This is checked before the start.
+- Trust regions take at least two inner steps, and divide by zero if the first one is exact. We allow them to stop
+  after one.
+- With a NaN cost the run continues to a NaN point. Here it ends the run.
+- Stopping reasons are only given as text, and the values of ``cost_evaluations`` and ``gradient_norm`` are not what
+  the names say. We compute statuses, counts and norms ourselves.
+- Nelder-Mead refuses a given simplex of the right size. It draws its simplex from our manifold instead.
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ import numpy as np
 from srnc_manifold.numerics import Array
 from srnc_manifold.spheres import Spheres
 
-# Name here -> (class in pymanopt, whether it uses gradients).
+# Name in this package -> (class in pymanopt, whether it uses gradients).
 OPTIMIZERS = {
     "steepest-descent": ("SteepestDescent", True),
     "conjugate-gradient": ("ConjugateGradient", True),
@@ -32,20 +38,20 @@ OPTIMIZERS = {
     "particle-swarm": ("ParticleSwarm", False),
 }
 
-# NumPy's global random state is one for all threads: one run at a time.
+# All threads share NumPy's global random state, so only one run is allowed at a time.
 _RANDOM_STATE = threading.RLock()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where an optimizer ended.
+    """Outcome of an optimizer.
 
     Attributes
     ----------
     point : array
-        Flat.
+        The last point, as a flat array.
     gradient_norm : float
-        Riemannian, of the last gradient taken; NaN of optimizers that take none.
+        Norm of the last Riemannian gradient. NaN for optimizers that use no gradients.
     iterations : int
     """
 
@@ -56,9 +62,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimized: the value, the Riemannian gradient, and the Riemannian Hessian times a vector if there is one.
+    """The function to minimize: its value, Riemannian gradient and (if available) Riemannian Hessian times a vector.
 
-    All of flat points and tangent vectors.
+    Points and tangent vectors are flat arrays.
     """
 
     value: Callable[[Array], float]
@@ -67,12 +73,12 @@ class Objective:
 
 
 def uses_gradients(optimizer: str) -> bool:
-    """Whether an optimizer takes gradients; the others draw their first points, the given start first."""
+    """Whether an optimizer uses gradients. The others draw their first points; the first of these is the start."""
     return OPTIMIZERS[optimizer][1]
 
 
 def load() -> None:
-    """Import pymanopt, which imports whatever it can differentiate with: before a clock starts."""
+    """Import pymanopt before the time of a run is measured, because it imports several large packages."""
     import pymanopt  # noqa: F401
 
 
@@ -86,7 +92,7 @@ def minimize(
     max_iterations: int,
     rng: np.random.Generator,
 ) -> Outcome:
-    """Minimize on a product of spheres, from a start, until the gradient norm is below the tolerance."""
+    """Minimize a function on a product of spheres, from a start, until the gradient norm is within the tolerance."""
     import pymanopt
 
     norms = [np.nan]
@@ -118,7 +124,10 @@ def minimize(
 
 
 def _flat_product(spheres: Spheres, start: Array, rng: np.random.Generator) -> Any:
-    """The product of spheres for pymanopt, of flat points, drawing from our generator; the first point is the start."""
+    """The product of spheres as a pymanopt manifold.
+
+    Its points are flat arrays. It draws random points from our generator, but the first one is the start.
+    """
     from pymanopt.manifolds.manifold import Manifold
 
     tiny = np.finfo(float).eps
@@ -167,7 +176,8 @@ def _flat_product(spheres: Spheres, start: Array, rng: np.random.Generator) -> A
 
         def pair_mean(self, a: Array, b: Array) -> Array:
             middle = a + b
-            # Of opposite points, all there is on a sphere of one entry, every other point is as much in the middle.
+            # For opposite points no midpoint is preferred, so ``a`` is returned. On a sphere with one entry, two
+            # different points are always opposite.
             return spheres.normalized(np.where(spheres.inner(middle, middle) > 0, middle, a))
 
         def zero_vector(self, point: Array) -> Array:
@@ -188,7 +198,7 @@ def _flat_product(spheres: Spheres, start: Array, rng: np.random.Generator) -> A
 
 @contextmanager
 def _own_random_state(generator: np.random.Generator) -> Iterator[None]:
-    """Seed NumPy's global state, from which pymanopt's particle swarm draws, and put it back afterwards."""
+    """Seed NumPy's global random state, from which pymanopt's particle swarm draws, and restore it afterwards."""
     with _RANDOM_STATE:
         saved = np.random.get_state()  # noqa: NPY002 - the global state is what this is about
         np.random.seed(generator.integers(2**32))  # noqa: NPY002

@@ -5,6 +5,7 @@ Here, and nowhere else, they are remembered, counted and watched.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,17 +62,17 @@ class Oracle:
 
     def value(self, z: Array) -> float:
         """The cost at a point, counted."""
-        if not np.all(np.isfinite(z)):
+        if not np.isfinite(z).all():
             raise Stop(Status.NONFINITE, "the optimizer proposed a point that is not finite")
         self.run.count_evaluation()
         value = self.function.value(z)
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             raise Stop(Status.NONFINITE, f"the cost is {value} at a point of the sphere")
         self._last = z.tobytes(), value
         before, key = self.run.best_key[0], self.rank(z, value)
         if key < self.run.best_key:
-            self.best_point = np.array(z)
-            self.run.offer(self.problem.unit_kernels_at(z), *key)
+            self.best_point = best = np.array(z)
+            self.run.offer(lambda: self.problem.unit_kernels_at(best), *key)
         if self._patience is not None:
             self._watch_progress(z, before, value)
         return value
@@ -85,7 +86,7 @@ class Oracle:
         value = self.cost_at(z)
         self.run.n_gradients += 1
         gradient = self.function.gradient(z)
-        if not np.all(np.isfinite(gradient)):
+        if not np.isfinite(gradient).all():
             raise Stop(Status.NONFINITE, "the gradient of the cost is not finite")
         tangent = self.spheres.projected(gradient, z)
         if not iterate:
@@ -99,7 +100,7 @@ class Oracle:
         """Riemannian Hessian at a point times a tangent vector, counted."""
         self.run.n_hessians += 1
         product = self.function.hessian(z, vector)
-        if not np.all(np.isfinite(product)):
+        if not np.isfinite(product).all():
             raise Stop(Status.NONFINITE, "the Hessian of the cost is not finite")
         return self.spheres.riemannian_hessian(z, self.function.gradient(z), product, vector)
 

@@ -58,8 +58,6 @@ class Run(Generic[P]):
     ----------
     history : History
     n_evaluations, n_gradients, n_hessians : int
-    best : array or None
-        The kernel that is returned: the one offered with the least key, or that of a goal.
     oracle : Oracle or None
         The last one that was opened; it has the last word on the kernel, its cost and its gradient norm.
     bound, alternatives, cost, gradient_norm, details
@@ -82,7 +80,7 @@ class Run(Generic[P]):
         self.budget, self.callback = budget or Budget(), callback
         self.history = History()
         self.n_evaluations = self.n_gradients = self.n_hessians = 0
-        self.best: Array | None = None
+        self._best: Array | Callable[[], Array] | None = None
         self.best_key: tuple[float, ...] = (np.inf,)
         self.oracle: Oracle | None = None
         self.bound: Bound | None = None
@@ -95,6 +93,17 @@ class Run(Generic[P]):
     def runtime(self) -> float:
         """Seconds since the run began."""
         return time.perf_counter() - self._began
+
+    @property
+    def best(self) -> Array | None:
+        """The kernel that is returned: the one offered with the least key, or that of a goal; None before any."""
+        if callable(self._best):
+            self._best = self._best()
+        return self._best
+
+    @best.setter
+    def best(self, unit_kernel: Array) -> None:
+        self._best = unit_kernel
 
     @property
     def kernel(self) -> Array:
@@ -118,22 +127,25 @@ class Run(Generic[P]):
             raise Stop(Status.LIMIT, f"the budget of {self.budget.max_time:g} s is used up")
         self.n_evaluations += 1
 
-    def offer(self, unit_kernel: Array, *key: float) -> None:
-        """Remember a kernel if its key is the least so far.
+    def offer(self, unit_kernel: Array | Callable[[], Array], *key: float) -> None:
+        """Remember a kernel, or what gives it if it is asked for, if its key is the least so far.
 
         Raises
         ------
         ValueError
             If it has not as many entries as the problem's, or one that is not finite.
         """
-        if self.best is not None and not key < self.best_key:
+        if self._best is not None and not key < self.best_key:
+            return
+        if callable(unit_kernel):
+            self._best, self.best_key = unit_kernel, key
             return
         size = self.problem.kernel.size
         if np.size(unit_kernel) != size:
             raise ValueError(f"unit_kernel: {np.size(unit_kernel)} entries given, expected {size}")
         if not np.all(np.isfinite(unit_kernel)):
             raise ValueError("unit_kernel: entries given that are not finite")
-        self.best, self.best_key = np.array(unit_kernel), key
+        self._best, self.best_key = np.array(unit_kernel), key
 
     def record(self, unit_kernel: Array, *gains: float, cost: float, gradient_norm: float, **more: float) -> None:
         """Add an iterate to the history; ``more`` are columns of one solver, the same in every row.

@@ -156,7 +156,7 @@ def test_what_is_not_a_bound_is_refused():
     with pytest.raises(ValueError, match="method: 'caps' given, .* this one raises it .*expected 'sdp'"):
         srnc.bound(up, "caps")
     for method in (None, "caps"):
-        with pytest.raises(TypeError, match="options: solver given, but 'caps' takes none"):
+        with pytest.raises(TypeError, match="options: solver given, but the method 'caps' has no options"):
             srnc.bound(reduce, method, solver="SCS")
 
 

@@ -317,8 +317,9 @@ def test_solve_checks_its_arguments(paper, random_problem):
         srnc.solve("paper")
     with pytest.raises(TypeError, match="expected an instance of a solver"):
         srnc.solve(problem, GradientDescent)
-    with pytest.raises(TypeError, match="expected an instance of a solver"):
-        srnc.solve(problem, "exact")
+    with pytest.raises(ValueError, match="solver: 'newton' given, expected one of exact"):
+        srnc.solve(problem, "newton")
+    assert srnc.solve(problem, "exact").solver == "exact"
     with pytest.raises(ValueError, match="expected the kernel's shape"):
         srnc.solve(problem, GradientDescent(), start=[1.0, 2.0])
     with pytest.raises(ValueError, match="does not support this problem"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiers import slow
 
 import srnc_manifold as srnc
 from srnc_manifold.studies import formulations as study
@@ -38,6 +39,7 @@ def test_the_grid_is_formulations_by_solvers_by_parameters_by_targets():
     assert regimes.count("raise") == 5
 
 
+@slow
 def test_rows_are_scored_against_certified_optima(small):
     rows = small.rows
     assert set(rows["problem"]) == set(small.optima)
@@ -51,6 +53,7 @@ def test_rows_are_scored_against_certified_optima(small):
         assert row["violation"] == pytest.approx(score.violation)
 
 
+@slow
 def test_the_table_counts_starts(small):
     table, rows = small.table(), small.rows
     assert len(table) == len(small.methods)
@@ -68,6 +71,7 @@ def test_the_table_counts_starts(small):
             assert record["evaluations_per_hit"] == pytest.approx(own["evaluations"].sum() / own["hit"].sum())
 
 
+@slow
 def test_it_is_saved_with_its_figures(small, tmp_path):
     paths = small.save(tmp_path)
     assert all(path.stat().st_size > 0 for path in paths)

@@ -1,3 +1,5 @@
+"""Stable rank normalization of the kernel as a dense matrix, in closed form (Sanyal, Torr and Dokania, 2020)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -14,17 +16,18 @@ from srnc_manifold.validation import require_count
 
 @dataclass(frozen=True)
 class MatrixSRN(Solver):
-    """Stable rank normalization of a dense matrix, the ``k`` largest singular values kept, in closed form.
+    """Stable rank normalization of a dense matrix in closed form. The ``k`` largest singular values are kept.
 
-    Paper, (2)-(3); Sanyal, Torr, Dokania (ICLR 2020), theorem 1; docs/theory.md, proposition 17. It solves the problem
-    of a dense matrix for ``k = 1``. On a convolution it acts on the kernel as a ``c_out × (c_in · taps)`` matrix, as
-    practice does: the target is the same fraction of that matrix's stable rank as the problem's is of the operator's,
-    and the norm that is kept is that matrix's. Neither is the operator's.
+    Source: paper, (2)-(3); Sanyal, Torr, Dokania (ICLR 2020), theorem 1; docs/theory.md, proposition 17. For a dense
+    matrix and ``k = 1`` it solves the problem. For a convolution it treats the kernel as a ``c_out × (c_in · taps)``
+    matrix, as is common in practice. The target stable rank is then the stable rank of this matrix times the ratio of
+    the problem's target to the stable rank of the operator, and the norm of this matrix is kept. Norm and stable rank of
+    this matrix are not those of the operator.
 
     Parameters
     ----------
     k : int
-        Singular values to keep.
+        Number of singular values to keep.
     """
 
     k: int = 1
@@ -38,14 +41,14 @@ class MatrixSRN(Solver):
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         matrix, target = _matrix_problem(problem)
         if problem.regime == "raise":
-            return False, "the closed form reduces the stable rank; this problem raises it"
+            return False, "the closed form can only reduce the stable rank, but this problem raises it"
         if self.k > min(matrix.shape):
-            return False, f"k = {self.k} is more than the {min(matrix.shape)} singular values of the matrix"
+            return False, f"k = {self.k}, but the matrix has only {min(matrix.shape)} singular values"
         low = least_stable_rank(matrix, self.k)
         if target < low * (1 - 1e-12):
             return False, (
-                f"asked for a stable rank of {target:.6g} of a {matrix.shape[0]} × {matrix.shape[1]} matrix, but "
-                f"keeping k = {self.k} of its singular values takes at least {low:.6g}"
+                f"the target is a stable rank of {target:.6g} for a {matrix.shape[0]} × {matrix.shape[1]} matrix, but "
+                f"with k = {self.k} of its singular values kept it is at least {low:.6g}"
             )
         return True, ""
 
@@ -60,6 +63,6 @@ class MatrixSRN(Solver):
 
 
 def _matrix_problem(problem: SRNProblem) -> tuple[Array, float]:
-    """The kernel as a matrix, in units of the spectral norm, and the target stable rank that goes with it."""
+    """The kernel as a matrix, in units of the spectral norm, and the target stable rank of this matrix."""
     matrix = flattened(problem.unit_kernel, problem.geometry)
     return matrix, matrix_stable_rank(matrix) * problem.stable_rank / problem.kernel_stable_rank

@@ -1,3 +1,5 @@
+"""Spectral and stable rank normalization of the kernel reshaped to a matrix (Sanyal, Torr and Dokania, 2020)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,12 +17,13 @@ from srnc_manifold.solvers.runs import Run
 
 @dataclass(frozen=True)
 class ReshapeThenSRN(Solver):
-    """Spectral, then stable rank normalization of the kernel reshaped to a matrix: the recipe for dense layers.
+    """Spectral normalization, then stable rank normalization, of the kernel reshaped to a matrix.
 
-    Sanyal, Torr, Dokania (ICLR 2020), algorithm 1 (paper, section 2.1), applied to a convolution as if it were a dense
-    layer: the ``c_out × (c_in · taps)`` matrix is scaled to the spectral norm that the operator has, and its stable
-    rank is lowered to the same part ``β`` of the largest one possible as is asked of the operator's (a matrix
-    with a lower one is left as it is). Neither norm nor stable rank of a reshaped kernel is that of its operator.
+    This is algorithm 1 of Sanyal, Torr, Dokania (ICLR 2020; paper, section 2.1), applied to a convolution as if it were
+    a dense layer. The ``c_out × (c_in · taps)`` matrix is scaled to the spectral norm of the operator. Its stable rank is
+    lowered to the fraction ``β`` of the largest possible one, where ``β`` is the same fraction as in the target for the
+    operator. A matrix with a lower stable rank is not changed. The norm and stable rank of a reshaped kernel are not
+    those of its operator.
     """
 
     stochastic = False
@@ -29,9 +32,9 @@ class ReshapeThenSRN(Solver):
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         matrix, target = _matrix_problem(problem)
         if min(matrix.shape) == 1:
-            return False, f"the kernel is a {matrix.shape[0]} × {matrix.shape[1]} matrix: its stable rank is always 1"
+            return False, f"the kernel is a {matrix.shape[0]} × {matrix.shape[1]} matrix, whose stable rank is always 1"
         if target < 1 - 1e-12:
-            return False, f"asked for a stable rank of {target:.6g} of a matrix, where 1 is the least there is"
+            return False, f"the target is a stable rank of {target:.6g} for a matrix, but it is always at least 1"
         return True, ""
 
     def run(self, run: Run[Any]) -> tuple[Status, str]:

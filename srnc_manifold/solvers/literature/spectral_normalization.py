@@ -1,3 +1,5 @@
+"""Spectral normalization, of the convolution (Gouk et al., 2021) or of the reshaped kernel (Miyato et al., 2018)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -17,23 +19,24 @@ OPERATORS = ("convolution", "flattened")
 
 @dataclass(frozen=True)
 class SpectralNormalization(Solver):
-    """The kernel scaled to the spectral norm asked for, ``x = M a / σ``; its stable rank stays what it is.
+    """Scales the kernel to the required spectral norm, ``x = M a / σ``. The stable rank does not change.
 
-    It does not solve the problem, and shows what normalizing the norm alone does. ``σ`` is the norm of
+    This does not solve the problem. It shows the effect of normalizing the norm alone. The choice of ``operator``
+    determines ``σ``:
 
     ``"convolution"``
-        the operator, by power iteration with convolutions: Gouk et al. (Machine Learning 110, 2021; paper,
-        (4)), Ryu et al.'s RealSN (ICML 2019).
+        ``σ`` is the norm of the operator, by power iteration with convolutions: Gouk et al. (Machine Learning 110,
+        2021; paper, (4)), RealSN of Ryu et al. (ICML 2019).
     ``"flattened"``
-        the ``c_out × (c_in · taps)`` matrix of the kernel: Miyato et al. (ICLR 2018).
+        ``σ`` is the norm of the ``c_out × (c_in · taps)`` matrix of the kernel: Miyato et al. (ICLR 2018).
 
     Parameters
     ----------
     operator : str
     tol : float
-        Relative residual of the singular pair at which power iteration ends.
+        Power iteration ends when the relative residual of the singular pair is at most this.
     max_steps : int
-        Limit of its steps.
+        Largest number of steps of the power iteration.
     """
 
     operator: str = "convolution"
@@ -53,7 +56,7 @@ class SpectralNormalization(Solver):
         if self.operator == "flattened":
             norm = float(np.linalg.norm(flattened(kernel, geometry), 2))
             run.deliver(kernel / norm)
-            return Status.CONVERGED, f"the matrix of the kernel had {norm:.6g} times the norm asked for"
+            return Status.CONVERGED, f"the norm of the kernel's matrix was {norm:.6g} times the required norm"
         convolution = Convolution(geometry)
         first = run.rng.standard_normal(convolution.input_shape)
         pair = convolution.top_pair(kernel, first, tol=self.tol, max_steps=self.max_steps, keep_going=run.time_is_left)

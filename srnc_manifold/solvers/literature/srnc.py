@@ -1,3 +1,5 @@
+"""SRN-C, stable rank normalization of convolutions (Tanay et al., 2023), as published and with two repairs."""
+
 from __future__ import annotations
 
 import itertools
@@ -21,35 +23,38 @@ REPAIRS = ("none", "step", "iterated")
 
 @dataclass(frozen=True)
 class SRNC(Solver):
-    """Stable rank normalization of convolutions by Tanay et al., and the same machinery with the right coefficients.
+    """Stable rank normalization of convolutions by Tanay et al., as published and with two repairs.
 
-    Singular vectors come from power iteration with convolutions and transposed convolutions (paper, (4)), a kernel
-    ``G = ∇_x (u₁ᵀ (x ∗ v₁))`` from differentiation (paper, (6)); neither the operator nor its symbol is formed.
+    Singular vectors are computed by power iteration with convolutions and transposed convolutions (paper, (4)). The
+    kernel ``G = ∇_x (u₁ᵀ (x ∗ v₁))`` is computed by differentiation (paper, (6)). Neither the operator nor its symbol is
+    formed.
 
     ``repair="none"``
-        The published method (paper, (5)-(6); Tanay et al., IEEE TPAMI 45, 2023): of the spectrally normalized kernel
-        ``ã`` it takes ``a₁ = G``, ``a₂ = ã − a₁`` and returns ``a₁ + γ a₂`` with the coefficient of the matrix case
-        (3), ``γ = √(r − 1) / ‖C(a₂)‖_F``. The source says no more of ``γ`` than that ``r`` determines it. It treats
-        ``C(a₁)`` as a matrix of rank and norm one, which it is not (paper, section 2.2), and misses both targets.
+        The published method (paper, (5)-(6); Tanay et al., IEEE TPAMI 45, 2023). For the spectrally normalized kernel
+        ``ã`` it uses ``a₁ = G`` and ``a₂ = ã − a₁``, and returns ``a₁ + γ a₂`` with the coefficient of the matrix case
+        (3), ``γ = √(r − 1) / ‖C(a₂)‖_F``. The source only says that ``r`` determines ``γ``. The method treats ``C(a₁)``
+        as a matrix of rank one and norm one, which it is not (paper, section 2.2). It misses both targets.
     ``repair="step"``
-        The nearest point ``x(G)`` of the cap of ``G`` in its place (docs/theory.md, section 4): closer, but both are
-        still missed unless ``G`` is stationary and no other frequency exceeds the norm.
+        Returns the nearest point ``x(G)`` of the cap of ``G`` (docs/theory.md, section 4). This is closer to the
+        targets, but misses both unless ``G`` is stationary and no other frequency exceeds the norm.
     ``repair="iterated"``
-        ``G`` and ``x(G)`` in turn until the norm is right. No step increases the distance, as ``x(G)`` lies in the cap
-        of the atom that follows. It ends in a stationary point, which need not be the global minimizer.
+        Computes ``G`` and ``x(G)`` alternately until the norm is right. No step increases the distance, because
+        ``x(G)`` lies in the cap of the next atom. The iteration ends in a stationary point, which need not be the
+        global minimizer.
 
-    Both repairs try constant and alternating feature maps where the cap of ``a``'s own ``G`` is empty, in one group of
-    channels and, with a stride, the part of the input that meets most taps.
+    If the cap of the ``G`` of ``a`` is empty, both repairs try constant and alternating feature maps. These are zero
+    outside of one group of channels and, with a stride, outside of the part of the input that meets most taps.
 
     Parameters
     ----------
     repair : str
     tol : float
-        Relative residual at which power iteration ends, and relative excess of the norm at which ``"iterated"`` does.
+        Power iteration ends when the relative residual is at most this, and ``"iterated"`` when the relative excess of
+        the norm is.
     max_steps : int
-        Limit of the steps of one power iteration.
+        Largest number of steps of one power iteration.
     max_rounds : int
-        Limit of the steps of ``"iterated"``.
+        Largest number of steps of ``"iterated"``.
     """
 
     repair: str = "none"
@@ -66,7 +71,7 @@ class SRNC(Solver):
 
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         if self.repair != "none" and problem.regime == "raise":
-            return False, "the repair reduces the stable rank; this problem raises it"
+            return False, "the repair can only reduce the stable rank, but this problem raises it"
         return True, ""
 
     def run(self, run: Run[Any]) -> tuple[Status, str]:
@@ -102,7 +107,7 @@ class SRNC(Solver):
         level = np.sqrt(machine.problem.target_gain)
         for rounds in range(self.max_rounds):
             machine.offer(z)
-            # Power iteration hardly leaves the frequency it starts from; random maps see all of them.
+            # Power iteration hardly leaves the frequency where it starts. Random feature maps contain all frequencies.
             pair = machine.top_pair(z, pair.v)
             machine.record(z, pair.value)
             if pair.value <= level * (1 + self.tol):
@@ -110,8 +115,8 @@ class SRNC(Solver):
                 if other.value <= level * (1 + self.tol):
                     if not other.converged:
                         return Status.LIMIT, (
-                            f"power iteration was stopped after {machine.count} convolutions, before it could tell "
-                            "whether another frequency exceeds the norm"
+                            f"power iteration was stopped after {machine.count} convolutions, before it was "
+                            "clear whether another frequency exceeds the norm"
                         )
                     return Status.CONVERGED, f"stationary after {rounds} steps, {machine.count} convolutions"
                 pair = other
@@ -119,19 +124,19 @@ class SRNC(Solver):
         machine.offer(z)
         return (
             Status.LIMIT,
-            f"{self.max_rounds} steps, the norm was {pair.value / level - 1:.1e} too large before the last",
+            f"{self.max_rounds} steps; before the last one the norm was too large by {pair.value / level - 1:.1e}",
         )
 
 
 class _Machine:
-    """Convolutions for one run, counted, within its budget."""
+    """The convolutions of one run. They are counted, and the budget is kept."""
 
     def __init__(self, run: Run[SRNProblem], solver: SRNC) -> None:
         self.run, self.problem, self._solver, self._rng = run, run.problem, solver, run.rng
         self._convolution = Convolution(self.problem.geometry)
         self.details = run.details
         self.details |= {"convolutions": 0, "empty_cap": False}
-        self.converged = True  # every power iteration so far
+        self.converged = True  # whether every power iteration so far has converged
 
     @property
     def count(self) -> int:
@@ -140,7 +145,7 @@ class _Machine:
     def top_pair(
         self, kernel: Array, start: Array | None = None, project: Callable[[Array], Array] = lambda v: v
     ) -> TopPair:
-        """By power iteration from some feature maps, random ones by default."""
+        """The top singular pair by power iteration, which starts from random feature maps by default."""
         self.run.count_evaluation()
         if start is None:
             start = self._rng.standard_normal(self._convolution.input_shape)
@@ -157,11 +162,11 @@ class _Machine:
         return pair
 
     def atom(self, pair: TopPair) -> Array:
-        """``G``."""
+        """The kernel ``G`` of a singular pair."""
         return self._convolution.gradient(pair.u, pair.v)
 
     def first_point(self) -> tuple[Array, TopPair] | None:
-        """The nearest point of the cap of ``a``'s own atom or, if it is empty, the nearest of some others."""
+        """The nearest point of the cap of the atom of ``a``. If this cap is empty, other atoms are tried."""
         direction, level = self.problem.direction, np.sqrt(self.problem.target_gain)
         pair = self.top_pair(direction)
         atom = self.atom(pair)
@@ -173,7 +178,7 @@ class _Machine:
             start = project(self._rng.standard_normal(self._convolution.input_shape))
             pair = self.top_pair(direction, start, project)
             atom = self.atom(pair)
-            # Rounding may leave an atom of the largest norm there is an ulp short of the level.
+            # Because of rounding, an atom with the largest possible norm can be one ulp below the level.
             if np.linalg.norm(atom) < level * (1 - 1e-14):
                 continue
             z = nearest_in_cap(direction, atom, min(level, float(np.linalg.norm(atom))))
@@ -183,11 +188,11 @@ class _Machine:
         return None if best is None else best[1:]
 
     def offer(self, z: Array) -> None:
-        """Remember an iterate, which is nearer to ``a`` than those before."""
+        """Offer an iterate to the run. Its distance to ``a`` is the measure: the nearest one is kept."""
         self.run.offer(self.problem.unit_radius * z, float(np.linalg.norm(z - self.problem.direction)))
 
     def record(self, z: Array, norm: float) -> None:
-        """Add an iterate, whose spectral norm is known from power iteration, to the history."""
+        """Add an iterate to the history. Its spectral norm is known from power iteration."""
         radius, distance = self.problem.unit_radius, float(np.linalg.norm(z - self.problem.direction))
         cost = self.problem.objective_at(distance**2)
         self.run.record(radius * z, (radius * norm) ** 2, cost=cost, gradient_norm=np.nan)
@@ -196,10 +201,10 @@ class _Machine:
 
 
 def _alternating_maps(convolution: Convolution) -> Iterator[Callable[[Array], Array]]:
-    """Projections to feature maps that are constant or alternate along each axis of the output.
+    """Projections onto feature maps that are constant or alternate along each axis of the output.
 
-    Those of one group and of the part of the input that meets most taps have the largest atoms (docs/theory.md,
-    proposition 3); each is a subspace that the convolution maps to one of the output's.
+    The feature maps of one group, on the part of the input that meets most taps, have the largest atoms (docs/theory.md,
+    proposition 3). The convolution maps each of these subspaces to such a subspace of the output.
     """
     geometry, d = convolution.geometry, len(convolution.geometry.grid)
     largest = np.flatnonzero(geometry.taps_per_phase == np.max(geometry.taps_per_phase))

@@ -1,1 +1,3 @@
-"""Methods that minimize on spheres."""
+"""Solvers that minimize a smooth function on a product of spheres, one per module."""
+
+__all__ = ["atom_search", "gradient_descent", "riemannian", "riemannian_lbfgs"]

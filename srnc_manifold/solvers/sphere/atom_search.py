@@ -1,3 +1,5 @@
+"""Search for the best atom of each block by trust regions, an independent check of the explicit solution."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -18,10 +20,10 @@ from srnc_manifold.solvers.runs import Run
 from srnc_manifold.spheres import Spheres
 from srnc_manifold.validation import require_count, require_positive
 
-# Above the rounding errors of a squared norm γ², relatively, and of an angle.
+# Larger than the rounding errors of a squared norm γ² (relative) and of an angle.
 _FILLED, _ROUNDING = 1e-13, 1e-14
 
-# At targets so close to the least one there is, relatively, the atoms with caps are too few to move among.
+# If the target is this close to the least feasible one (relative), there are too few atoms with caps to search.
 _LEAST = 1e-9
 
 
@@ -30,23 +32,24 @@ class AtomSearch(Solver):
     """Reduces the stable rank by minimizing the angle ``φ`` over atoms, by trust regions on a product of two spheres.
 
     The unit vectors ``u`` and ``v`` of a block's atoms are a point of ``S^{2·rows−1} × S^{2·columns−1}``
-    (docs/theory.md, proposition 22). This solves what :class:`Exact` solves by alternation, shares nothing with it but
-    the definition of an atom, and is slower: an independent check of the alternation, its starts included.
+    (docs/theory.md, proposition 22). This method solves the same problem as :class:`Exact`, which uses alternation. The
+    two share only the definition of an atom, so this slower method is an independent check of the alternation and of
+    its starts.
 
-    Blocks are searched in the order of the Lemma's bounds on ``φ`` (docs/theory.md, proposition 5), by default until
-    they exceed the best angle found: the other blocks are excluded by a proof, and searching them, too, takes about
-    six times as long. One of tied minimizers is returned.
+    Blocks are searched in the order of the Lemma's bounds on ``φ`` (docs/theory.md, proposition 5). By default the
+    search stops when these bounds exceed the best angle found, because the other blocks are then excluded by proof.
+    Searching them too takes about six times as long. If minimizers are tied, one of them is returned.
 
     Parameters
     ----------
     n_starts : int
-        In each block: the top singular pair of the kernel's symbol, then random unit vectors.
+        Number of starts in each block: the top singular pair of the kernel's symbol, then random unit vectors.
     every_block : bool
-        Whether to search all blocks with caps, so that nothing rests on the Lemma.
+        Whether to search all blocks with caps, so that the result does not depend on the Lemma.
     max_iterations : int
-        Of each start.
+        Largest number of iterations of each start.
     tolerance : float
-        Norm of the gradient of ``φ`` at which a start has converged.
+        A start has converged if the norm of the gradient of ``φ`` is at most this.
     """
 
     n_starts: int = 5
@@ -62,16 +65,16 @@ class AtomSearch(Solver):
 
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         if problem.regime != "reduce":
-            return False, "the solution belongs to an atom only where the stable rank is reduced"
+            return False, "the solution belongs to an atom only if the stable rank is reduced"
         if problem.target_gain >= (1 - _LEAST) * max(problem.geometry.taps_per_phase):
-            return False, "at the least feasible stable rank there are no atoms with caps but the longest"
+            return False, "at the least feasible stable rank, only the longest atoms have caps"
         return True, ""
 
     def load(self) -> None:
         pymanopt_optimizers.load()
 
     def run(self, run: Run[Any]) -> tuple[Status, str]:
-        # The user's start is not used: the first start of a block belongs to the problem's own kernel.
+        # The user's start is not used: the first start of a block is computed from the problem's kernel.
         search = _Search(self, run)
         try:
             return search.all_blocks()
@@ -84,16 +87,17 @@ class AtomSearch(Solver):
 class Angle:
     """``φ`` of the atoms of one block, as a function of their unit vectors, with Euclidean derivatives.
 
-    Points are ``u`` and ``v`` as real numbers, one after the other. Where the cap of an atom is empty, ``γ² < c``, the
-    function is ``π + (c − γ²)/c``: above every angle, so that a method which descends does not come back, and falling
-    with ``γ²``, whose only local maxima, if all phases have as many taps, reach the largest there is.
+    A point consists of ``u`` and ``v`` as real numbers, one after the other. If the cap of an atom is empty
+    (``γ² < c``), the function is defined as ``π + (c − γ²)/c``. This is larger than every angle, so that a descent
+    method does not return to such points. It decreases as ``γ²`` grows. If all phases have the same number of taps,
+    every local maximum of ``γ²`` is a global one.
 
     Parameters
     ----------
     matrix : complex array, shape ``(rows, columns)``
         The block of the unit kernel ``a``.
     counts, sums : arrays, shape ``(columns,)``
-        ``n_p`` and ``S_{l,p}`` of the phase of each column.
+        ``n_p`` and ``S_{l,p}`` for the phase of each column.
     level : float
         ``c``.
     """
@@ -104,7 +108,7 @@ class Angle:
 
     @property
     def bound(self) -> float:
-        """The Lemma's lower bound on the angles of all atoms with caps; infinite if there are none."""
+        """The Lemma's lower bound on the angles of all atoms with caps. It is infinite if there are none."""
         top = float(np.max(self.counts + np.abs(self.sums))) / 2
         height = float(np.linalg.norm(self.matrix, 2))
         return self._of(height, top) if self._filled(top) else np.inf
@@ -142,7 +146,7 @@ class Angle:
         return float(np.arctan2(np.sqrt(g - h**2), h) - np.arctan2(np.sqrt(g - self.level), np.sqrt(self.level)))
 
     def _slopes(self, h: float, g: float) -> tuple[tuple[float, float], Array]:
-        """First and second derivatives by ``h`` and ``g``."""
+        """First and second derivatives with respect to ``h`` and ``g``."""
         if not self._filled(g):
             return (0.0, -1.0 / self.level), np.zeros((2, 2))
         root, across, deep = np.sqrt(self.level), np.sqrt(g - h**2), np.sqrt(g - self.level)
@@ -173,7 +177,7 @@ class Angle:
 
 
 class _Search:
-    """The blocks of a problem in turn, and the best angle found."""
+    """The search of all blocks of a problem, and the best angle found."""
 
     def __init__(self, solver: AtomSearch, run: Run[SRNProblem]) -> None:
         self.solver, self.run, self.rng = solver, run, run.rng
@@ -181,7 +185,7 @@ class _Search:
         self.outcome = Status.STALLED, "no atom with a cap was found"
 
     def all_blocks(self) -> tuple[Status, str]:
-        """Search until no block is left that could have a smaller angle."""
+        """Search until no other block can have a smaller angle."""
         functions = list(angles(self.run.problem))
         self._offer_any(functions[0])
         bounds = np.array([function.bound for function in functions])
@@ -195,7 +199,7 @@ class _Search:
         return self.outcome
 
     def _offer_any(self, function: Angle) -> None:
-        """A kernel in any case: that of a longest atom of the frequency zero."""
+        """Offer the kernel of a longest atom of frequency zero, so that there is always a result."""
         u, v = (np.zeros(n, complex) for n in function.matrix.shape)
         u[0] = v[np.argmax(function.counts)] = 1.0
         self.run.offer(self.run.problem.unit_radius * self._kernel(0, function, function.point(u, v)), np.inf)
@@ -237,10 +241,10 @@ class _Search:
             rng=self.rng,
         )
         if self.angle < before:
-            self.outcome = self._told(end)
+            self.outcome = self._status(end)
             self._record(end.gradient_norm)
 
-    def _told(self, end: pymanopt_optimizers.Outcome) -> tuple[Status, str]:
+    def _status(self, end: pymanopt_optimizers.Outcome) -> tuple[Status, str]:
         message = f"gradient norm {end.gradient_norm:.1e} of the angle of the best atom"
         if end.gradient_norm <= self.solver.tolerance:
             return Status.CONVERGED, message

@@ -1,3 +1,5 @@
+"""The paper's Riemannian gradient descent, also with other step rules and momentum."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -17,13 +19,13 @@ from srnc_manifold.validation import require_choice, require_count, require_nonn
 
 STEP_RULES = ("fixed", "armijo", "barzilai-borwein")
 
-# Iterates whose largest cost a Barzilai-Borwein step has to undercut, and the range of its steps.
+# A Barzilai-Borwein step must end below the largest cost of this many iterates; and the range of its steps.
 _MEMORY, _SHORTEST, _LONGEST = 10, 1e-12, 1e6
 
 
 @dataclass(frozen=True)
 class GradientDescent(SphereSolver):
-    """The paper's Riemannian gradient descent (17)-(19), with its fixed step or one that is chosen.
+    """The paper's Riemannian gradient descent (17)-(19), with its fixed step size or with another step rule.
 
     ``d = ∇h(z)``; ``d̃ = d − ⟨d, z⟩ z``; ``z ← (z − η d̃) / ‖z − η d̃‖``. Every iterate is in the history.
 
@@ -32,19 +34,21 @@ class GradientDescent(SphereSolver):
     cost : Cost
         ``h``; the paper's :class:`LogSumExp` by default.
     step_size : float
-        ``η``, the paper's ``1e-5`` by default; the first one tried by the other rules.
+        ``η``, by default the paper's ``1e-5``. For the other rules it is the first step size that is tried.
     step_rule : str
-        ``"fixed"``: the paper's. ``"armijo"``: backtracking until the cost falls enough, from twice the last step
-        (Absil, Mahony, Sepulchre, *Optimization Algorithms on Matrix Manifolds*, 2008, section 4.2).
-        ``"barzilai-borwein"``: the quotient ``⟨s, s⟩ / |⟨s, y⟩|`` of the last step and change of gradient, both
-        projected to the new tangent space, shortened until the cost is below the largest of the last ten by enough
-        (Iannazzo, Porcelli, IMA J. Numer. Anal. 38, 2018).
+        ``"fixed"``: the paper's rule.
+        ``"armijo"``: backtracking from twice the last step size, until the cost decreases enough (Absil, Mahony,
+        Sepulchre, *Optimization Algorithms on Matrix Manifolds*, 2008, section 4.2).
+        ``"barzilai-borwein"``: the quotient ``⟨s, s⟩ / |⟨s, y⟩|`` of the last step and the last change of the gradient,
+        both projected onto the new tangent space. The step is shortened until the cost is sufficiently below the
+        largest of the last ten costs (Iannazzo, Porcelli, IMA J. Numer. Anal. 38, 2018).
     momentum : float
-        Part ``0 <= μ < 1`` of the last direction, projected to the new tangent space, that is added to ``−d̃`` (Polyak's
-        heavy ball). Dropped where the sum does not descend, if the rule is not ``"fixed"``.
+        Fraction ``0 <= μ < 1`` of the last direction that is added to ``−d̃`` after projection onto the new tangent
+        space (Polyak's heavy ball). If the sum is not a descent direction and the rule is not ``"fixed"``, ``−d̃`` is
+        used alone.
     max_iterations : int
     tolerance : float
-        Riemannian gradient norm at which the run has converged.
+        The run has converged if the norm of the Riemannian gradient is at most this.
     """
 
     cost: Cost = field(default_factory=LogSumExp)

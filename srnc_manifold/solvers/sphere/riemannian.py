@@ -1,3 +1,5 @@
+"""Minimization of a cost on a product of spheres by pymanopt's optimizers."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -15,14 +17,14 @@ from srnc_manifold.solvers.oracle import Oracle
 from srnc_manifold.solvers.runs import Run, Stop
 from srnc_manifold.validation import require_choice, require_count, require_nonnegative
 
-# Evaluations without progress, per entry of a point, after which an optimizer without gradients is stopped;
-# pymanopt's run on to their limits.
+# An optimizer without gradients is stopped after this many evaluations without progress, per entry of a point.
+# Otherwise pymanopt would continue up to its limits.
 _PATIENCE = 200
 
 
 @dataclass(frozen=True)
 class Riemannian(SphereSolver):
-    """A cost minimized on the unit sphere, or a product of spheres, by one of pymanopt's optimizers.
+    """Minimizes a cost on the unit sphere, or on a product of spheres, by one of pymanopt's optimizers.
 
     Parameters
     ----------
@@ -33,9 +35,10 @@ class Riemannian(SphereSolver):
         ``"particle-swarm"``.
     max_iterations : int
     tolerance : float
-        Riemannian gradient norm at which the run has converged.
+        The run has converged if the norm of the Riemannian gradient is at most this.
     backend : str
-        What differentiates: ``"numpy"`` (the cost's own gradient and the chain rule), ``"autograd"`` or ``"torch"``.
+        How derivatives are computed: ``"numpy"`` (the gradient of the cost and the chain rule), ``"autograd"`` or
+        ``"torch"``.
     """
 
     cost: Cost = field(default_factory=LogSumExp)
@@ -53,7 +56,7 @@ class Riemannian(SphereSolver):
 
     def supports(self, problem: Problem) -> tuple[bool, str]:
         if self.optimizer == "nelder-mead" and problem.spheres.size > 200:
-            return False, f"Nelder-Mead keeps a simplex of {problem.spheres.size} points; it is limited to 200 entries"
+            return False, f"Nelder-Mead needs a simplex of {problem.spheres.size} points; the limit is 200 entries"
         return super().supports(problem)
 
     def load(self) -> None:
@@ -70,7 +73,10 @@ class Riemannian(SphereSolver):
         if status is Status.STALLED and self.cost.smooth and oracle.best_gradient_norm() <= self.tolerance:
             oracle.return_best()
             norm = oracle.best_gradient_norm()
-            return Status.CONVERGED, f"gradient norm {norm:.1e} is within the tolerance, though none was used"
+            return (
+                Status.CONVERGED,
+                f"gradient norm {norm:.1e} is within the tolerance (not used by the optimizer)",
+            )
         return status, message
 
     def _optimize(self, oracle: Oracle) -> tuple[Status, str]:

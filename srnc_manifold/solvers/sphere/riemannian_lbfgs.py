@@ -1,3 +1,5 @@
+"""Minimization of a cost on a product of spheres by limited-memory BFGS."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -14,17 +16,19 @@ from srnc_manifold.validation import require_count, require_nonnegative
 
 @dataclass(frozen=True)
 class RiemannianLBFGS(SphereSolver):
-    """A cost minimized on the unit sphere by limited-memory BFGS; see :mod:`srnc_manifold.solvers.steps.quasi_newton`.
+    """Minimizes a cost on the unit sphere, or on a product of spheres, by limited-memory BFGS.
+
+    The method is in :mod:`srnc_manifold.solvers.steps.quasi_newton`.
 
     Parameters
     ----------
     cost : Cost
         The formulation; the paper's :class:`LogSumExp` by default.
     memory : int
-        Pairs of steps and changes of the gradient that are kept.
+        Number of pairs (step, change of the gradient) that are kept.
     max_iterations : int
     tolerance : float
-        Riemannian gradient norm at which the run has converged.
+        The run has converged if the norm of the Riemannian gradient is at most this.
     """
 
     cost: Cost = field(default_factory=LogSumExp)

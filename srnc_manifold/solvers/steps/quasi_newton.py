@@ -1,4 +1,4 @@
-"""Limited-memory BFGS on the sphere, for the solvers that minimize smooth costs in turn."""
+"""Limited-memory BFGS on a product of spheres, also for solvers that minimize several smooth costs one after another."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.solvers.oracle import Oracle
 from srnc_manifold.solvers.steps.line_search import backtrack
 
-# Steps that lower neither the cost nor the least norm of the gradient after which nothing more is to be had.
+# The method stops after this many steps that decrease neither the cost nor the least norm of the gradient.
 _IDLE = 5
 
-# Least curvature of a pair, relative to the squared length of its step.
+# Least curvature of a pair that is kept, relative to the squared length of its step.
 _CURVATURE = 1e-10
 
 
 def lbfgs(oracle: Oracle, z: Array, *, tolerance: float, max_iterations: int, memory: int) -> tuple[Array, float, bool]:
-    """Minimize the oracle's cost from ``z``.
+    """Minimize the oracle's cost, starting from ``z``.
 
-    Two-loop recursion in the tangent space, pairs carried along by projection, pairs of too little curvature left out,
-    backtracking line search: W. Huang, K. Gallivan, P.-A. Absil, SIAM J. Optim. 25 (2015), in its limited-memory form.
+    The method uses the two-loop recursion in the tangent space and a backtracking line search. Pairs are transported by
+    projection, and pairs with too little curvature are left out. Source: W. Huang, K. Gallivan, P.-A. Absil, SIAM J.
+    Optim. 25 (2015), in its limited-memory form.
 
     Returns
     -------
     (array, float, bool)
-        The last iterate, its Riemannian gradient norm, and whether the line search could still go on.
+        The last iterate, its Riemannian gradient norm, and whether the method could still make progress.
     """
     projected, gradient = oracle.spheres.projected, oracle.gradient(z)
     pairs: list[tuple[Array, Array]] = []
@@ -38,7 +39,7 @@ def lbfgs(oracle: Oracle, z: Array, *, tolerance: float, max_iterations: int, me
         if direction @ gradient > -1e-12 * norm * np.linalg.norm(direction):
             pairs, direction = [], -gradient
         cost = oracle.cost_at(z)
-        # Below the rounding errors of the cost a decrease cannot be seen.
+        # A decrease smaller than the rounding errors of the cost cannot be detected.
         ceiling = cost + 4 * np.finfo(float).eps * abs(cost)
         first = 1.0 if pairs else min(1.0, 0.1 / norm)
         length = backtrack(oracle, z, direction, first, ceiling, float(direction @ gradient))
@@ -64,7 +65,7 @@ def lbfgs(oracle: Oracle, z: Array, *, tolerance: float, max_iterations: int, me
 
 
 def _inverse_hessian(vector: Array, pairs: list[tuple[Array, Array]]) -> Array:
-    """The two-loop recursion."""
+    """Approximate inverse Hessian times a vector, by the two-loop recursion."""
     q, coefficients = np.array(vector), []
     for s, y in reversed(pairs):
         a = (s @ q) / (s @ y)

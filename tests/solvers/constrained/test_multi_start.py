@@ -156,7 +156,7 @@ def test_a_method_that_calls_slsqp_is_slsqp(random_problem):
     own, known = (srnc.solve(problem, MultiStart(m, n_starts=3), rng=0) for m in (slsqp_again, "SLSQP"))
     assert np.array_equal(own.kernel, known.kernel)
     assert (own.status, own.n_evaluations, own.details) == (known.status, known.n_evaluations, known.details)
-    assert own.solver == "slsqp_again ×3"
+    assert own.solver == "multi-start[method=test_multi_start.slsqp_again, n_starts=3]"
     together = srnc.solve(problem, MultiStart(slsqp_again, n_starts=3, n_jobs=2), rng=0)
     assert np.array_equal(together.kernel, own.kernel)
 
@@ -192,7 +192,7 @@ def test_a_method_that_returns_something_else_is_told(outcome, random_problem):
 def test_callables_have_no_limit_of_size_and_need_no_name():
     problem = srnc.SRNProblem(np.random.default_rng(0).standard_normal((10, 10, 6)), 8, stable_rank_fraction=1.0)
     assert MultiStart(Method()).supports(problem) == (True, "")
-    assert MultiStart(Method()).name == "Method ×10"
+    assert MultiStart(Method()).name == "multi-start[method=test_multi_start.Method]"
     with pytest.raises(ValueError, match="method: 3 given, expected one of SLSQP, trust-constr, COBYQA or a callable"):
         MultiStart(3)
     result = srnc.solve(srnc.partway([1.0, 2.0, -1.0], 8, 0.5), MultiStart(Method(), n_starts=2), rng=0)
@@ -206,5 +206,7 @@ def test_methods_of_one_s_own_keep_the_contract():
 def test_methods_of_one_s_own_are_compared_in_processes(random_problem):
     solvers = [MultiStart(slsqp_again, n_starts=2), MultiStart(quadratic_penalty, n_starts=2)]
     rows = srnc.compare(random_problem((3,), (16,)), solvers, seeds=[0], n_jobs=2).rows
-    assert rows.solver.tolist() == ["slsqp_again ×2", "quadratic_penalty ×2"]
+    assert rows.solver.tolist() == [
+        f"multi-start[method=test_multi_start.{name}, n_starts=2]" for name in ("slsqp_again", "quadratic_penalty")
+    ]
     assert not set(rows.status) & {"failed"}

@@ -84,8 +84,8 @@ def test_low_rank_and_equal_singular_values():
 @pytest.mark.parametrize(
     ("stable_rank", "k", "error", "message"),
     [
-        (1.5, 2, ValueError, "what the 2 largest singular values have"),
-        (5.0, 1, ValueError, "the matrix's own"),
+        (1.5, 2, ValueError, "from the 2 largest singular values"),
+        (5.0, 1, ValueError, "the stable rank of the matrix"),
         (0.5, 1, ValueError, "stable_rank"),
         (float("nan"), 1, ValueError, "stable_rank"),
         (2.0, 4, ValueError, "expected at most 3"),

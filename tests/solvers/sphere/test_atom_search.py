@@ -193,7 +193,7 @@ def test_contract():
     first, second = (srnc.solve(problem, AtomSearch(), rng=3) for _ in range(2))
     np.testing.assert_array_equal(first.kernel, second.kernel)
     assert first.n_evaluations == second.n_evaluations
-    assert first.solver == "atom-search ×5"
+    assert first.solver == "atom-search"
     assert len(first.history) >= 1
     assert first.history["cost"][-1] == first.cost
     for limit in (1, 4, 40):
