@@ -1,1 +1,3 @@
-"""Families of problems; each module has a function ``problems()`` that yields them, named."""
+"""Families of problems. Each module has a function ``problems()`` that yields named problems."""
+
+__all__ = ["filters", "paper", "pretrained", "random_kernels"]

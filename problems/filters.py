@@ -1,4 +1,4 @@
-"""Classical filters: symmetric and antisymmetric kernels, where the explicit solution meets its hard cases."""
+"""Classical filters. Symmetric and antisymmetric kernels are hard cases for the explicit solution."""
 
 from collections.abc import Iterator
 

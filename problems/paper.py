@@ -1,7 +1,7 @@
-"""The paper's own instance (section 3.3): ``a = (1, 0, 0)`` on 64 points, for targets across the feasible range.
+"""The paper's instance (section 3.3): ``a = (1, 0, 0)`` on 64 points, for targets across the feasible range.
 
-The optimum is known in closed form (docs/theory.md, section 5): the nearest atom is DC, tied with Nyquist, and the
-minimizer is ``((1 + 2κ)/3, (1 − κ)/3, (1 − κ)/3)`` with ``κ = √(3r/(2N) − 1/2)``.
+The optimum is known in closed form (docs/theory.md, section 5). The nearest atoms are those of DC and Nyquist, which
+are tied. The minimizer for DC is ``((1 + 2κ)/3, (1 − κ)/3, (1 − κ)/3)`` with ``κ = √(3r/(2N) − 1/2)``.
 """
 
 from collections.abc import Iterator

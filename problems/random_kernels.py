@@ -1,4 +1,4 @@
-"""Gaussian kernels in 1-D and 2-D, seeded; most targets reduce the stable rank, two raise it."""
+"""Random Gaussian kernels in 1-D and 2-D with a fixed seed. Most targets reduce the stable rank, two raise it."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ def problems(seed: int = 0) -> Iterator[NamedProblem]:
     for label, (shape, size) in SHAPES.items():
         kernel = rng.standard_normal(shape)
         half = partway(kernel, size, 0.5)
-        yield NamedProblem(f"random {label}", half, note="target halfway between the least feasible and its own")
+        yield NamedProblem(f"random {label}", half, note="target halfway to the least feasible stable rank")
         if len(size) == 1 and shape[0] in (5, 9):
             raised = SRNProblem(kernel, size, stable_rank=(half.kernel_stable_rank + half.feasible_range[1]) / 2)
-            yield NamedProblem(f"random {label}, raised", raised, note="target halfway between its own and the largest")
+            yield NamedProblem(f"random {label}, raised", raised, note="target halfway to the largest stable rank")

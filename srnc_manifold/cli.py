@@ -280,8 +280,8 @@ def _summary(problem: srnc.SRNProblem, result: srnc.Result) -> dict[str, str]:
     assert found is not None
     return {
         "status": f"{result.status.value}: {result.message}",
-        "stable rank": f"{problem.kernel_stable_rank:.6g} -> {found.stable_rank:.6g}, asked {problem.stable_rank:.6g}",
-        "spectral norm": f"{found.spectral_norm:.6g}, to be kept {problem.spectral_norm:.6g}",
+        "stable rank": f"{problem.kernel_stable_rank:.6g} -> {found.stable_rank:.6g}, target {problem.stable_rank:.6g}",
+        "spectral norm": f"{found.spectral_norm:.6g}, target {problem.spectral_norm:.6g}",
         "objective": f"{found.objective:.10g}; the kernel moved by {found.relative_distance:.2%} of its norm",
         "bound": _bound_text(result),
         "feasible": "yes" if found.feasible else "no",
@@ -313,7 +313,7 @@ def bound(
     )
     found = srnc.bound(problem, method)
     lines = {
-        "stable rank": f"{problem.kernel_stable_rank:.6g}, asked {problem.stable_rank:.6g}: {problem.regime}",
+        "stable rank": f"{problem.kernel_stable_rank:.6g}, target {problem.stable_rank:.6g}: {problem.regime}",
         "bound": f"{found.objective:.10g}, by {found.method}",
         "relative": f"{found.objective / problem.squared_norm:.6g} of ‖C(a)‖²",
         "verified": f"{found.verify(problem):.10g}, recomputed from its certificate",

@@ -43,19 +43,19 @@ def replacing(path: FilePath, *, text: bool = False) -> Iterator[IO[Any]]:
         with open(end, "w" + kind, encoding=encoding, newline=newline) as file:
             yield file
         return
-    beside = end.with_name(f".{end.name[:100]}.{secrets.token_hex(4)}.part")
+    partial = end.with_name(f".{end.name[:100]}.{secrets.token_hex(4)}.part")
     try:
-        with open(beside, "x" + kind, encoding=encoding, newline=newline) as file:
+        with open(partial, "x" + kind, encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         if end.exists():
-            os.chmod(beside, stat.S_IMODE(end.stat().st_mode))
-        os.replace(beside, end)
+            os.chmod(partial, stat.S_IMODE(end.stat().st_mode))
+        os.replace(partial, end)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            os.unlink(beside)
-        if isinstance(error, OSError) and error.filename in (None, os.fspath(beside)):
+            os.unlink(partial)
+        if isinstance(error, OSError) and error.filename in (None, os.fspath(partial)):
             raise OSError(error.errno, f"{error.strerror}, the file is not written", os.fspath(path)) from None
         raise
 
@@ -67,7 +67,7 @@ def write_text(path: FilePath, text: str) -> None:
 
 
 def require_writable(path: FilePath, name: str) -> None:
-    """Raise an error if a file cannot be written. To be called before a long computation whose result the file is for.
+    """Raise an error if a file cannot be written. It is called before a long computation that ends with this file.
 
     Raises
     ------

@@ -83,7 +83,7 @@ def test_solve(folder, size):
 def test_solve_a_dense_matrix_of_a_file_of_several(folder):
     np.savez(folder / "matrices.npz", a=np.ones(3), w=np.random.default_rng(0).standard_normal((4, 5)))
     arguments = ("--name", "w", "--input-size", "dense", "--stable-rank", "1.5", "--solver", "slsqp")
-    assert "asked 1.5" in run("solve", "matrices.npz", *arguments, cwd=folder)
+    assert "target 1.5" in run("solve", "matrices.npz", *arguments, cwd=folder)
 
 
 def test_bound(folder):

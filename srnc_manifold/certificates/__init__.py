@@ -13,6 +13,8 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.operators.atoms import Level, as_level
 from srnc_manifold.operators.geometry import Geometry
 
+__all__ = ["ball", "caps", "relative_objective", "squared_distance"]
+
 # Relative rounding errors: of the radius (in addition to those of the spectral norm), and of the sums of squares that
 # the bound is multiplied with.
 _RADIUS, _SQUARES = 2.0**-49, 2.0**-46

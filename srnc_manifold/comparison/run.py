@@ -73,7 +73,7 @@ def compare(
     if output is not None:
         require_new(output, "output", overwrite)
     comparison = Comparison({e.name: e for e in entries if isinstance(e, NamedProblem)})
-    shown = _Shown(progress)
+    report = _SafeProgress(progress)
 
     known: list[tuple[int, Row]] = []
     tasks: list[tuple[int, NamedProblem, str, Solver, int]] = []
@@ -99,7 +99,7 @@ def compare(
             numbered.append((number, row))
             writer.add(row)
         try:
-            shown(0, len(tasks), None)
+            report(0, len(tasks), None)
             for done, (number, row, result) in enumerate(_run_all(tasks, budget, n_jobs), start=1):
                 numbered.append((number, row))
                 writer.add(row)
@@ -107,7 +107,7 @@ def compare(
                     comparison.results[row.problem, row.solver, row.seed] = result
                     if result.details.get("interrupted"):
                         raise KeyboardInterrupt
-                shown(done, len(tasks), row)
+                report(done, len(tasks), row)
         except KeyboardInterrupt:
             comparison.interrupted = True
         except Exception as error:  # outside of the runs: for example, a process died or a cost cannot be pickled
@@ -160,7 +160,7 @@ def _run_one(
     return number, row, result
 
 
-class _Shown:
+class _SafeProgress:
     """A progress callback. If it raises an exception, there is a warning, and it is not called again."""
 
     def __init__(self, progress: Progress | None) -> None:

@@ -98,7 +98,7 @@ def _bound(rows: Sequence[Row], entry: NamedProblem | None) -> float:
     proved = [row.bound for row in rows if np.isfinite(row.bound)]
     if proved:
         return max(proved)
-    # In the raise regime the bound needs a cone program. The user did not ask for one.
+    # In the raise regime the bound would need a cone program, which is slow.
     if entry is None or any(part.regime == "raise" for part in entry.problem.parts):
         return np.nan
     return bounds.bound(entry.problem).objective

@@ -1,4 +1,4 @@
-"""Formulations of the problem as a scalar on the unit sphere, one a file."""
+"""Costs: formulations of the problem as a scalar function on the unit sphere, one per module."""
 
 from srnc_manifold.costs.augmented import AugmentedLagrangianCost
 from srnc_manifold.costs.base import Cost, View

@@ -1,3 +1,5 @@
+"""The augmented Lagrangian cost."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -12,18 +14,18 @@ from srnc_manifold.validation import require_positive
 
 @dataclass(frozen=True)
 class AugmentedLagrangianCost(ConstrainedCost):
-    """Augmented Lagrangian of the half of the paper's (15) that binds: ``w |N| ‖ρ z − a‖² + (p/2) Σ [h + μ/p]₊²``.
+    """Augmented Lagrangian of the binding half of the paper's (15): ``w |N| ‖ρ z − a‖² + (p/2) Σ [h + μ/p]₊²``.
 
-    ``side="stay-below"`` is differentiable everywhere for equal multipliers.
+    With ``side="stay-below"`` and equal multipliers, it is differentiable everywhere.
 
     Parameters
     ----------
     side, fidelity_weight
-        As of every constrained cost; a side of inequalities.
+        As in :class:`ConstrainedCost`, but ``side`` must be one of inequalities: ``"reach"`` or ``"stay-below"``.
     penalty : float
         ``p > 0``.
     multipliers : float or array
-        ``μ >= 0``, one or one for each singular value.
+        ``μ >= 0``: a single multiplier, or one for each singular value.
     """
 
     penalty: float = 10.0

@@ -1,4 +1,4 @@
-"""What the formulations have in common that charge for the paper's constraint (15) beside the distance."""
+"""Base class of the costs that add a penalty for the paper's constraint (15) to the distance."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ SIDES = ("reach", "stay-below", "equal")
 
 @dataclass(frozen=True)
 class ConstrainedCost(Cost):
-    """``w |N| ‖ρ z − a‖² + Σ charge(h)``, the distance in units of ``‖C(a)‖₂²`` as in every view.
+    """``w |N| ‖ρ z − a‖² + Σ charge(h)``. The distance is in units of ``‖C(a)‖₂²``, as in every :class:`View`.
 
-    ``side="reach"``: one constraint ``h = 1 − max σ²/c <= 0``, "some singular value reaches", with the maximum itself,
-    which is smooth where it is attained once; minimizers avoid the other points, as the maximum is convex.
-    ``side="stay-below"``: ``h_i = σ_i²/c − 1 <= 0`` for every singular value, with its multiplicity, "none exceeds".
+    ``side="reach"``: one constraint ``h = 1 − max σ²/c <= 0``, "some singular value reaches ``√c``". It uses the exact
+    maximum, which is smooth where it is attained once. Minimizers avoid the other points, because the maximum is
+    convex.
+    ``side="stay-below"``: ``h_i = σ_i²/c − 1 <= 0`` for every singular value, with its multiplicity, "no singular value
+    exceeds ``√c``".
     ``side="equal"``: one constraint ``h = max σ²/c − 1 = 0``.
 
     Parameters
@@ -43,15 +45,15 @@ class ConstrainedCost(Cost):
         require_nonnegative(fidelity_weight=self.fidelity_weight)
 
     def charge(self, h: Any, xp: Namespace) -> Any:
-        """What a constraint costs, elementwise."""
+        """The penalty for each constraint value, elementwise."""
         raise NotImplementedError(f"{type(self).__name__} must define charge(h, xp)")
 
     def charge_slope(self, h: Any) -> Any:
-        """Its derivative."""
+        """The derivative of :meth:`charge`."""
         raise NotImplementedError(f"{type(self).__name__} must define charge_slope(h)")
 
     def constraints(self, view: View, xp: Namespace = NUMPY) -> Any:
-        """``h``."""
+        """The constraint values ``h``."""
         values = view.squared_singular_values if self.side == "stay-below" else xp.max(view.squared_singular_values)
         return 1.0 - values / view.target if self.side == "reach" else values / view.target - 1.0
 

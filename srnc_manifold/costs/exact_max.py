@@ -1,3 +1,5 @@
+"""The paper's cost with the exact maximum."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -13,10 +15,10 @@ from srnc_manifold.validation import require_nonnegative
 
 @dataclass(frozen=True)
 class ExactMax(Cost):
-    """Paper's (16) with the maximum itself: ``(max_l ‖Z_l‖₂² − c)² + λ |N| ‖ρ z − a‖² / ‖C(a)‖₂²``.
+    """The paper's (16) with the exact maximum: ``(max_l ‖Z_l‖₂² − c)² + λ |N| ‖ρ z − a‖² / ‖C(a)‖₂²``.
 
-    Not differentiable where two singular values tie for the maximum; there the gradient is the mean of theirs. Smooth
-    optimizers tend to stall at such points with a large gradient norm.
+    It is not differentiable where several singular values attain the maximum. There the gradient is the mean of their
+    gradients. Smooth optimizers tend to stall at such points with a large gradient norm.
 
     Parameters
     ----------

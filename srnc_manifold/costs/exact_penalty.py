@@ -1,3 +1,5 @@
+"""The exact penalty cost, smoothed or not."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,16 +18,17 @@ SMOOTHINGS = ("log-sum-exp", "huber")
 class ExactPenaltyCost(ConstrainedCost):
     """Exact penalty of the paper's (15): ``w |N| ‖ρ z − a‖² + p Σ [h]₊``, or ``p |h|`` for equality, smoothed or not.
 
-    With ``smoothing="log-sum-exp"`` the hinge ``[h]₊`` is ``ε log(1 + exp(h/ε))``; with ``"huber"`` it is
-    ``h²/(2ε)`` up to ``ε`` and ``h − ε/2`` from there (C. Liu, N. Boumal, Appl. Math. Optim. 82, 2020, section 4.2).
-    ``|h|`` is the sum of the hinges of ``h`` and ``−h``. With ``epsilon=0`` there is no smoothing.
+    With ``smoothing="log-sum-exp"`` the hinge ``[h]₊`` is replaced by ``ε log(1 + exp(h/ε))``. With ``"huber"`` it is
+    replaced by ``h²/(2ε)`` for ``0 <= h <= ε`` and by ``h − ε/2`` for ``h >= ε`` (C. Liu, N. Boumal, Appl. Math. Optim.
+    82, 2020, section 4.2). ``|h|`` is the sum of the hinges of ``h`` and ``−h``. With ``epsilon=0`` there is no
+    smoothing.
 
     Parameters
     ----------
     side, fidelity_weight
-        As of every constrained cost.
+        As in :class:`ConstrainedCost`.
     penalty : float
-        ``p > 0``; where it exceeds the multiplier, minimizers are feasible.
+        ``p > 0``. If it exceeds the multiplier, minimizers are feasible.
     epsilon : float
         ``ε >= 0``.
     smoothing : str

@@ -1,3 +1,5 @@
+"""The paper's cost with a smooth maximum (log-sum-exp)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,8 +17,9 @@ from srnc_manifold.validation import require_nonnegative, require_positive
 class LogSumExp(Cost):
     """The paper's formulation (14), (16): ``(g_lse(z) − c)² + λ |N| ‖ρ z − a‖² / ‖C(a)‖₂²``.
 
-    ``g_lse = (1/α) log Σ exp(α σ²)`` over all singular values of all ``|N|`` frequencies, which exceeds the maximum
-    by up to ``log(min(c_out, c_in) |N|) / α``. The paper has one channel and, in its experiment, ``‖C(a)‖₂ = 1``.
+    ``g_lse = (1/α) log Σ exp(α σ²)``, where the sum is over all singular values of all ``|N|`` frequencies. It exceeds
+    the maximum by at most ``log(min(c_out, c_in) |N|) / α``. The paper has one channel and, in its experiment,
+    ``‖C(a)‖₂ = 1``.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ class LogSumExp(Cost):
 
     def value(self, view: View, xp: Namespace) -> Any:
         values = view.squared_singular_values
-        largest = xp.max(values)  # taken out so that no exponential overflows
+        largest = xp.max(values)  # subtracted, so that no exponential overflows
         total = xp.sum(view.multiplicities * xp.exp(self.alpha * (values - largest)))
         return (largest + xp.log(total) / self.alpha - view.target) ** 2 + self.fidelity_weight * view.fidelity
 

@@ -1,3 +1,5 @@
+"""The cost with squared hinges for both halves of the constraint."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,13 +17,15 @@ from srnc_manifold.validation import require_nonnegative, require_positive
 class Penalty(Cost):
     """Squared hinges on the constraint ``max_l g_l = c`` of the paper's (15), split into its two halves.
 
-    - "no singular value exceeds": ``Σ [σ² − c]₊²`` over all singular values, with multiplicity;
-    - "some singular value reaches": ``[c − s]₊²`` with ``s = Σ σ² exp(α σ²) / Σ exp(α σ²)``, a smooth mean that never
-      exceeds the maximum;
-    - and ``λ |N| ‖ρ z − a‖² / ‖C(a)‖₂²``.
+    The cost is the sum of three terms:
 
-    The other constraint of (15), the norm, is the sphere's. The cost is once continuously differentiable, with a
-    Hessian that jumps where a hinge opens.
+    - "no singular value exceeds ``√c``": ``Σ [σ² − c]₊²`` over all singular values, with multiplicity;
+    - "some singular value reaches ``√c``": ``[c − s]₊²`` with ``s = Σ σ² exp(α σ²) / Σ exp(α σ²)``, a smooth mean that
+      never exceeds the maximum;
+    - the distance ``λ |N| ‖ρ z − a‖² / ‖C(a)‖₂²``.
+
+    The other constraint of (15), the norm, holds on the sphere. The cost is once continuously differentiable. Its
+    Hessian is discontinuous where the argument of a hinge is zero.
 
     Parameters
     ----------

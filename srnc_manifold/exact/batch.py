@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from srnc_manifold.exact import reduce
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.atoms import Level
 from srnc_manifold.operators.circular import Circular
-from srnc_manifold.operators.geometry import Geometry, InputSize, Layout
+from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis
 from srnc_manifold.problem.target import LARGEST, SAME_STABLE_RANK, Target
 from srnc_manifold.result import Bound
 
@@ -75,7 +75,9 @@ def solve_batch(
     stable_rank: Any = None,
     relative_stable_rank: Any = None,
     stable_rank_fraction: Any = None,
-    **layout: Unpack[Layout],
+    groups: int = 1,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
 ) -> BatchResult:
     """Reduce the stable ranks of many kernels of one shape: what :func:`solve` does, all at once.
 
@@ -101,7 +103,7 @@ def solve_batch(
     """
     xp = namespace_of(kernels)
     kernels, single = _checked(kernels, xp)
-    geometry = Geometry.of(tuple(kernels.shape)[1:], input_size, **layout)
+    geometry = Geometry.of(tuple(kernels.shape)[1:], input_size, groups=groups, stride=stride, dilation=dilation)
     target = Target.of_many(len(kernels), stable_rank, relative_stable_rank, stable_rank_fraction)
     at_once = max(1, _CHUNK // (geometry.n_blocks * int(np.prod(geometry.block_shape))))
     parts = [

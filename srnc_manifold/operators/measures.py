@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 
 from srnc_manifold.backends import Namespace, namespace_of
 from srnc_manifold.numerics import binary_scale
 from srnc_manifold.operators import norms, symbol
-from srnc_manifold.operators.geometry import Geometry, InputSize, Layout, as_kernel
+from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis, as_kernel
 
 
-def singular_values(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]) -> Any:
+def singular_values(
+    kernel: Any, input_size: InputSize, *, groups: int = 1, stride: PerAxis = 1, dilation: PerAxis = 1
+) -> Any:
     """All singular values of the convolution by a kernel, with circular padding (paper, (8); docs/theory.md, prop. 1).
 
     Parameters
@@ -39,7 +41,7 @@ def singular_values(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]
     TypeError, ValueError
         If the kernel or the input size is not valid.
     """
-    kernel, geometry, xp, scale = _prepare(kernel, input_size, layout)
+    kernel, geometry, xp, scale = _prepare(kernel, input_size, groups, stride, dilation)
     if geometry.block_rank == 1:
         values = _root(symbol.squared_singular_values(kernel, geometry, xp), xp)
     else:  # not squared: where it is zero, a root of a square has no derivative
@@ -48,13 +50,21 @@ def singular_values(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]
     return ordered[np.arange(len(ordered))[::-1].copy()] * scale
 
 
-def spectral_norm(kernel: Any, input_size: InputSize, *, all_sizes: bool = False, **layout: Unpack[Layout]) -> Any:
+def spectral_norm(
+    kernel: Any,
+    input_size: InputSize,
+    *,
+    all_sizes: bool = False,
+    groups: int = 1,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+) -> Any:
     """Largest singular value of the convolution by a kernel; parameters as :func:`singular_values`.
 
     With ``all_sizes`` an upper bound on it for every input that is at least as large along each axis, and for zero
     padding (docs/theory.md, section 11): the maximum over the frequencies of this grid times :func:`size_factor`.
     """
-    kernel, geometry, xp, scale = _prepare(kernel, input_size, layout)
+    kernel, geometry, xp, scale = _prepare(kernel, input_size, groups, stride, dilation)
     norm = xp.sqrt(norms.gain(kernel, geometry, xp)) * scale
     return norm * size_factor(geometry) if all_sizes else norm
 
@@ -75,30 +85,41 @@ def size_factor(geometry: Geometry) -> float:
     return factor
 
 
-def frobenius_norm(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]) -> Any:
+def frobenius_norm(
+    kernel: Any, input_size: InputSize, *, groups: int = 1, stride: PerAxis = 1, dilation: PerAxis = 1
+) -> Any:
     """Frobenius norm of the convolution by a kernel, ``√|N| ‖x‖``; parameters as :func:`singular_values`."""
-    kernel, geometry, xp, scale = _prepare(kernel, input_size, layout)
+    kernel, geometry, xp, scale = _prepare(kernel, input_size, groups, stride, dilation)
     return xp.sqrt(xp.sum(kernel**2) * geometry.n_points) * scale
 
 
-def stable_rank(kernel: Any, input_size: InputSize, **layout: Unpack[Layout]) -> Any:
+def stable_rank(
+    kernel: Any, input_size: InputSize, *, groups: int = 1, stride: PerAxis = 1, dilation: PerAxis = 1
+) -> Any:
     """Stable rank ``‖C(x)‖_F² / ‖C(x)‖₂²`` of the convolution by a kernel (paper, (1), (9)).
 
     Parameters as :func:`singular_values`. Between ``|N| / q`` and ``min(c_out, c_in) |N|`` without groups and stride.
     """
-    kernel, geometry, xp, _ = _prepare(kernel, input_size, layout)
+    kernel, geometry, xp, _ = _prepare(kernel, input_size, groups, stride, dilation)
     return geometry.n_points * xp.sum(kernel**2) / norms.gain(kernel, geometry, xp)
 
 
-def _prepare(kernel: Any, input_size: InputSize, layout: Layout) -> tuple[Any, Geometry, Namespace, float]:
+def _prepare(
+    kernel: Any, input_size: InputSize, groups: int, stride: PerAxis, dilation: PerAxis
+) -> tuple[Any, Geometry, Namespace, float]:
     """Check a kernel and bring its entries near one, where squares neither overflow nor vanish."""
     xp = namespace_of(kernel)
     if xp.name == "autograd":  # an array being differentiated: its values are not ours to inspect
-        return kernel, Geometry.of(kernel.shape, input_size, **layout), xp, 1.0
+        return kernel, Geometry.of(kernel.shape, input_size, groups=groups, stride=stride, dilation=dilation), xp, 1.0
     checked = as_kernel(kernel)
     scale = binary_scale(checked)
     kernel = xp.at_least_single(kernel) if xp.name == "torch" else checked
-    return kernel / scale, Geometry.of(checked.shape, input_size, **layout), xp, scale
+    return (
+        kernel / scale,
+        Geometry.of(checked.shape, input_size, groups=groups, stride=stride, dilation=dilation),
+        xp,
+        scale,
+    )
 
 
 def _root(values: Any, xp: Namespace) -> Any:

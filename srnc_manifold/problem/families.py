@@ -1,4 +1,4 @@
-"""Named problems, and the files that yield them."""
+"""Named problems, and families of problems that are defined in files."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from srnc_manifold.operators.geometry import InputSize
 from srnc_manifold.problem.base import Problem
 from srnc_manifold.problem.kernel import SRNProblem
 
-#: Families that come with the package, as ``srnc_manifold.problems``.
+#: Families of this package. They are in ``srnc_manifold.problems``.
 FAMILIES = ("paper", "filters", "random_kernels", "pretrained")
 
 
 @dataclass(frozen=True)
 class NamedProblem:
-    """A problem, its name in tables, and what is known about the answer.
+    """A problem with its name in tables and what is known about its solution.
 
     Attributes
     ----------
     name : str
     problem : SRNProblem, StackProblem or SeparableProblem
     optimum : float or None
-        Objective of the global minimizer where a formula gives it.
+        Objective of the global minimizer if a formula for it is known.
     note : str
-        What else is known, or what makes the problem interesting.
+        A remark that is printed with the problem.
     """
 
     name: str
@@ -42,33 +42,33 @@ class NamedProblem:
 
 @dataclass(frozen=True)
 class UnavailableProblem:
-    """A problem that cannot be set up here: its name, and what to install."""
+    """A problem that is not available on this machine: its name, and what to install."""
 
     name: str
     reason: str
 
 
 class FamilyError(ValueError):
-    """A file of problems that cannot be used."""
+    """Raised for a file of problems that cannot be used."""
 
 
 Entry = NamedProblem | UnavailableProblem
 
 
 def partway(kernel: Any, input_size: InputSize, fraction: float) -> SRNProblem:
-    """The problem whose target lies a fraction of the way from the least feasible stable rank to the kernel's own."""
+    """A problem whose target is between the least feasible stable rank (fraction 0) and that of the kernel (1)."""
     own = SRNProblem(kernel, input_size, stable_rank_fraction=1.0)
     low = own.feasible_range[0]
     return SRNProblem(kernel, input_size, stable_rank=low + fraction * (own.kernel_stable_rank - low))
 
 
 def load_family(name_or_path: str | os.PathLike[str]) -> list[Entry]:
-    """Problems of a family of the package (``"paper"``) or of a Python file with a function ``problems()``.
+    """Problems of a family of this package, such as ``"paper"``, or of a Python file with a function ``problems()``.
 
     Raises
     ------
     ValueError
-        If there is no such family or file, or it does not yield named problems.
+        If there is no such family or file, or if it does not yield named problems.
     """
     text = os.fspath(name_or_path)
     if text in FAMILIES:
@@ -97,7 +97,7 @@ def _import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ValueError(f"problems: {str(path)!r} cannot be imported")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for the module they are defined in
+    sys.modules[spec.name] = module  # dataclasses look up the module in which they are defined
     try:
         spec.loader.exec_module(module)
     except Exception as error:

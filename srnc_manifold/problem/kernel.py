@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from srnc_manifold.numerics import Array, binary_scale
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.base import Operator
 from srnc_manifold.operators.circular import Circular
-from srnc_manifold.operators.geometry import Geometry, InputSize, Layout, as_kernel
+from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis, as_kernel
 from srnc_manifold.problem.base import Problem, Regime
 from srnc_manifold.problem.restoration import Restoration, Way, arc, lowering, restored
 from srnc_manifold.problem.target import LARGEST, Target, regime
@@ -93,12 +93,14 @@ class SRNProblem(Problem):
         stable_rank: float | None = None,
         relative_stable_rank: float | None = None,
         stable_rank_fraction: float | None = None,
-        **layout: Unpack[Layout],
+        groups: int = 1,
+        stride: PerAxis = 1,
+        dilation: PerAxis = 1,
     ) -> None:
         self.kernel: Array = as_kernel(kernel)
         self.kernel.setflags(write=False)
         self.dtype = _real_dtype(kernel)
-        self.operator = _operator(self.kernel, input_size, layout)
+        self.operator = _operator(self.kernel, input_size, {"groups": groups, "stride": stride, "dilation": dilation})
         self._scale = binary_scale(self.kernel)
         if not 1.0 / LARGEST <= self._scale <= LARGEST:
             raise ValueError(
@@ -394,12 +396,13 @@ def _real_dtype(kernel: Any) -> np.dtype:
     return np.dtype("float32" if name in ("float16", "bfloat16", "float32") else "float64")
 
 
-def _operator(kernel: Array, input_size: InputSize | Operator, layout: Layout) -> Operator:
+def _operator(kernel: Array, input_size: InputSize | Operator, layout: dict[str, Any]) -> Operator:
     """The operator that is given, or the circular convolution on inputs of a size."""
     if not isinstance(input_size, Operator):
         return Circular(Geometry.of(kernel.shape, input_size, **layout))
-    if layout:
-        raise TypeError(f"input_size: an operator given, which has a layout of its own; {', '.join(layout)} given, too")
+    given = [name for name, value in layout.items() if value != 1]
+    if given:
+        raise TypeError(f"{given[0]}: {layout[given[0]]!r} given, but input_size is an operator, which has its own")
     if input_size.kernel_shape != kernel.shape:
         raise ValueError(
             f"kernel: shape {kernel.shape} given, expected that of the operator, {input_size.kernel_shape}"

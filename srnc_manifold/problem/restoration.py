@@ -1,4 +1,4 @@
-"""The local restoration: a point moved to where its stable rank is right, along one of several ways."""
+"""The local restoration: a point is moved along a path until its stable rank is right."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from srnc_manifold.numerics import Array, bracketed_root, shortest_in_hull
 from srnc_manifold.problem.base import Problem
 from srnc_manifold.problem.target import SAME_STABLE_RANK
 
-# What counts as near the target where singular values are lowered, in units of the excess; tried one after the other.
+# When singular values are lowered, those within this distance of the target count as near, in units of the excess. The
+# widths are tried one after another.
 _WIDTHS = (3.0, 30.0, 300.0, 3e3)
 
-# And how many of them at most: their gradients are kept as a dense matrix.
+# Largest number of singular values near the target, because their gradients are kept as a dense matrix.
 _MOST_NEAR = 300
 
-# A path on the spheres, from the time 0 to 1.
+# A path on the product of spheres, as a function of t from 0 to 1.
 Way = Callable[[float], Array]
 
 
 @dataclass(frozen=True)
 class Restoration:
-    """A kernel moved onto the feasible set, or left where it was.
+    """Outcome of a restoration: a kernel on the feasible set, or the given kernel if the restoration failed.
 
     Attributes
     ----------
@@ -35,11 +36,11 @@ class Restoration:
         The restored kernel; the given one, scaled to the right norm, if ``success`` is false.
     success : bool
     distance : float
-        How far it moved on the unit sphere, that is, relative to the norm ``ρ`` of a feasible kernel.
+        Distance of the move on the unit sphere, that is, relative to the norm ``ρ`` of a feasible kernel.
     message : str
-        The distance in words, or why it could not be moved.
+        The distance in words, or the reason why the kernel could not be moved.
 
-    Usable wherever an array is expected, ``problem.evaluate(problem.restore(x))`` for one.
+    It can be used wherever an array is expected, for example in ``problem.evaluate(problem.restore(x))``.
     """
 
     kernel: Array
@@ -58,22 +59,22 @@ def restored(
     too_low: Sequence[Callable[[Array], Way]],
     too_high: Sequence[Callable[[Array], Way]],
 ) -> Restoration:
-    """The kernel of a point, moved along the first of some ways on which its stable rank becomes right.
+    """The kernel of a point, moved along the first path on which its stable rank becomes right.
 
-    There are other ways for a gain that is too low than for one that is too high. A way that leads nowhere raises a
-    ValueError with the reason.
+    The functions in ``too_low`` and ``too_high`` take the point and return a path. Those in ``too_low`` are used if the
+    gain is too low, the others if it is too high. They raise a ValueError with the reason if there is no path.
     """
     part = problem.parts[0]
 
-    def excess(at: Array) -> float:  # of the gain over the target, as a part of it
+    def excess(at: Array) -> float:  # of the gain over the target, relative to the target
         return part.gain(problem.embed(at)) / part.target_gain - 1.0
 
-    def told(at: Array, success: bool, distance: float, message: str) -> Restoration:
+    def outcome(at: Array, success: bool, distance: float, message: str) -> Restoration:
         return Restoration(part.to_kernel(problem.embed(at)), success, distance, message)
 
     before, reason = excess(z), ""
     if abs(before) <= SAME_STABLE_RANK:
-        return told(z, True, 0.0, "not moved: the stable rank is right")
+        return outcome(z, True, 0.0, "not moved: the stable rank is right")
     for way in too_low if before < 0 else too_high:
         try:
             path = way(z)
@@ -87,13 +88,16 @@ def restored(
         moved = path(_first_root(beyond))
         if abs(excess(moved)) <= 10 * SAME_STABLE_RANK:
             distance = float(np.linalg.norm(problem.embed(moved) - problem.embed(z)))
-            return told(moved, True, distance, f"moved by {distance:.3g} of its norm")
-        reason = "its gain does not reach the target on the way"
-    return told(z, False, 0.0, f"cannot be restored: {reason}")
+            return outcome(moved, True, distance, f"moved by {distance:.3g} of its norm")
+        reason = "its gain does not reach the target on the path"
+    return outcome(z, False, 0.0, f"cannot be restored: {reason}")
 
 
 def rising(problem: Problem) -> Callable[[Array], Way]:
-    """The way along the gradient of the largest singular value, to infinity; to first order it is there at a half."""
+    """The path along the gradient of the largest singular value, up to infinity.
+
+    To first order, the largest singular value reaches the target at ``t = 1/2``.
+    """
 
     def way(z: Array) -> Way:
         values, slopes = _slopes(problem, z, lambda s: s == np.max(s))
@@ -105,10 +109,12 @@ def rising(problem: Problem) -> Callable[[Array], Way]:
 
 
 def lowering(problem: Problem) -> list[Callable[[Array], Way]]:
-    """The ways along the least step that lowers all singular values near the target or above it.
+    """The paths along the least step that lowers all singular values near the target or above it.
 
-    To first order it lowers those above the target to it, and all of them by the largest excess once more. Near are
-    those within some times that excess, more of them from one way to the next: others may rise above the target.
+    To first order, the step lowers the singular values above the target to the target, and then all of them by the
+    largest excess once more. A singular value counts as near if its distance to the target is at most a multiple of
+    this excess. The multiple increases from one path to the next, because other singular values may rise above the
+    target.
     """
 
     def within(width: float, z: Array) -> Way:
@@ -140,7 +146,7 @@ def arc(start: Array, end: Array) -> Way:
     """
     cosine = float(start @ end)
     if cosine <= -1 + 1e-14:
-        raise ValueError("it is opposite to the point it would move towards")
+        raise ValueError("it is opposite to the point that it would move to")
     across = end - cosine * start
     length = float(np.linalg.norm(across))
 
@@ -153,13 +159,16 @@ def arc(start: Array, end: Array) -> Way:
 
 
 def _slopes(problem: Problem, z: Array, chosen: Callable[[Array], NDArray[np.bool_]]) -> tuple[Array, Array]:
-    """Some singular values at a point and their gradients in the tangent space, one in a row."""
+    """The chosen singular values at a point, and their gradients in the tangent space, one per row."""
     values, gradients = problem.parts[0].singular_values_at(problem.embed(z), chosen)
     return values, np.array([problem.spheres.projected(problem.embed_adjoint(z, g), z) for g in gradients])
 
 
 def _first_root(beyond: Callable[[Array], Array]) -> float:
-    """Where on [0, 1] a function is zero, near the first such place as far as growing steps tell; 1 if nowhere."""
+    """A zero of a function on [0, 1], or 1 if there is none.
+
+    It is searched with growing steps, so it is near the first zero unless a step passes over several zeros.
+    """
     low = 0.0
     for high in np.geomspace(1e-9, 1.0, 10):
         if beyond(np.array(high)) >= 0:

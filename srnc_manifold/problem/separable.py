@@ -1,16 +1,16 @@
-"""Kernels that stay separable: a point on a product of spheres (docs/theory.md, section 14)."""
+"""The problem for separable kernels, on a product of spheres (docs/theory.md, section 14)."""
 
 from __future__ import annotations
 
 import string
 from functools import cached_property
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 
 from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array
-from srnc_manifold.operators.geometry import InputSize, Layout, as_kernel
+from srnc_manifold.operators.geometry import InputSize, PerAxis, as_kernel
 from srnc_manifold.problem.base import Problem, Regime
 from srnc_manifold.problem.kernel import SRNProblem
 from srnc_manifold.problem.restoration import Restoration, Way, lowering, restored, rising
@@ -18,25 +18,25 @@ from srnc_manifold.problem.target import regime
 from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
 
-# A kernel is separable if what its best separable approximation leaves is less than this part of it, above what
-# single precision makes of one that is.
+# A kernel counts as separable if the relative error of its best separable approximation is less than this. It is larger
+# than the rounding errors of a separable kernel in single precision.
 _SEPARABLE = 1e-5
 
-# Passes of the alternation that finds that approximation, which is fast where a kernel is nearly separable, and its
-# random starts for kernels of three and more axes.
+# Largest number of passes of the alternation that computes this approximation (few are needed if a kernel is nearly
+# separable), and the number of its additional random starts for kernels with three or more axes.
 _MAX_PASSES, _MORE_STARTS = 1000, 5
 
 
 class SeparableProblem(Problem):
-    """A single-channel kernel that stays an outer product of one vector for each axis, ``x = ρ z₁ ⊗ z₂ ⊗ …``.
+    """The problem for a single-channel kernel that must be an outer product, ``x = ρ z₁ ⊗ z₂ ⊗ …``.
 
-    The problem is (7) with this additional constraint; the explicit solution does not apply, and its objective is a
-    lower bound. The given kernel need not be separable.
+    There is one vector for each axis. The problem is (7) with this additional constraint. The explicit solution does
+    not apply, but its objective is a lower bound. The given kernel need not be separable.
 
     Parameters
     ----------
     kernel, input_size, stable_rank, relative_stable_rank, stable_rank_fraction, stride, dilation
-        As of :class:`SRNProblem`; the kernel has one channel and at least two axes.
+        As in :class:`SRNProblem`. The kernel has one channel and at least two axes.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class SeparableProblem(Problem):
     Raises
     ------
     TypeError, ValueError
-        As :class:`SRNProblem`, and if the kernel has channels or fewer than two axes.
+        As in :class:`SRNProblem`, and if the kernel has several channels or fewer than two axes.
     """
 
     linear = False
@@ -59,7 +59,9 @@ class SeparableProblem(Problem):
         stable_rank: float | None = None,
         relative_stable_rank: float | None = None,
         stable_rank_fraction: float | None = None,
-        **layout: Unpack[Layout],
+        groups: int = 1,
+        stride: PerAxis = 1,
+        dilation: PerAxis = 1,
     ) -> None:
         shape = as_kernel(kernel).shape
         self.free = SRNProblem(
@@ -68,7 +70,9 @@ class SeparableProblem(Problem):
             stable_rank=stable_rank,
             relative_stable_rank=relative_stable_rank,
             stable_rank_fraction=stable_rank_fraction,
-            **layout,
+            groups=groups,
+            stride=stride,
+            dilation=dilation,
         )
         if len(shape) != len(self.free.input_size) or len(shape) < 2:
             raise ValueError(
@@ -78,7 +82,7 @@ class SeparableProblem(Problem):
         self.kernel, self.dtype = self.free.kernel, self.free.dtype
         letters = string.ascii_lowercase[: len(shape)]
         self._outer = f"{','.join(letters)}->{letters}"
-        # The kernel contracted with all factors but one.
+        # Contraction of the kernel with all factors except one.
         self._partial = [f"{letters},{','.join(letters.replace(axis, ''))}->{axis}" for axis in letters]
 
     def __repr__(self) -> str:
@@ -96,7 +100,10 @@ class SeparableProblem(Problem):
 
     @cached_property
     def regimes(self) -> tuple[Regime, ...]:
-        """By the stable rank of the nearest separable kernel (docs/theory.md, proposition 21), not that of ``a``."""
+        """The regime. It depends on the stable rank of the nearest separable kernel, not on that of ``a``.
+
+        Source: docs/theory.md, proposition 21.
+        """
         return (
             regime(
                 self.free.stable_rank, self.free.operator.stable_rank(1.0, self.free.gain(self.embed(self._nearest)))
@@ -112,7 +119,7 @@ class SeparableProblem(Problem):
         return f"separable kernels, {self.free.describe()}"
 
     def embed(self, z: Any, xp: Namespace = NUMPY) -> Any:
-        """The outer product of the factors, flat."""
+        """The outer product of the factors, as a flat array."""
         factors = [z[place] for place in self.spheres.slices]
         product = factors[0]
         for factor in factors[1:]:
@@ -126,14 +133,14 @@ class SeparableProblem(Problem):
         return np.sum(terms, axis=0).ravel()
 
     def embed_adjoint(self, z: Array, covector: Array) -> Array:
-        """The covector, a kernel, contracted with all factors but one, for each."""
+        """The covector (a kernel) contracted with all factors except one, for each factor."""
         factors, kernel = self.spheres.split(z), covector.reshape(self.kernel.shape)
         return np.concatenate(
             [np.einsum(path, kernel, *factors[:k], *factors[k + 1 :]) for k, path in enumerate(self._partial)]
         )
 
     def embed_curvature(self, z: Array, vector: Array, covector: Array) -> Array:
-        """The covector contracted with all factors but two and the change of one of these."""
+        """The covector contracted with all factors except two, and with the change of one of these two."""
         factors, changes = self.spheres.split(z), self.spheres.split(vector)
         kernel, rows = covector.reshape(self.kernel.shape), []
         for k, path in enumerate(self._partial):
@@ -146,7 +153,7 @@ class SeparableProblem(Problem):
         return np.concatenate(rows)
 
     def to_sphere(self, x: Any) -> Array:
-        """The factors of a separable kernel, each over its norm.
+        """The factors of a separable kernel, each divided by its norm.
 
         Raises
         ------
@@ -158,63 +165,66 @@ class SeparableProblem(Problem):
         left = float(np.linalg.norm(self.embed(z) - x.ravel()))
         if left > _SEPARABLE:
             raise ValueError(
-                f"x: a kernel given that is not separable, the nearest that is leaves {left:.1e} of it; expected an "
-                "outer product of one vector for each axis, see nearest_separable"
+                f"x: a kernel given that is not separable (the nearest separable one has relative error {left:.1e}); "
+                "expected an outer product of one vector for each axis, see nearest_separable"
             )
         return z
 
     def nearest_separable(self, x: Any) -> Array:
-        """A separable kernel of the norm ``ρ``, the nearest to the direction of ``x`` that alternation finds."""
+        """The separable kernel of norm ``ρ`` nearest to the direction of ``x``, as found by alternation."""
         return self.free.to_kernel(self.embed(self._factors(self.free.to_sphere(x))))
 
     def evaluate(self, x: Any) -> Evaluation:
-        """Scores as of :attr:`free`; whether ``x`` is separable is not scored."""
+        """Scores as in :attr:`free`. Whether ``x`` is separable does not affect them."""
         return self.free.evaluate(x)
 
     def restore(self, x: Any) -> Restoration:
         """Move a separable kernel onto the feasible set, locally.
 
-        A kernel whose gain is too low moves along the gradient of the gain, one whose gain is too high along the least
-        step that lowers all singular values near the target; where that does not lead there, towards the nearest
-        separable kernel of ``a`` (reduce) or one of a single tap (raise). Every factor moves on its sphere, and stops
-        where the stable rank is right.
+        If the gain is too low, the kernel moves along the gradient of the gain. If the gain is too high, it moves along
+        the least step that lowers all singular values near the target. If this does not reach the target, it moves
+        towards the separable kernel nearest to ``a`` (reduce) or towards a kernel with a single tap (raise). Every
+        factor moves on its sphere. The move stops where the stable rank is right.
 
         Raises
         ------
         TypeError, ValueError
-            As :meth:`to_sphere`.
+            As in :meth:`to_sphere`.
         """
-        return restored(self, self.to_sphere(x), too_low=[rising(self)], too_high=[*lowering(self), self._falling])
+        return restored(
+            self, self.to_sphere(x), too_low=[rising(self)], too_high=[*lowering(self), self._towards_lower_gain]
+        )
 
-    def _falling(self, z: Array) -> Way:
-        """The way to a separable kernel of which the gain is not above the target."""
+    def _towards_lower_gain(self, z: Array) -> Way:
+        """The path to a separable kernel whose gain is at most the target."""
         if self.regimes == ("reduce",):
             end = self._nearest
         else:
             parts = self.spheres.split(z)
             end = np.concatenate([np.eye(len(part))[np.argmax(np.abs(part))] for part in parts])
-        end = np.where(self.spheres.inner(end, z) < 0, -end, end)  # changes of sign change no gain
+        end = np.where(self.spheres.inner(end, z) < 0, -end, end)  # changes of sign do not change the gain
         return lambda t: self.spheres.normalized((1 - t) * z + t * end)
 
     def _factors(self, x: Array) -> Array:
-        """Unit vectors whose outer product is near a unit kernel: alternation from its leading singular vectors.
+        """Unit vectors whose outer product is near a unit kernel, by alternation from its leading singular vectors.
 
-        These solve it for two axes; for more it may end in other stationary points, so that there are further starts.
+        For two axes, these singular vectors are the solution. For more axes, the alternation may end in other
+        stationary points, so there are additional starts.
         """
         factors, rest = [], x
-        for n in x.shape[:-1]:  # contracted one after the other, so that the last is not zero
+        for n in x.shape[:-1]:  # contracted one after another, so that the last factor is not zero
             u, _, _ = np.linalg.svd(rest.reshape(n, -1), full_matrices=False)
             factors.append(u[:, 0])
             rest = np.tensordot(u[:, 0], rest, axes=1)
-        z = self._alternated(x, [*factors, rest / np.linalg.norm(rest)])
+        z = self._alternate(x, [*factors, rest / np.linalg.norm(rest)])
         if x.ndim == 2 or self.embed(z) @ x.ravel() >= 1 - _SEPARABLE:
             return z
         rng = np.random.default_rng(0)
         starts = [list(self.spheres.split(self.spheres.random_point(rng))) for _ in range(_MORE_STARTS)]
-        return max(z, *(self._alternated(x, start) for start in starts), key=lambda p: self.embed(p) @ x.ravel())
+        return max(z, *(self._alternate(x, start) for start in starts), key=lambda p: self.embed(p) @ x.ravel())
 
-    def _alternated(self, x: Array, factors: list[Array]) -> Array:
-        """Each factor in turn replaced by the best one for the others, until nothing is gained."""
+    def _alternate(self, x: Array, factors: list[Array]) -> Array:
+        """Replace each factor in turn by the best one for the others, until there is no improvement."""
         before = -np.inf
         for _ in range(_MAX_PASSES):
             for k, path in enumerate(self._partial):

@@ -19,10 +19,11 @@ from srnc_manifold.spheres import Spheres
 
 
 class StackProblem(Problem):
-    """Several kernels, each with a target of its own, solved as one problem on a product of spheres.
+    """Several kernels, each with its own target, solved as one problem on a product of spheres.
 
-    The objective is the sum of the objectives. Nothing ties the kernels together, so that the parts' optima are the
-    stack's: a solver of single kernels is applied to one part after the other, the others work on all at once.
+    The objective is the sum of the objectives. The kernels are independent, so the optima of the parts form the optimum
+    of the stack. A solver for single kernels is applied to one part after another. Other solvers work on all parts
+    together.
 
     Parameters
     ----------
@@ -32,12 +33,13 @@ class StackProblem(Problem):
     ----------
     parts : tuple of SRNProblem
     kernel : array
-        ``(K, *shape)`` if the kernels have the same shape, otherwise flat, one after the other; see :meth:`kernels`.
+        Of shape ``(K, *shape)`` if all kernels have the same shape. Otherwise a flat array, one kernel after another.
+        See :meth:`kernels`.
 
     Raises
     ------
     TypeError, ValueError
-        If something else than an :class:`SRNProblem` is given, or nothing.
+        If an element is not an :class:`SRNProblem`, or if there are none.
     """
 
     def __init__(self, problems: Iterable[SRNProblem]) -> None:
@@ -69,14 +71,14 @@ class StackProblem(Problem):
         return f"{len(self._parts)} kernels: {listed(part.describe() for part in self._parts)}"
 
     def kernels(self, x: Any) -> list[Array]:
-        """The kernels of a stack, each in its own shape."""
+        """The kernels of a stack, each with its own shape."""
         flat = self._checked(x)
         return [
             flat[place].reshape(part.kernel.shape) for part, place in zip(self._parts, self.kernel_slices, strict=True)
         ]
 
     def stack(self, kernels: Iterable[Any]) -> Array:
-        """The stack of some kernels, the inverse of :meth:`kernels`."""
+        """The stack of the given kernels, the inverse of :meth:`kernels`."""
         arrays = [np.asarray(kernel, float) for kernel in kernels]
         given, expected = [array.shape for array in arrays], [part.kernel.shape for part in self._parts]
         if given != expected:
@@ -84,18 +86,18 @@ class StackProblem(Problem):
         return self._joined(arrays)
 
     def to_sphere(self, x: Any) -> Array:
-        """The point of a stack: every kernel over its norm."""
+        """The point of a stack: every kernel divided by its norm."""
         pairs = zip(self._parts, self.kernels(x), strict=True)
         return np.concatenate([part.to_sphere(kernel).ravel() for part, kernel in pairs])
 
     def evaluate(self, x: Any) -> Evaluation:
-        """Scores of a stack: the sum of the objectives, the constraints of the kernel that violates its own most."""
+        """Scores of a stack: the sum of the objectives, the constraints of the kernel with the largest violation."""
         return combined(
             [part.evaluate(kernel) for part, kernel in zip(self._parts, self.kernels(x), strict=True)], self._parts
         )
 
     def restore(self, x: Any) -> Restoration:
-        """Every kernel restored on its own; a success if each of them is."""
+        """Restore every kernel separately. It is a success if all of them are restored."""
         found = [part.restore(kernel) for part, kernel in zip(self._parts, self.kernels(x), strict=True)]
         success = all(restoration.success for restoration in found)
         return Restoration(
@@ -122,13 +124,13 @@ class StackProblem(Problem):
 
 
 def listed(texts: Iterable[str]) -> str:
-    """The first few of some texts, each once."""
+    """The first few distinct texts, joined."""
     distinct = list(dict.fromkeys(texts))
     return "; ".join([*distinct[:3], *(["…"] if len(distinct) > 3 else [])])
 
 
 def combined(evaluations: list[Evaluation], parts: tuple[SRNProblem, ...]) -> Evaluation:
-    """The scores of several kernels as one: objectives added, the constraints of the one that violates its own most."""
+    """The scores of several kernels as one: the sum of the objectives, the constraints with the largest violation."""
     worst = max(evaluations, key=lambda evaluation: evaluation.violation)
     norms = [float(np.sqrt(part.squared_norm)) for part in parts]
     moved = math.hypot(*(e.relative_distance * norm for e, norm in zip(evaluations, norms, strict=True)))

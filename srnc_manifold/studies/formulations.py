@@ -210,9 +210,9 @@ class Study:
             f"The method with the fewest evaluations per hit, {cheapest['evaluations_per_hit']:.0f}, is "
             f"{_name(cheapest)}. This number does not include products with Hessians.",
             "Methods for nonsmooth functions use the exact maximum directly, and converge slowly: gradient sampling "
-            f"hits from {_percent(_of(table, 'gradient sampling'))} of the starts, the subgradient method from "
-            f"{_percent(_of(table, 'subgradients, levels'))} with levels and from "
-            f"{_percent(_of(table, 'subgradients, diminishing steps'))} with diminishing steps.",
+            f"hits from {_percent(_hit_share(table, 'gradient sampling'))} of the starts, the subgradient method from "
+            f"{_percent(_hit_share(table, 'subgradients, levels'))} with levels and from "
+            f"{_percent(_hit_share(table, 'subgradients, diminishing steps'))} with diminishing steps.",
             "No method hits from every start. Most starts that miss end at a wrong frequency. The explicit solution "
             "needs no start.",
         ]
@@ -294,7 +294,7 @@ def run(
     return Study(methods, comparison, optima, left_out, len(seed_list))
 
 
-def _of(table: Any, solver: str) -> float:
+def _hit_share(table: Any, solver: str) -> float:
     return float(table[table["by"] == solver]["hit"].iloc[0])
 
 

@@ -16,7 +16,7 @@ from srnc_manifold.problem import Problem
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers import Budget, Solver
 from srnc_manifold.solvers.stacks import carry_out
-from srnc_manifold.testing.problems import FACTOR, ROUNDING, kernel_problems, pickled, other_problems, scaled
+from srnc_manifold.testing.problems import FACTOR, ROUNDING, kernel_problems, other_problems, pickled, scaled
 
 # Columns that every history has; see :class:`srnc_manifold.History`.
 _COLUMNS = (
@@ -92,7 +92,7 @@ def check_solver(solver: Solver, *, rng: int | np.random.Generator = 0) -> None:
 
 
 class _Interrupt(KeyboardInterrupt):
-    """Ctrl-C of the test, as a class of its own to distinguish it from a real Ctrl-C."""
+    """A simulated Ctrl-C, which is different from a real Ctrl-C of the user."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class _Trial:
         callback: Any = None,
     ) -> Result:
         """One run, with the checks that apply to every run. ``case`` names the run in messages."""
-        before, printed = _untouchable(self.problem), io.StringIO()
+        before, printed = _protected_data(self.problem), io.StringIO()
         try:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
                 result = carry_out(
@@ -133,7 +133,7 @@ class _Trial:
             message = f"{case}raised {type(error).__name__}: {error}; expected a Result with a status"
             raise AssertionError(f"{self.name}: {message}, on {self.problem}") from error
         self.require(not printed.getvalue(), f"{case}printed {printed.getvalue()!r}")
-        for what, value in _untouchable(self.problem).items():
+        for what, value in _protected_data(self.problem).items():
             self.require(value == before[what], f"{case}changed {what}")
         self.require(isinstance(result, Result), f"{case}returned {type(result).__name__}, expected a Result")
         shape = np.shape(result.kernel)
@@ -154,7 +154,7 @@ class _Trial:
         self.require(np.array_equal(result.kernel, other.kernel), f"{message}; they differ by up to {difference:.1e}")
 
 
-def _untouchable(problem: Problem) -> dict[str, bytes]:
+def _protected_data(problem: Problem) -> dict[str, bytes]:
     """The data that a solver must not change, as bytes."""
     arrays = [problem.kernel]
     for part in problem.parts:

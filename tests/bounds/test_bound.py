@@ -153,7 +153,7 @@ def test_what_is_not_a_bound_is_refused():
         srnc.bound(np.ones(3))
     with pytest.raises(ValueError, match="method: 'best' given, expected one of caps, sdp"):
         srnc.bound(reduce, "best")
-    with pytest.raises(ValueError, match="method: 'caps' given, .* this one raises it .*expected 'sdp'"):
+    with pytest.raises(ValueError, match="method: 'caps' given, .* this problem raises it .*expected 'sdp'"):
         srnc.bound(up, "caps")
     for method in (None, "caps"):
         with pytest.raises(TypeError, match="options: solver given, but the method 'caps' has no options"):

@@ -135,7 +135,7 @@ FILTERS = {"sobel": SOBEL, "laplacian": LAPLACIAN, "binomial": np.outer([1, 2, 1
 @pytest.mark.parametrize(
     ("name", "size", "fraction"),
     [
-        ("sobel", (7, 9), 0.5),
+        ("laplacian", (7, 9), 0.5),
         ("binomial", (7, 9), 0.9),
         *(
             pytest.param(name, size, fraction, marks=slow)

@@ -179,7 +179,7 @@ def test_what_needs_frequencies_says_so():
         (
             lambda: srnc.SRNProblem(np.ones(3), Dense(np.eye(3)[:, :, None] * np.ones(2)), stable_rank=1, stride=2),
             TypeError,
-            "stride given, too",
+            "stride: 2 given, but input_size is an operator",
         ),
     ],
 )

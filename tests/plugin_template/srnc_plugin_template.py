@@ -1,4 +1,4 @@
-"""A cost and a solver, as an example to copy."""
+"""An example to copy: a cost and a solver."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from srnc_manifold.solvers import Oracle, Run, Solver
 
 @dataclass(frozen=True)
 class PNorm(Cost):
-    """``(‖σ²‖_p − c)² + λ · fidelity``: the maximum replaced by a p-norm over all singular values of the operator."""
+    """``(‖σ²‖_p − c)² + λ · fidelity``: a p-norm over all singular values of the operator instead of the maximum."""
 
     p: float = 16.0
     fidelity_weight: float = 0.01
 
     def value(self, view: View, xp: Any) -> Any:
-        largest = xp.max(view.squared_singular_values)  # taken out so that no power overflows
+        largest = xp.max(view.squared_singular_values)  # factored out, so that no power overflows
         total = xp.sum(view.multiplicities * (view.squared_singular_values / largest) ** self.p)
         return (largest * total ** (1 / self.p) - view.target) ** 2 + self.fidelity_weight * view.fidelity
 
 
 @dataclass(frozen=True)
 class RandomSearch(Solver):
-    """Steps in random directions of the sphere, taken where the cost falls.
+    """Random search on the sphere: a step in a random direction is accepted if it decreases the cost.
 
-    Steps grow after a success and shrink after a failure, so that one in five succeeds (Rechenberg's rule).
+    Steps grow after a success and shrink after a failure, so that about one in five succeeds (Rechenberg's rule).
     """
 
     cost: Cost = field(default_factory=LogSumExp)
@@ -38,7 +38,7 @@ class RandomSearch(Solver):
     patience: int = 1000
 
     def run(self, run: Run[Any]) -> tuple[Status, str]:
-        # Counts, records every improvement, watches the budget and draws the start if none is given.
+        # The oracle counts evaluations, records improvements, keeps the budget, and draws the start if none is given.
         oracle = Oracle(run, self.cost, patience=self.patience)
         z, step = oracle.start, self.step_size
         value = oracle.value(z)
@@ -50,4 +50,4 @@ class RandomSearch(Solver):
                 z, value, step = moved, moved_value, min(1.0, step * np.exp(0.8))
             else:
                 step *= np.exp(-0.2)
-        return Status.STALLED, f"no improvement by steps as short as {self.shortest_step:g}"
+        return Status.STALLED, f"no improvement with steps of length {self.shortest_step:g}"

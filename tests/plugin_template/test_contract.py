@@ -1,3 +1,5 @@
+"""The contract tests for the cost and the solver of this package."""
+
 from srnc_plugin_template import PNorm, RandomSearch
 
 from srnc_manifold.testing import check_cost, check_solver

@@ -1,3 +1,5 @@
+"""The augmented Lagrangian method on spheres (Liu and Boumal, 2020)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,8 +18,9 @@ from srnc_manifold.solvers.runs import Run
 from srnc_manifold.solvers.steps.quasi_newton import lbfgs
 from srnc_manifold.validation import require_count, require_positive
 
-# A violation that falls to this part of the last one needs no larger penalty; a larger one is so much larger; inner
-# tolerances fall by this factor. Where a penalty so much larger than the first does not help, none will.
+# _ENOUGH: the penalty is not increased if the violation is at most this fraction of the last one. _GROWTH: factor by
+# which the penalty increases. _SHARPER: factor by which the inner tolerance decreases. _LARGEST: limit of the penalty
+# relative to the first one; if this does not help, a larger one does not help either.
 _ENOUGH, _GROWTH, _SHARPER, _LARGEST = 0.5, 4.0, 0.1, 1e6
 _FIRST_TOLERANCE = 1e-2
 
@@ -27,25 +30,26 @@ class AugmentedLagrangian(SphereSolver):
     """Riemannian augmented Lagrangian method for the paper's (15) on the sphere.
 
     C. Liu, N. Boumal, *Simple algorithms for optimization on Riemannian manifolds with constraints*, Appl. Math. Optim.
-    82 (2020), algorithm 1. Of the constraint ``max_l g_l = c`` the half that binds: when reducing the stable rank "some
-    singular value reaches ``√c``", with the exact maximum and one multiplier; when raising it "none exceeds it",
-    with a multiplier for each singular value. The subproblems are solved by L-BFGS on the sphere.
+    82 (2020), algorithm 1. Only the binding half of the constraint ``max_l g_l = c`` is used. When the stable rank is
+    reduced, it is "some singular value reaches ``√c``", with the exact maximum and one multiplier. When the stable rank
+    is raised, it is "no singular value exceeds ``√c``", with one multiplier for each singular value. The subproblems
+    are solved by L-BFGS on the sphere.
 
-    Where the rounds end in a local minimum of the violation, they begin again at the start with a larger penalty, and
-    where the stable rank is raised in any case, as a larger one leads to other local minima.
+    If the rounds end in a local minimum of the violation, they are repeated from the start with a larger penalty. If
+    the stable rank is raised, they are always repeated, because a larger penalty leads to other local minima.
 
-    The history has the columns ``penalty`` and ``multiplier`` (their sum).
+    The history has the columns ``penalty`` and ``multiplier`` (the sum of the multipliers).
 
     Parameters
     ----------
     penalty : float
         The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``.
     tolerance : float
-        Violation, and norm of the Lagrangian's gradient, at which the run has converged.
+        The run has converged if the violation and the norm of the Lagrangian's gradient are at most this.
     max_rounds : int
-        Updates of the multipliers.
+        Largest number of updates of the multipliers.
     max_iterations : int
-        Of each subproblem.
+        Largest number of iterations for each subproblem.
     """
 
     penalty: float = 1.0
@@ -63,7 +67,7 @@ class AugmentedLagrangian(SphereSolver):
         return oracle.attempt(lambda penalty: self._rounds(oracle, penalty), self.penalty)
 
     def _costs(self, problem: Problem, penalty: float, multipliers: list[Any]) -> list[AugmentedLagrangianCost]:
-        """The augmented Lagrangian of each part, which add up to that of the problem."""
+        """The augmented Lagrangian of each part. Their sum is the augmented Lagrangian of the problem."""
         return [
             AugmentedLagrangianCost(binding_side(regime), objective_weight(problem, part), penalty, values)
             for part, regime, values in zip(problem.parts, problem.regimes, multipliers, strict=True)
@@ -97,6 +101,6 @@ class AugmentedLagrangian(SphereSolver):
     def _outcome(self, oracle: ConstrainedOracle, z: Array, rounds: int) -> tuple[Status, str]:
         violation = oracle.violation(z)
         if violation > FEASIBILITY_TOLERANCE:
-            return Status.STALLED, f"a local minimum of the constraint's violation, {violation:.1e}"
+            return Status.STALLED, f"local minimum of the constraint violation, {violation:.1e}"
         residual = stationarity(oracle.problem, z)
         return Status.CONVERGED, f"{rounds} rounds, violation {violation:.1e}, projected gradient {residual:.1e}"

@@ -1,3 +1,5 @@
+"""Continuation: the paper's log-sum-exp formulation with increasing ``α`` and decreasing ``λ``."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -14,31 +16,32 @@ from srnc_manifold.solvers.oracle import ConstrainedOracle
 from srnc_manifold.solvers.runs import Run
 from srnc_manifold.validation import require_choice, require_count, require_positive
 
-# Gradient norm at which a round ends, as a part of the weight of the distance, which bounds the gradient there.
+# Gradient norm at which a round ends, relative to the weight of the distance.
 _ACCURACY = 1e-3
 
 
 @dataclass(frozen=True)
 class Continuation(SphereSolver):
-    """The paper's log-sum-exp formulation (16), sharpened round by round, each started where the last one ended.
+    """The paper's log-sum-exp formulation (16), with parameters that change from round to round.
 
-    ``α`` grows and ``λ`` falls in equal ratios, by one of pymanopt's optimizers: the first removes the bias of the
-    smooth maximum, at most ``log(L)/α``, the second that of a finite penalty (S. Boyd, L. Vandenberghe, *Convex
-    Optimization*, 2004, section 11.3, for the idea; docs/theory.md, section 15, for the two biases).
+    In each round ``α`` increases and ``λ`` decreases by a constant factor. One of pymanopt's optimizers minimizes the
+    cost, starting at the end of the last round. Increasing ``α`` removes the bias of the smooth maximum, which is at
+    most ``log(L)/α``. Decreasing ``λ`` removes the bias of a finite penalty. The idea is from S. Boyd, L. Vandenberghe,
+    *Convex Optimization*, 2004, section 11.3; the two biases are in docs/theory.md, section 15.
 
     The history has the columns ``alpha`` and ``penalty`` (``1/λ``).
 
     Parameters
     ----------
     alpha, last_alpha : float
-        The first and last ``α``, which belong to squared singular values of unit kernels.
+        The first and last ``α``, which multiplies squared singular values of unit kernels.
     fidelity_weight, last_fidelity_weight : float
         The first and last ``λ``.
     n_rounds : int
     optimizer : str
-        One that uses gradients; see :class:`srnc_manifold.solvers.Riemannian`.
+        An optimizer that uses gradients; see :class:`srnc_manifold.solvers.Riemannian`.
     max_iterations : int
-        Of each round.
+        Largest number of iterations of each round.
     """
 
     alpha: float = 10.0

@@ -1,3 +1,5 @@
+"""The exact penalty method on spheres, with smoothing (Liu and Boumal, 2020)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -13,11 +15,11 @@ from srnc_manifold.solvers.runs import Run
 from srnc_manifold.solvers.steps.quasi_newton import lbfgs
 from srnc_manifold.validation import require_choice, require_count, require_positive
 
-# A penalty under which the constraints stay violated is so much larger in the next round; a million times the first
-# has not helped.
+# If the constraints are still violated, the penalty is multiplied by _GROWTH in the next round. _LARGEST limits it
+# relative to the first penalty.
 _GROWTH, _LARGEST = 3.0, 1e6
 
-# Gradient norms at which the rounds end, the first and the last.
+# Gradient norms at which the first and the last round end.
 _FIRST_TOLERANCE, _LAST_TOLERANCE = 1e-2, 1e-7
 
 
@@ -26,11 +28,12 @@ class ExactPenalty(SphereSolver):
     """Riemannian exact penalty method by smoothing, for the paper's (15) on the sphere.
 
     C. Liu, N. Boumal, *Simple algorithms for optimization on Riemannian manifolds with constraints*, Appl. Math. Optim.
-    82 (2020), algorithm 2: hinges of the violations, log-sum-exp or Huber, smoothed less in every round, each round by
-    L-BFGS from where the last one ended; the penalty grows where the constraints stay violated.
+    82 (2020), algorithm 2. The violations are penalized by hinges, smoothed by log-sum-exp or Huber. The smoothing
+    decreases in every round. Each round is minimized by L-BFGS, starting at the end of the last one. The penalty
+    increases if the constraints are still violated.
 
-    Where the rounds end in a local minimum of the violation, they begin again at the start with a larger penalty, and
-    where the stable rank is raised in any case, as a larger one leads to other local minima.
+    If the rounds end in a local minimum of the violation, they are repeated from the start with a larger penalty. If
+    the stable rank is raised, they are always repeated, because a larger penalty leads to other local minima.
 
     The history has the columns ``epsilon`` and ``penalty``.
 
@@ -41,11 +44,11 @@ class ExactPenalty(SphereSolver):
     penalty : float
         The first penalty parameter, for the objective in units of ``‖C(a)‖_F²``.
     epsilon, last_epsilon : float
-        The first and last smoothing, of constraints relative to ``c``.
+        The first and last smoothing parameter, for constraints relative to ``c``.
     n_rounds : int
-        From the first smoothing to the last; further ones follow while the constraints are violated.
+        Number of rounds from the first smoothing to the last. More rounds follow while the constraints are violated.
     max_iterations : int
-        Of each round.
+        Largest number of iterations of each round.
     """
 
     smoothing: str = "huber"
@@ -89,7 +92,7 @@ class ExactPenalty(SphereSolver):
             if violation > max(epsilon, FEASIBILITY_TOLERANCE):
                 penalty *= _GROWTH
                 if penalty > largest:
-                    return Status.STALLED, f"{message}: a local minimum of the constraint's violation"
+                    return Status.STALLED, f"{message}: local minimum of the constraint violation"
             elif rounds >= self.n_rounds:
-                return Status.STALLED, f"{message}: what the last smoothing leaves"
+                return Status.STALLED, f"{message}: the violation that remains with the last smoothing"
             epsilon, inner = max(sharper * epsilon, self.last_epsilon), max(tighter * inner, _LAST_TOLERANCE)

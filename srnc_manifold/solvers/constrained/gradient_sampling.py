@@ -1,3 +1,5 @@
+"""Riemannian gradient sampling (Hosseini and Uschmajew, 2017)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,10 +18,10 @@ from srnc_manifold.solvers.runs import Run
 from srnc_manifold.solvers.steps.line_search import backtrack
 from srnc_manifold.validation import require_count, require_positive
 
-# Radius and tolerance shrink by this factor where the hull of the gradients comes close to zero.
+# Radius and tolerance are multiplied by this factor when the convex hull of the gradients comes close to zero.
 _SHRINK = 0.1
 
-# As many gradients as a point has entries are drawn in each step.
+# Largest number of entries of a point: each step computes as many gradients as a point has entries.
 _MAX_SIZE = 100
 
 
@@ -28,9 +30,9 @@ class GradientSampling(SphereSolver):
     """Riemannian gradient sampling for the exact maximum.
 
     S. Hosseini, A. Uschmajew, *A Riemannian gradient sampling algorithm for nonsmooth optimization on manifolds*, SIAM
-    J. Optim. 27 (2017): a step goes along the shortest vector in the hull of gradients taken at random points near the
-    iterate, transported by projection; where that is short, the points are drawn nearer. The cost is the exact penalty
-    ``‖C(x) − C(a)‖²/‖C(a)‖² + p |max σ²/c − 1|`` unless one is given.
+    J. Optim. 27 (2017). Gradients are computed at random points near the iterate and transported by projection. The
+    step goes along the shortest vector in their convex hull. If this vector is short, the points are drawn closer to
+    the iterate. The default cost is the exact penalty ``‖C(x) − C(a)‖²/‖C(a)‖² + p |max σ²/c − 1|``.
 
     The history has the column ``radius``.
 
@@ -40,9 +42,9 @@ class GradientSampling(SphereSolver):
     penalty : float
         ``p``.
     radius, last_radius : float
-        Of the balls from which points are drawn, in the tangent space: the first, and the one at which the run ends.
+        The first and last radius of the ball in the tangent space from which points are drawn.
     tolerance : float
-        Length of the shortest vector that is short, in the first ball; it shrinks with the radius.
+        A vector of at most this length counts as short, for the first radius. The tolerance decreases with the radius.
     max_iterations : int
     """
 
@@ -63,7 +65,7 @@ class GradientSampling(SphereSolver):
 
     def supports(self, problem: Problem) -> tuple[bool, str]:
         if problem.spheres.size > _MAX_SIZE:
-            return False, f"it draws {problem.spheres.size} gradients in every step; limited to {_MAX_SIZE} entries"
+            return False, f"it needs {problem.spheres.size} gradients in every step; the limit is {_MAX_SIZE} entries"
         return super().supports(problem)
 
     def run(self, run: Run[Any]) -> tuple[Status, str]:
@@ -82,7 +84,7 @@ class GradientSampling(SphereSolver):
                 z = oracle.spheres.retracted(z, step * direction / length)
                 continue
             if radius <= self.last_radius:
-                text = f"the hull of gradients within {radius:.0e} comes within {length:.1e} of zero"
+                text = f"the convex hull of the gradients within {radius:.0e} has distance {length:.1e} from zero"
                 return (Status.CONVERGED if length <= tolerance else Status.STALLED), text
             radius, tolerance = max(_SHRINK * radius, self.last_radius), _SHRINK * tolerance
         return Status.LIMIT, f"{self.max_iterations} iterations, radius {radius:.0e}"

@@ -1,3 +1,5 @@
+"""The Riemannian subgradient method (Ferreira and Oliveira, 1998)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -18,7 +20,8 @@ from srnc_manifold.validation import require_choice, require_count, require_posi
 
 STEP_RULES = ("diminishing", "polyak", "polyak-certified")
 
-# Length of the path, in longest steps, after which a level that was not reached is too low; see Goffin and Kiwiel.
+# If a level is not reached on a path of this length (in units of the longest step), it is too low; see Goffin and
+# Kiwiel.
 _PATH = 1.0
 
 
@@ -27,7 +30,7 @@ class Subgradient(SphereSolver):
     """Riemannian subgradient method for the exact maximum: ``z ← R_z(−η g)``, ``g`` a subgradient of a nonsmooth cost.
 
     O. P. Ferreira, P. R. Oliveira, *Subgradient algorithm on Riemannian manifolds*, J. Optim. Theory Appl. 97 (1998).
-    The cost is the exact penalty ``‖C(x) − C(a)‖²/‖C(a)‖² + p |max σ²/c − 1|`` unless one is given.
+    The default cost is the exact penalty ``‖C(x) − C(a)‖²/‖C(a)‖² + p |max σ²/c − 1|``.
 
     The history has the column ``step``, the length of the last step.
 
@@ -36,19 +39,20 @@ class Subgradient(SphereSolver):
     step_rule : str
         ``"diminishing"``: steps of length ``step_size / √(k + 1)``.
         ``"polyak"``: ``η = (f − level) / ‖g‖²`` (B. T. Polyak, 1969; on manifolds: G. C. Bento, O. P. Ferreira, J. G.
-        Melo, J. Optim. Theory Appl. 173, 2017), with the level a step below the best value, halved where the path from
-        the last success has become too long (J. L. Goffin, K. C. Kiwiel, Math. Program. 85, 1999).
-        ``"polyak-certified"``: the level is the certified optimum, which no method knows beforehand: it shows what
-        the rule can do at best, and is no solver to compare with others. For reducing the stable rank, with the
-        default cost.
+        Melo, J. Optim. Theory Appl. 173, 2017). The level is below the best value by a certain depth. This depth is
+        halved if the path since the last success has become too long (J. L. Goffin, K. C. Kiwiel, Math. Program. 85,
+        1999).
+        ``"polyak-certified"``: the level is the certified optimum, which is not known in practice. This shows the best
+        that the rule can achieve; it should not be compared with other solvers. It is for reducing the stable rank with
+        the default cost only.
     cost : Cost, optional
     penalty : float
         ``p``.
     step_size : float
-        Length of the first step; the first level of ``"polyak"`` lies as far below the first value as the first
-        subgradient predicts for it.
+        Length of the first step. For ``"polyak"``, the first level is below the first value by the decrease that the
+        first subgradient predicts for this step.
     tolerance : float
-        Length of steps, or with a certified level distance to it, at which the run ends.
+        The run ends if the length of a step or the norm of a subgradient is at most this.
     max_iterations : int
     """
 
@@ -66,16 +70,16 @@ class Subgradient(SphereSolver):
         if self.cost is not None:
             require_cost(self.cost)
             if self.step_rule == "polyak-certified":
-                raise ValueError("cost: given, but the optimum is certified for the default cost only")
+                raise ValueError("cost: given, but the optimum is only certified for the default cost")
 
     def supports(self, problem: Problem) -> tuple[bool, str]:
         if self.step_rule == "polyak-certified":
             if not problem.linear:
-                return False, "the certified optimum is that of kernels whose entries are free"
+                return False, "the optimum is only certified for kernels without additional constraints"
             if not all(isinstance(part.operator, Circular) for part in problem.parts):
                 return False, "the optimum is certified for convolutions with circular padding only"
             if any(part.regime == "raise" for part in problem.parts):
-                return False, "the optimum is certified for reducing the stable rank only"
+                return False, "the optimum is only certified for reducing the stable rank"
         return super().supports(problem)
 
     def run(self, run: Run[Any]) -> tuple[Status, str]:
@@ -102,7 +106,7 @@ class Subgradient(SphereSolver):
 
 
 class _Rule:
-    """How long the next step is; and what it means if it has no length."""
+    """The length of the next step, and the outcome of the run if this length is zero."""
 
     reached, end = Status.STALLED, "no lower level is within reach"
 
@@ -131,7 +135,7 @@ class _Certified(_Rule):
 
 
 class _Levels(_Rule):
-    """Levels below the best value: again as deep where one was nearly reached, half as deep where the path is long."""
+    """Levels below the best value. The depth stays the same after a success, and is halved if the path is too long."""
 
     def __init__(self, longest: float) -> None:
         self._longest = longest

@@ -32,8 +32,8 @@ def matrix_srn(matrix: Array, stable_rank: float, k: int = 1) -> Array:
     """Nearest matrix with a given stable rank and the same ``k`` largest singular values.
 
     It is ``X = S₁ + η S₂``, where ``S₁`` is the part of ``W`` that belongs to the ``k`` largest singular values,
-    ``S₂ = W − S₁``, and ``η >= 0`` is such that ``‖X‖_F² = r σ₁²``. Sanyal, Torr, Dokania (ICLR 2020), theorem 1; paper,
-    (3); docs/theory.md, prop. 17.
+    ``S₂ = W − S₁``, and ``η >= 0`` is such that ``‖X‖_F² = r σ₁²``. Source: Sanyal, Torr, Dokania (ICLR 2020),
+    theorem 1; paper, (3); docs/theory.md, prop. 17.
 
     Parameters
     ----------

@@ -21,8 +21,8 @@ class MatrixSRN(Solver):
     Source: paper, (2)-(3); Sanyal, Torr, Dokania (ICLR 2020), theorem 1; docs/theory.md, proposition 17. For a dense
     matrix and ``k = 1`` it solves the problem. For a convolution it treats the kernel as a ``c_out × (c_in · taps)``
     matrix, as is common in practice. The target stable rank is then the stable rank of this matrix times the ratio of
-    the problem's target to the stable rank of the operator, and the norm of this matrix is kept. Norm and stable rank of
-    this matrix are not those of the operator.
+    the problem's target to the stable rank of the operator, and the norm of this matrix is kept. The norm and stable
+    rank of this matrix are not those of the operator.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class MatrixSRN(Solver):
         if target < low * (1 - 1e-12):
             return False, (
                 f"the target is a stable rank of {target:.6g} for a {matrix.shape[0]} × {matrix.shape[1]} matrix, but "
-                f"with k = {self.k} of its singular values kept it is at least {low:.6g}"
+                f"with k = {self.k} of its singular values kept, it is at least {low:.6g}"
             )
         return True, ""
 

@@ -20,10 +20,10 @@ class ReshapeThenSRN(Solver):
     """Spectral normalization, then stable rank normalization, of the kernel reshaped to a matrix.
 
     This is algorithm 1 of Sanyal, Torr, Dokania (ICLR 2020; paper, section 2.1), applied to a convolution as if it were
-    a dense layer. The ``c_out × (c_in · taps)`` matrix is scaled to the spectral norm of the operator. Its stable rank is
-    lowered to the fraction ``β`` of the largest possible one, where ``β`` is the same fraction as in the target for the
-    operator. A matrix with a lower stable rank is not changed. The norm and stable rank of a reshaped kernel are not
-    those of its operator.
+    a dense layer. The ``c_out × (c_in · taps)`` matrix is scaled to the spectral norm of the operator. Its stable rank
+    is lowered to the fraction ``β`` of the largest possible one, where ``β`` is the same fraction as in the target for
+    the operator. A matrix with a lower stable rank is not changed. The norm and stable rank of a reshaped kernel are
+    not those of its operator.
     """
 
     stochastic = False

@@ -26,8 +26,8 @@ class SRNC(Solver):
     """Stable rank normalization of convolutions by Tanay et al., as published and with two repairs.
 
     Singular vectors are computed by power iteration with convolutions and transposed convolutions (paper, (4)). The
-    kernel ``G = ∇_x (u₁ᵀ (x ∗ v₁))`` is computed by differentiation (paper, (6)). Neither the operator nor its symbol is
-    formed.
+    kernel ``G = ∇_x (u₁ᵀ (x ∗ v₁))`` is computed by differentiation (paper, (6)). Neither the operator nor its symbol
+    is formed.
 
     ``repair="none"``
         The published method (paper, (5)-(6); Tanay et al., IEEE TPAMI 45, 2023). For the spectrally normalized kernel
@@ -203,8 +203,8 @@ class _Machine:
 def _alternating_maps(convolution: Convolution) -> Iterator[Callable[[Array], Array]]:
     """Projections onto feature maps that are constant or alternate along each axis of the output.
 
-    The feature maps of one group, on the part of the input that meets most taps, have the largest atoms (docs/theory.md,
-    proposition 3). The convolution maps each of these subspaces to such a subspace of the output.
+    The feature maps of one group, on the part of the input that meets most taps, have the largest atoms
+    (docs/theory.md, proposition 3). The convolution maps each of these subspaces to such a subspace of the output.
     """
     geometry, d = convolution.geometry, len(convolution.geometry.grid)
     largest = np.flatnonzero(geometry.taps_per_phase == np.max(geometry.taps_per_phase))

@@ -1,4 +1,4 @@
-"""Limited-memory BFGS on a product of spheres, also for solvers that minimize several smooth costs one after another."""
+"""Limited-memory BFGS on a product of spheres, also for solvers that minimize several smooth costs in sequence."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_the_certified_level_is_a_variant_of_its_own(paper):
 def test_gradient_sampling_ends_at_a_stationary_point_of_the_exact_maximum(paper):
     result = srnc.solve(paper(32), GradientSampling(), start=START, rng=0)
     assert result.status is srnc.Status.CONVERGED
-    assert "hull of gradients" in result.message
+    assert "convex hull of the gradients" in result.message
     assert result.evaluation.objective == pytest.approx(32 / 3, rel=1e-4)
     with_cost = srnc.solve(paper(32), GradientSampling(cost=ExactMax()), start=START, rng=0)
     assert "exact-max" in with_cost.solver
@@ -173,7 +173,7 @@ def test_smoothed_hinges_tend_to_the_exact_penalty(side, smoothing, random_probl
         (lambda: ExactPenalty("smooth"), "smoothing: 'smooth' given"),
         (lambda: ExactPenalty(last_epsilon=1.0), "last_epsilon: 1.0 given, expected at most"),
         (lambda: Subgradient("fixed"), "step_rule: 'fixed' given"),
-        (lambda: Subgradient("polyak-certified", cost=ExactMax()), "cost: given, but the optimum is certified"),
+        (lambda: Subgradient("polyak-certified", cost=ExactMax()), "cost: given, but the optimum is only certified"),
         (lambda: GradientSampling(radius=0.0), "radius: 0.0 given, expected a positive"),
         (lambda: ExactPenaltyCost("above"), "side: 'above' given"),
         (lambda: ExactPenaltyCost(epsilon=-1.0), "epsilon: -1.0 given"),

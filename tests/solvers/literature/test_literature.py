@@ -75,10 +75,10 @@ def test_time_is_kept_within_power_iteration():
 @pytest.mark.parametrize(
     ("solver", "shape", "size", "fraction", "reason"),
     [
-        (MatrixSRN(k=5), (4, 3, 3, 3), (8, 8), 0.9, "more than the 4 singular values"),
-        (MatrixSRN(k=3), (4, 3, 3, 3), (8, 8), 0.1, "takes at least"),
-        (MatrixSRN(), (3, 3), (8, 8), 0.5, "takes at least"),
-        (MatrixSRN(), (4, 3, 3, 3), (8, 8), None, "reduces the stable rank"),
+        (MatrixSRN(k=5), (4, 3, 3, 3), (8, 8), 0.9, "the matrix has only 4 singular values"),
+        (MatrixSRN(k=3), (4, 3, 3, 3), (8, 8), 0.1, "it is at least"),
+        (MatrixSRN(), (3, 3), (8, 8), 0.5, "it is at least"),
+        (MatrixSRN(), (4, 3, 3, 3), (8, 8), None, "can only reduce the stable rank"),
         (ReshapeThenSRN(), (1, 3, 3, 3), (8, 8), 0.9, "always 1"),
         (SRNC(repair="step"), (3, 3), (8, 8), None, "this problem raises it"),
         (SRNC(repair="iterated"), (3, 3), (8, 8), None, "this problem raises it"),

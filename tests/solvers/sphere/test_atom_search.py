@@ -235,7 +235,7 @@ def test_an_interrupt_keeps_the_best_atom(monkeypatch):
     [
         (lambda: AtomSearch(n_starts=0), "n_starts"),
         (lambda: AtomSearch(tolerance=0.0), "tolerance"),
-        (lambda: srnc.solve(srnc.SRNProblem([1.0, 2.0, 0.5], 8, stable_rank=6), AtomSearch()), "only where the stable"),
+        (lambda: srnc.solve(srnc.SRNProblem([1.0, 2.0, 0.5], 8, stable_rank=6), AtomSearch()), "only if the stable"),
         (lambda: srnc.solve(srnc.SRNProblem([1.0, 2.0, 0.5], 8, stable_rank=8 / 3), AtomSearch()), "least feasible"),
     ],
 )
