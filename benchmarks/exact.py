@@ -45,11 +45,8 @@ def best_time(function: Callable[[], Any], repeats: int = 5) -> float:
 
 def partway(kernel: np.ndarray, size: tuple[int, ...], fraction: float, **layout: Any) -> srnc.SRNProblem | None:
     """The problem with a target between the least feasible and the kernel's own; None if they are the same."""
-    own = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0, **layout)
-    low = own.feasible_range[0]
-    if own.kernel_stable_rank < low * 1.001:
-        return None
-    return srnc.SRNProblem(kernel, size, stable_rank=low + fraction * (own.kernel_stable_rank - low), **layout)
+    problem = srnc.partway(kernel, size, fraction, **layout)
+    return None if problem.kernel_stable_rank < problem.feasible_range[0] * 1.001 else problem
 
 
 # -- blocks of rank one -----------------------------------------------------------------------------------------

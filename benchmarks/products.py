@@ -59,10 +59,7 @@ def structured(count: int) -> Iterator[tuple[str, srnc.SRNProblem]]:
         kernel, kind = _structured(rng, channels, taps)
         if not np.any(kernel):
             continue
-        own = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0, **layout)
-        low = own.feasible_range[0]
-        target = low + rng.uniform(0.01, 0.99) * (own.kernel_stable_rank - low)
-        problem = srnc.SRNProblem(kernel, size, stable_rank=target, **layout)
+        problem = srnc.partway(kernel, size, rng.uniform(0.01, 0.99), **layout)
         if AtomSearch().supports(problem)[0]:
             done += 1
             yield kind, problem

@@ -119,6 +119,21 @@ def _forgiving(stream: Any, descriptor: int) -> tuple[_Forgiving, Any]:
     return raw, io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors="replace", line_buffering=True)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"srnc_manifold {srnc.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[  # noqa: ARG001 - acted on by its callback
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
 @app.command()
 def compare(
     problem_files: Annotated[

@@ -116,6 +116,10 @@ def test_layout_options(folder):
     assert f"{problem.kernel_stable_rank:.6g}" in run("inspect", "depthwise.npy", *options, cwd=folder)
 
 
+def test_version(folder):
+    assert run("--version", cwd=folder) == f"srnc_manifold {srnc.__version__}\n"
+
+
 def test_help_and_names(folder):
     assert "compare" in run("--help", cwd=folder)
     for verb in ("compare", "solve", "bound", "inspect", "solvers"):

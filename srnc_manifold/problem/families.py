@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from srnc_manifold.operators.geometry import InputSize
+from srnc_manifold.operators.geometry import InputSize, PerAxis
 from srnc_manifold.problem.base import Problem
 from srnc_manifold.problem.kernel import SRNProblem
 
@@ -55,11 +55,27 @@ class FamilyError(ValueError):
 Entry = NamedProblem | UnavailableProblem
 
 
-def partway(kernel: Any, input_size: InputSize, fraction: float) -> SRNProblem:
-    """A problem whose target is between the least feasible stable rank (fraction 0) and that of the kernel (1)."""
-    own = SRNProblem(kernel, input_size, stable_rank_fraction=1.0)
-    low = own.feasible_range[0]
-    return SRNProblem(kernel, input_size, stable_rank=low + fraction * (own.kernel_stable_rank - low))
+def partway(
+    kernel: Any,
+    input_size: InputSize,
+    fraction: float,
+    *,
+    increase: bool = False,
+    groups: int = 1,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+) -> SRNProblem:
+    """A problem whose target is between the least feasible stable rank (fraction 0) and that of the kernel (1).
+
+    With ``increase`` the target is between that of the kernel (0) and the largest feasible one (1).
+    """
+
+    def problem(**target: float) -> SRNProblem:
+        return SRNProblem(kernel, input_size, groups=groups, stride=stride, dilation=dilation, **target)
+
+    own = problem(stable_rank_fraction=1.0)
+    (low, high), rank = own.feasible_range, own.kernel_stable_rank
+    return problem(stable_rank=rank + fraction * (high - rank) if increase else low + fraction * (rank - low))
 
 
 def load_family(name_or_path: str | os.PathLike[str]) -> list[Entry]:

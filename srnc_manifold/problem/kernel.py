@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
-import zipfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +18,12 @@ from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.base import Operator
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis, as_kernel
+from srnc_manifold.problem import storage
 from srnc_manifold.problem.base import Problem, Regime
-from srnc_manifold.problem.restoration import Restoration, Way, arc, lowering, restored
+from srnc_manifold.problem.restoration import Curve, Restoration, arc, gain_descents, restored
 from srnc_manifold.problem.target import LARGEST, Target, regime
 from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
-from srnc_manifold.writing import replacing, write_text
 
 
 class SRNProblem(Problem):
@@ -289,10 +286,10 @@ class SRNProblem(Problem):
         TypeError, ValueError
             As :meth:`evaluate`.
         """
-        falling = [*lowering(self), self._to_nearest_delta] if self.regime == "raise" else [self._to_given]
+        falling = [*gain_descents(self), self._to_nearest_delta] if self.regime == "raise" else [self._to_given]
         return restored(self, self.to_sphere(x).ravel(), too_low=[self._to_dominant_atom], too_high=falling)
 
-    def _to_dominant_atom(self, z: Array) -> Way:
+    def _to_dominant_atom(self, z: Array) -> Curve:
         kernel, level = z.reshape(self.kernel.shape), math.sqrt(self.target_gain)
         atom = self.operator.dominant_atom(kernel)
         try:
@@ -303,10 +300,10 @@ class SRNProblem(Problem):
                 raise ValueError(f"its dominant frequency cannot reach the target: {error}") from None
         return arc(z, end.ravel())
 
-    def _to_given(self, z: Array) -> Way:
+    def _to_given(self, z: Array) -> Curve:
         return arc(z, self.direction.ravel())
 
-    def _to_nearest_delta(self, z: Array) -> Way:
+    def _to_nearest_delta(self, z: Array) -> Curve:
         end = self.operator.least_gain_kernel(z)
         if end is None:
             raise ValueError("no kernel of a lower gain is known")
@@ -316,33 +313,21 @@ class SRNProblem(Problem):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the problem to ``.npz`` or ``.json``; both read back bit for bit."""
-        path = Path(path)
         geometry = self.geometry
+        fields = {"input_size": self.input_size, "stable_rank": self.stable_rank, "dtype": self.dtype.name}
         layout = {"groups": geometry.groups, "stride": geometry.stride, "dilation": geometry.dilation}
-        fields = {"input_size": self.input_size, "stable_rank": self.stable_rank, "dtype": self.dtype.name, **layout}
-        if path.suffix == ".npz":
-            with replacing(path) as file:
-                np.savez(file, kernel=self.kernel, **{name: np.array(value) for name, value in fields.items()})  # type: ignore[arg-type]
-        elif path.suffix == ".json":
-            write_text(path, json.dumps({"kernel": self.kernel.tolist(), **fields}))
-        else:
-            raise ValueError(f"path: {str(path)!r} given, expected a name ending in .npz or .json")
+        storage.write(path, self.kernel, {**fields, **layout})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SRNProblem:
-        """Read what :meth:`save` wrote."""
-        path = Path(path)
-        try:
-            if path.suffix == ".npz":
-                with np.load(path, allow_pickle=False) as data:
-                    fields = {name: data[name] if name == "kernel" else data[name].tolist() for name in data.files}
-            else:
-                fields = json.loads(path.read_text(encoding="utf-8"))
-            kernel = np.asarray(fields["kernel"], fields.get("dtype", "float64"))
-            layout = {name: fields[name] for name in ("groups", "stride", "dilation") if name in fields}
-            return cls(kernel, fields["input_size"], stable_rank=float(fields["stable_rank"]), **layout)
-        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"path: {str(path)!r} is not a saved SRNProblem ({error})") from None
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else.
+        """
+        return storage.read(path, cls)
 
     @property
     def norm_tests(self) -> tuple[norms.NormTests, float] | None:

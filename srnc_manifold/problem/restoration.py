@@ -23,7 +23,7 @@ _WIDTHS = (3.0, 30.0, 300.0, 3e3)
 _MOST_NEAR = 300
 
 # A path on the product of spheres, as a function of t from 0 to 1.
-Way = Callable[[float], Array]
+Curve = Callable[[float], Array]
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def restored(
     problem: Problem,
     z: Array,
     *,
-    too_low: Sequence[Callable[[Array], Way]],
-    too_high: Sequence[Callable[[Array], Way]],
+    too_low: Sequence[Callable[[Array], Curve]],
+    too_high: Sequence[Callable[[Array], Curve]],
 ) -> Restoration:
     """The kernel of a point, moved along the first path on which its stable rank becomes right.
 
@@ -82,7 +82,7 @@ def restored(
             reason = str(error)
             continue
 
-        def beyond(t: Array, path: Way = path) -> Array:
+        def beyond(t: Array, path: Curve = path) -> Array:
             return np.asarray(math.copysign(1.0, -before) * excess(path(float(t))))
 
         moved = path(_first_root(beyond))
@@ -93,13 +93,13 @@ def restored(
     return outcome(z, False, 0.0, f"cannot be restored: {reason}")
 
 
-def rising(problem: Problem) -> Callable[[Array], Way]:
+def gain_ascent(problem: Problem) -> Callable[[Array], Curve]:
     """The path along the gradient of the largest singular value, up to infinity.
 
     To first order, the largest singular value reaches the target at ``t = 1/2``.
     """
 
-    def way(z: Array) -> Way:
+    def way(z: Array) -> Curve:
         values, slopes = _slopes(problem, z, lambda s: s == np.max(s))
         missing = math.sqrt(problem.parts[0].target_gain) - values[0]
         step = missing * slopes[0] / max(float(slopes[0] @ slopes[0]), 1e-300)
@@ -108,7 +108,7 @@ def rising(problem: Problem) -> Callable[[Array], Way]:
     return way
 
 
-def lowering(problem: Problem) -> list[Callable[[Array], Way]]:
+def gain_descents(problem: Problem) -> list[Callable[[Array], Curve]]:
     """The paths along the least step that lowers all singular values near the target or above it.
 
     To first order, the step lowers the singular values above the target to the target, and then all of them by the
@@ -117,7 +117,7 @@ def lowering(problem: Problem) -> list[Callable[[Array], Way]]:
     target.
     """
 
-    def within(width: float, z: Array) -> Way:
+    def within(width: float, z: Array) -> Curve:
         level = math.sqrt(problem.parts[0].target_gain)
 
         def near(singular_values: Array) -> NDArray[np.bool_]:
@@ -136,7 +136,7 @@ def lowering(problem: Problem) -> list[Callable[[Array], Way]]:
     return [partial(within, width) for width in _WIDTHS]
 
 
-def arc(start: Array, end: Array) -> Way:
+def arc(start: Array, end: Array) -> Curve:
     """The shorter great circle between two unit vectors.
 
     Raises

@@ -13,7 +13,7 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.operators.geometry import InputSize, PerAxis, as_kernel
 from srnc_manifold.problem.base import Problem, Regime
 from srnc_manifold.problem.kernel import SRNProblem
-from srnc_manifold.problem.restoration import Restoration, Way, lowering, restored, rising
+from srnc_manifold.problem.restoration import Curve, Restoration, gain_ascent, gain_descents, restored
 from srnc_manifold.problem.target import regime
 from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
@@ -192,10 +192,13 @@ class SeparableProblem(Problem):
             As in :meth:`to_sphere`.
         """
         return restored(
-            self, self.to_sphere(x), too_low=[rising(self)], too_high=[*lowering(self), self._towards_lower_gain]
+            self,
+            self.to_sphere(x),
+            too_low=[gain_ascent(self)],
+            too_high=[*gain_descents(self), self._towards_lower_gain],
         )
 
-    def _towards_lower_gain(self, z: Array) -> Way:
+    def _towards_lower_gain(self, z: Array) -> Curve:
         """The path to a separable kernel whose gain is at most the target."""
         if self.regimes == ("reduce",):
             end = self._nearest

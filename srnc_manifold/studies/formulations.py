@@ -17,6 +17,7 @@ from srnc_manifold.comparison.rows import write_table
 from srnc_manifold.comparison.run import Progress, compare
 from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
 from srnc_manifold.problem import SRNProblem
+from srnc_manifold.problem.families import partway
 from srnc_manifold.result import FEASIBILITY_TOLERANCE
 from srnc_manifold.solvers import (
     AugmentedLagrangian,
@@ -105,12 +106,9 @@ def study_problems() -> dict[str, SRNProblem]:
         ((3, 2, 3, 3), (6, 6)),
     ):
         kernel = rng.standard_normal(shape)
-        own = SRNProblem(kernel, size, stable_rank_fraction=1.0)
-        low, high, rank = *own.feasible_range, own.kernel_stable_rank
-        targets = {"reduce 0.3": low + 0.3 * (rank - low), "reduce 0.7": low + 0.7 * (rank - low)}
-        targets["raise 0.5"] = rank + 0.5 * (high - rank)
         name = f"{'×'.join(map(str, shape))} on {'×'.join(map(str, size))}"
-        problems |= {f"{name}, {kind}": SRNProblem(kernel, size, stable_rank=r) for kind, r in targets.items()}
+        problems |= {f"{name}, reduce {fraction}": partway(kernel, size, fraction) for fraction in (0.3, 0.7)}
+        problems[f"{name}, raise 0.5"] = partway(kernel, size, 0.5, increase=True)
     return problems
 
 

@@ -35,9 +35,7 @@ def reduce_problem(case, seed=0, fraction=0.5):
         kernel = kernel + (1, -1)[seed % 3 - 1] * np.flip(kernel)
     if not np.any(kernel):
         kernel = rng.standard_normal(shape)
-    own = float(srnc.stable_rank(kernel, size, **layout))
-    low = Geometry.of(shape, size, **layout).stable_rank_range[0]
-    return srnc.SRNProblem(kernel, size, stable_rank=low + fraction * (own - low), **layout)
+    return srnc.partway(kernel, size, fraction, **layout)
 
 
 def raise_problem(case, fraction=0.5, seed=0):

@@ -337,10 +337,7 @@ def solved(seed):
         ((3, 4), (), {}),
     ][seed % 9]
     kernel = rng.standard_normal(shape)
-    geometry = Geometry.of(shape, size, **layout)
-    own = float(srnc.stable_rank(kernel, size, **layout))
-    low = geometry.stable_rank_range[0]
-    problem = srnc.SRNProblem(kernel, size, stable_rank=low + rng.uniform(0.1, 0.9) * (own - low), **layout)
+    problem = srnc.partway(kernel, size, rng.uniform(0.1, 0.9), **layout)
     return problem, srnc.solve(problem)
 
 

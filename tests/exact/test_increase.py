@@ -14,9 +14,7 @@ from srnc_manifold.operators import atoms
 
 def raise_problem(shape, size, fraction, seed, **layout):
     kernel = np.random.default_rng(seed).standard_normal(shape)
-    own = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0, **layout)
-    target = own.kernel_stable_rank + fraction * (own.feasible_range[1] - own.kernel_stable_rank)
-    return srnc.SRNProblem(kernel, size, stable_rank=target, **layout)
+    return srnc.partway(kernel, size, fraction, increase=True, **layout)
 
 
 def solved(problem, **options):

@@ -232,10 +232,7 @@ def test_the_maps_with_the_largest_atoms_reach_every_target(shape, size, layout,
         kernel = np.random.default_rng(seed).standard_normal(shape)
         axes = tuple(range(2, kernel.ndim))
         kernel -= 0.9 * np.mean(kernel, axis=axes, keepdims=True)
-        own = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0, **layout)
-        low = own.feasible_range[0]
-        target = low + fraction * (own.kernel_stable_rank - low)
-        problem = srnc.SRNProblem(kernel, size, stable_rank=target, **layout)
+        problem = srnc.partway(kernel, size, fraction, **layout)
         result = srnc.solve(problem, SRNC(repair="iterated"), rng=0)
         assert result.status is srnc.Status.CONVERGED, result.message
         assert result.evaluation.violation < 1e-6

@@ -34,19 +34,13 @@ SIZES = [
 ]
 
 
-def partway(kernel, size, fraction, **layout):
-    own = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0, **layout)
-    low = own.feasible_range[0]
-    return srnc.SRNProblem(kernel, size, stable_rank=low + fraction * (own.kernel_stable_rank - low), **layout)
-
-
 def instance(number):
     """One of fifty: kernels of two to four channels, every third symmetric, every third antisymmetric; any target."""
     rng = np.random.default_rng(number)
     shape, size = SIZES[number % len(SIZES)]
     kernel = rng.standard_normal(shape)
     kernel = kernel + (0, 1, -1)[number % 3] * np.flip(kernel, axis=tuple(range(2, kernel.ndim)))
-    return partway(kernel, size, rng.uniform(0.02, 0.98))
+    return srnc.partway(kernel, size, rng.uniform(0.02, 0.98))
 
 
 def hard():
@@ -69,7 +63,7 @@ def excess(problem, result):
 def test_the_angle_is_that_of_the_atom_s_nearest_point(layout, seed, fraction):
     rng = np.random.default_rng(seed)
     shape, size, more = layout
-    problem = partway(rng.standard_normal(shape), size, fraction, **more)
+    problem = srnc.partway(rng.standard_normal(shape), size, fraction, **more)
     level = problem.target_gain
     for block, function in enumerate(angles(problem)):
         z = function.spheres.random_point(rng)
@@ -87,7 +81,7 @@ def test_the_angle_is_that_of_the_atom_s_nearest_point(layout, seed, fraction):
 def test_gradient_and_hessian_have_the_right_taylor_slopes(layout, seed, fraction):
     rng = np.random.default_rng(seed)
     shape, size, more = layout
-    problem = partway(rng.standard_normal(shape), size, fraction, **more)
+    problem = srnc.partway(rng.standard_normal(shape), size, fraction, **more)
     for function in angles(problem):
         spheres = function.spheres
         z = spheres.random_point(rng)
@@ -165,7 +159,7 @@ def test_the_built_counterexample():
 @pytest.mark.parametrize(("shape", "size", "layout"), LAYOUTS)
 def test_every_layout_is_solved(shape, size, layout):
     for seed, fraction in enumerate((0.05, 0.5, 0.95)):
-        problem = partway(np.random.default_rng(seed).standard_normal(shape), size, fraction, **layout)
+        problem = srnc.partway(np.random.default_rng(seed).standard_normal(shape), size, fraction, **layout)
         result = srnc.solve(problem, AtomSearch(n_starts=8), rng=0)
         assert abs(excess(problem, result)) <= 1e-7
         assert result.evaluation.violation < 1e-9
