@@ -51,6 +51,8 @@ def test_the_gain_falls_along_the_least_step_that_lowers_it(seed):
     if problem.gain(z) < 1.01 * problem.target_gain:
         return
     curve = gain_descents(problem)[0](z)
+    if np.linalg.norm(curve(1e-6) - z) > 1e-3:  # no step lowers all of them: the least one is endless
+        return
     assert problem.gain(curve(1e-6)) < problem.gain(z)
 
 
