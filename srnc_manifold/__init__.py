@@ -10,7 +10,7 @@ from srnc_manifold.operators.geometry import Geometry
 from srnc_manifold.operators.measures import frobenius_norm, singular_values, spectral_norm, stable_rank
 from srnc_manifold.problem import Problem, SeparableProblem, SRNProblem, StackProblem, families
 from srnc_manifold.problem.families import NamedProblem, UnavailableProblem, load_family, partway
-from srnc_manifold.problem.restoration import Restoration
+from srnc_manifold.problem.scores import Restoration
 from srnc_manifold.registry import register
 from srnc_manifold.result import Bound, Evaluation, History, Result, Status
 from srnc_manifold.solvers import BatchResult, Budget, solve, solve_batch

@@ -8,18 +8,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import certificates
+from srnc_manifold.problem.base import Problem
+from srnc_manifold.problem.scores import Evaluation
 from srnc_manifold.writing import write_text
-
-if TYPE_CHECKING:
-    from srnc_manifold.problem.base import Problem
-
-FEASIBILITY_TOLERANCE = 1e-6
 
 
 class Status(StrEnum):
@@ -41,40 +38,6 @@ class Status(StrEnum):
     def is_success(self) -> bool:
         """Whether the solver vouches for its point."""
         return self is Status.CONVERGED
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of a kernel on a problem, the same for every solver.
-
-    Attributes
-    ----------
-    objective : float
-        ``‖C(x) − C(a)‖_F² = |N| ‖x − a‖²`` (paper, (7)).
-    stable_rank, spectral_norm : float
-        Of the operator of the kernel.
-    stable_rank_error, spectral_norm_error : float
-        Relative to the target stable rank and to ``‖C(a)‖₂``.
-    relative_distance : float
-        ``‖x − a‖ / ‖a‖``.
-    """
-
-    objective: float
-    stable_rank: float
-    spectral_norm: float
-    stable_rank_error: float
-    spectral_norm_error: float
-    relative_distance: float
-
-    @property
-    def violation(self) -> float:
-        """The larger of the two relative errors."""
-        return max(self.stable_rank_error, self.spectral_norm_error)
-
-    @property
-    def feasible(self) -> bool:
-        """Whether both relative errors are below 1e-6."""
-        return self.violation < FEASIBILITY_TOLERANCE
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from srnc_manifold import bounds
 from srnc_manifold.comparison.rows import Row, frame
 from srnc_manifold.problem.families import NamedProblem
-from srnc_manifold.result import FEASIBILITY_TOLERANCE
+from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 
 # A gap smaller than this is set to zero. A feasible result can be below the optimum within the feasibility tolerance.
 NO_GAP = 1e-9

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from srnc_manifold.backends import Namespace, namespace
 from srnc_manifold.naming import COSTS
 from srnc_manifold.numerics import Array
-
-if TYPE_CHECKING:
-    from srnc_manifold.problem.kernel import SRNProblem
+from srnc_manifold.problem.base import KernelProblem
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,13 @@ class View:
     target: float
 
     @classmethod
-    def at(cls, problem: SRNProblem, z: Any, xp: Namespace) -> View:
+    def at(cls, problem: KernelProblem, z: Any, xp: Namespace) -> View:
         """The view of a problem at ``z``, in the library of ``z``."""
         values = problem.operator.squared_singular_values(z, xp)
         return cls.of_values(problem, z, xp.reshape(values, (-1,)), xp)
 
     @classmethod
-    def of_values(cls, problem: SRNProblem, z: Any, values: Any, xp: Namespace) -> View:
+    def of_values(cls, problem: KernelProblem, z: Any, values: Any, xp: Namespace) -> View:
         """The view at ``z`` where the squared singular values are known already."""
         operator = problem.operator
         kernel = xp.reshape(z, operator.kernel_shape)

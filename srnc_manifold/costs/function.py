@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from srnc_manifold.backends import NUMPY, namespace
 from srnc_manifold.costs.base import Cost, View
 from srnc_manifold.numerics import Array
-
-if TYPE_CHECKING:
-    from srnc_manifold.problem.base import Problem
-    from srnc_manifold.problem.kernel import SRNProblem
+from srnc_manifold.problem.base import KernelProblem, Problem
 
 
 class SphereFunction:
@@ -91,7 +88,7 @@ class SphereFunction:
 class _KernelFunction:
     """A cost as a function of one unit kernel, flat."""
 
-    def __init__(self, problem: SRNProblem, cost: Cost) -> None:
+    def __init__(self, problem: KernelProblem, cost: Cost) -> None:
         self.problem, self.cost = problem, cost
         self._seen: tuple[bytes, View] | None = None
 

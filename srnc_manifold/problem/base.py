@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array
+from srnc_manifold.operators.atoms import Level
+from srnc_manifold.operators.base import Operator
+from srnc_manifold.operators.geometry import Geometry
+from srnc_manifold.operators.norms import NormTests
+from srnc_manifold.problem.scores import Evaluation, Restoration
 from srnc_manifold.spheres import Spheres
-
-if TYPE_CHECKING:
-    from srnc_manifold.problem.kernel import SRNProblem
-    from srnc_manifold.problem.restoration import Restoration
-    from srnc_manifold.result import Evaluation
 
 Regime = Literal["reduce", "raise", "none"]
 
@@ -37,7 +38,7 @@ class Problem(ABC):
 
     @property
     @abstractmethod
-    def parts(self) -> tuple[SRNProblem, ...]:
+    def parts(self) -> tuple[KernelProblem, ...]:
         """Problems of one kernel each."""
 
     @property
@@ -123,3 +124,62 @@ class Problem(ABC):
             "objective": sum(row["objective"] for row in rows),
             "distance": math.hypot(*(row["distance"] for row in rows)),
         }
+
+
+class KernelProblem(Problem):
+    """What a part of a problem is: one kernel, its operator and its target.
+
+    See :class:`srnc_manifold.SRNProblem`, which it is; costs, solvers and results need no more of it than this.
+    """
+
+    operator: Operator
+    stable_rank: float
+    kernel_stable_rank: float
+    spectral_norm: float
+    target_gain: float
+    level: Level
+    radius: float
+    direction: Array
+    unit_kernel: Array
+    unit_radius: float
+
+    @property
+    @abstractmethod
+    def geometry(self) -> Geometry:
+        """Shape and grid of a circular convolution."""
+
+    @property
+    @abstractmethod
+    def regime(self) -> Regime:
+        """Whether the target lies below the kernel's own stable rank, above it, or at it."""
+
+    @abstractmethod
+    def gain(self, z: Array) -> float:
+        """The largest squared singular value of a unit kernel."""
+
+    @abstractmethod
+    def to_kernel(self, z: Array) -> Array:
+        """The kernel of a point of the unit sphere."""
+
+    @property
+    @abstractmethod
+    def norm_tests(self) -> tuple[NormTests, float] | None:
+        """Norm tests of the symbol of ``direction`` times a number, and that number; for large blocks only."""
+
+    @abstractmethod
+    def objective_at(self, squared_distance: float) -> float:
+        """The objective of a kernel ``ρ z`` with ``‖z‖ = 1`` and ``‖z − a/‖a‖‖²`` as given."""
+
+    @abstractmethod
+    def bound_at(self, squared_distance: float) -> float:
+        """The bound on the objective that goes with one on the squared distance of unit kernels."""
+
+    @abstractmethod
+    def singular_values_at(
+        self, w: Array, chosen: Callable[[Array], NDArray[np.bool_]], blocks: Sequence[int] | None = None
+    ) -> tuple[Array, list[Array]]:
+        """Some singular values of a kernel and their gradients."""
+
+    @abstractmethod
+    def own_scores(self, unit_kernel: Array, gain: float) -> dict[str, float]:
+        """Columns of a history for a kernel in units of the spectral norm, whose squared norm is known."""

@@ -19,14 +19,14 @@ from srnc_manifold.operators.base import Operator
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis, as_kernel
 from srnc_manifold.problem import storage
-from srnc_manifold.problem.base import Problem, Regime
-from srnc_manifold.problem.restoration import Curve, Restoration, arc, gain_descents, restored
+from srnc_manifold.problem.base import KernelProblem, Regime
+from srnc_manifold.problem.restoration import Curve, arc, gain_descents, restored
+from srnc_manifold.problem.scores import Evaluation, Restoration
 from srnc_manifold.problem.target import LARGEST, Target, regime
-from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
 
 
-class SRNProblem(Problem):
+class SRNProblem(KernelProblem):
     """Nearest kernel of the same support with a given stable rank and the same spectral norm (paper, (7)).
 
     ``minimize ‖C(x) − C(a)‖_F²  subject to  srank C(x) = r,  ‖C(x)‖₂ = ‖C(a)‖₂``, with circular padding.

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.numerics import Array, bracketed_root, shortest_in_hull
 from srnc_manifold.problem.base import Problem
+from srnc_manifold.problem.scores import Restoration
 from srnc_manifold.problem.target import SAME_STABLE_RANK
 
 # When singular values are lowered, those within this distance of the target count as near, in units of the excess. The
@@ -24,32 +23,6 @@ _MOST_NEAR = 300
 
 # A path on the product of spheres, as a function of t from 0 to 1.
 Curve = Callable[[float], Array]
-
-
-@dataclass(frozen=True)
-class Restoration:
-    """Outcome of a restoration: a kernel on the feasible set, or the given kernel if the restoration failed.
-
-    Attributes
-    ----------
-    kernel : array
-        The restored kernel; the given one, scaled to the right norm, if ``success`` is false.
-    success : bool
-    distance : float
-        Distance of the move on the unit sphere, that is, relative to the norm ``ρ`` of a feasible kernel.
-    message : str
-        The distance in words, or the reason why the kernel could not be moved.
-
-    It can be used wherever an array is expected, for example in ``problem.evaluate(problem.restore(x))``.
-    """
-
-    kernel: Array
-    success: bool
-    distance: float
-    message: str
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
-        return np.array(self.kernel, dtype=dtype)
 
 
 def restored(

@@ -13,9 +13,9 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.operators.geometry import InputSize, PerAxis, as_kernel
 from srnc_manifold.problem.base import Problem, Regime
 from srnc_manifold.problem.kernel import SRNProblem
-from srnc_manifold.problem.restoration import Curve, Restoration, gain_ascent, gain_descents, restored
+from srnc_manifold.problem.restoration import Curve, gain_ascent, gain_descents, restored
+from srnc_manifold.problem.scores import Evaluation, Restoration
 from srnc_manifold.problem.target import regime
-from srnc_manifold.result import Evaluation
 from srnc_manifold.spheres import Spheres
 
 # A kernel counts as separable if the relative error of its best separable approximation is less than this. It is larger

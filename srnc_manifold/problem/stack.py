@@ -13,8 +13,7 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.operators.geometry import as_kernel
 from srnc_manifold.problem.base import Problem
 from srnc_manifold.problem.kernel import SRNProblem
-from srnc_manifold.problem.restoration import Restoration
-from srnc_manifold.result import Evaluation
+from srnc_manifold.problem.scores import Evaluation, Restoration
 from srnc_manifold.spheres import Spheres
 
 

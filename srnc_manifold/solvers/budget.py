@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, Bound
+from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
+from srnc_manifold.result import Bound
 from srnc_manifold.validation import require_count, require_positive
 
 

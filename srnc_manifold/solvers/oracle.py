@@ -13,7 +13,8 @@ import numpy as np
 
 from srnc_manifold.costs import Cost, SphereFunction
 from srnc_manifold.numerics import Array
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, Status
+from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
+from srnc_manifold.result import Status
 from srnc_manifold.solvers.optimality import objective_weight, stationarity
 from srnc_manifold.solvers.runs import Run, Stop
 
@@ -53,7 +54,7 @@ class Oracle:
         self.spheres = run.problem.spheres
         self.start = run.first_point()
         self.best_point = self.start
-        run.oracle = self
+        run.conclude = self.conclude
         run.offer(run.problem.unit_kernels_at(self.start), np.inf)
         self.parameters: dict[str, float] = {}
         self._patience, self._improved_at = patience, 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,6 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import Bound, History, Result, Status
 from srnc_manifold.solvers.budget import Budget
-
-if TYPE_CHECKING:
-    from srnc_manifold.solvers.oracle import Oracle
 
 P = TypeVar("P", bound=Problem)
 
@@ -58,8 +55,9 @@ class Run(Generic[P]):
     ----------
     history : History
     n_evaluations, n_gradients, n_hessians : int
-    oracle : Oracle or None
-        The last one that was opened; it has the last word on the kernel, its cost and its gradient norm.
+    conclude : callable or None
+        Called with the status when the method has ended. An oracle has the last word on the kernel, its cost and its
+        gradient norm.
     bound, alternatives, cost, gradient_norm, details
         What else the solver has to say; see :class:`srnc_manifold.Result`.
     """
@@ -82,7 +80,7 @@ class Run(Generic[P]):
         self.n_evaluations = self.n_gradients = self.n_hessians = 0
         self._best: Array | Callable[[], Array] | None = None
         self.best_key: tuple[float, ...] = (np.inf,)
-        self.oracle: Oracle | None = None
+        self.conclude: Callable[[Status], None] | None = None
         self.bound: Bound | None = None
         self.alternatives: tuple[NDArray, ...] = ()
         self.cost = self.gradient_norm = np.nan
@@ -210,8 +208,8 @@ class Run(Generic[P]):
             status, message = Status.FAILED, f"{type(error).__name__}: {error}"
             self.details["traceback"] = traceback.format_exc()
         runtime = self.runtime
-        if self.oracle is not None:
-            self.oracle.conclude(status)
+        if self.conclude is not None:
+            self.conclude(status)
         return Result(
             kernel=self.kernel,
             status=status,

@@ -10,7 +10,7 @@ from srnc_manifold.exact.solver import Exact
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.norms import NormTests
 from srnc_manifold.problem import Problem, SRNProblem, StackProblem
-from srnc_manifold.problem.restoration import Restoration
+from srnc_manifold.problem.scores import Restoration
 from srnc_manifold.problem.target import SAME_STABLE_RANK
 from srnc_manifold.registry import solver_from_name
 from srnc_manifold.result import Evaluation, Result

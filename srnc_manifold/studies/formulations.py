@@ -18,7 +18,7 @@ from srnc_manifold.comparison.run import Progress, compare
 from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.problem.families import partway
-from srnc_manifold.result import FEASIBILITY_TOLERANCE
+from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 from srnc_manifold.solvers import (
     AugmentedLagrangian,
     Budget,

@@ -13,7 +13,8 @@ from srnc_manifold.operators.feature_maps import Convolution
 from srnc_manifold.operators.measures import singular_values
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.problem.families import NamedProblem, load_family, partway
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result
+from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
+from srnc_manifold.result import Result
 from srnc_manifold.solvers import SRNC, Budget, Solver, solve
 from srnc_manifold.validation import require_count
 

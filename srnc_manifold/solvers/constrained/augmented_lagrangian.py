@@ -10,7 +10,8 @@ import numpy as np
 from srnc_manifold.costs.augmented import AugmentedLagrangianCost
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, Status
+from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
+from srnc_manifold.result import Status
 from srnc_manifold.solvers.base import SphereSolver
 from srnc_manifold.solvers.optimality import binding_side, objective_weight, stationarity
 from srnc_manifold.solvers.oracle import ConstrainedOracle

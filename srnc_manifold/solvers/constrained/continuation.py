@@ -10,7 +10,8 @@ import numpy as np
 from srnc_manifold.costs import LogSumExp
 from srnc_manifold.interop import pymanopt as pymanopt_optimizers
 from srnc_manifold.interop.pymanopt import OPTIMIZERS, uses_gradients
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, Status
+from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
+from srnc_manifold.result import Status
 from srnc_manifold.solvers.base import SphereSolver
 from srnc_manifold.solvers.oracle import ConstrainedOracle
 from srnc_manifold.solvers.runs import Run

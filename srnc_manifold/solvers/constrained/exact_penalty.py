@@ -7,7 +7,8 @@ from typing import Any
 
 from srnc_manifold.costs.exact_penalty import SMOOTHINGS, ExactPenaltyCost
 from srnc_manifold.problem import Problem
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, Status
+from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
+from srnc_manifold.result import Status
 from srnc_manifold.solvers.base import SphereSolver
 from srnc_manifold.solvers.optimality import binding_side, objective_weight
 from srnc_manifold.solvers.oracle import ConstrainedOracle

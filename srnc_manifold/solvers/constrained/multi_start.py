@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
-from srnc_manifold.result import FEASIBILITY_TOLERANCE, Result, Status
+from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
+from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers.base import Solver
 from srnc_manifold.solvers.budget import Budget
 from srnc_manifold.solvers.optimality import objective_weight, stationarity

@@ -10,7 +10,7 @@ import numpy as np
 from srnc_manifold.costs import Cost
 from srnc_manifold.exact import reduce
 from srnc_manifold.operators.circular import Circular
-from srnc_manifold.problem import Problem, SRNProblem
+from srnc_manifold.problem import KernelProblem, Problem
 from srnc_manifold.result import Status
 from srnc_manifold.solvers.base import SphereSolver, require_cost
 from srnc_manifold.solvers.optimality import nonsmooth_costs
@@ -155,7 +155,7 @@ class _Levels(_Rule):
         return step
 
 
-def _certified_objective(part: SRNProblem) -> float:
+def _certified_objective(part: KernelProblem) -> float:
     if part.regime == "none":
         return part.objective_at(0.0)
     single = reduce.nearest_to_one(part.direction, part.level, part.geometry, tests=part.norm_tests)

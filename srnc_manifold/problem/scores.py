@@ -1,0 +1,73 @@
+"""What a problem says of a kernel: its scores, and where it goes when it is restored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnc_manifold.numerics import Array
+
+FEASIBILITY_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a kernel on a problem, the same for every solver.
+
+    Attributes
+    ----------
+    objective : float
+        ``‖C(x) − C(a)‖_F² = |N| ‖x − a‖²`` (paper, (7)).
+    stable_rank, spectral_norm : float
+        Of the operator of the kernel.
+    stable_rank_error, spectral_norm_error : float
+        Relative to the target stable rank and to ``‖C(a)‖₂``.
+    relative_distance : float
+        ``‖x − a‖ / ‖a‖``.
+    """
+
+    objective: float
+    stable_rank: float
+    spectral_norm: float
+    stable_rank_error: float
+    spectral_norm_error: float
+    relative_distance: float
+
+    @property
+    def violation(self) -> float:
+        """The larger of the two relative errors."""
+        return max(self.stable_rank_error, self.spectral_norm_error)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether both relative errors are below 1e-6."""
+        return self.violation < FEASIBILITY_TOLERANCE
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """Outcome of a restoration: a kernel on the feasible set, or the given kernel if the restoration failed.
+
+    Attributes
+    ----------
+    kernel : array
+        The restored kernel; the given one, scaled to the right norm, if ``success`` is false.
+    success : bool
+    distance : float
+        Distance of the move on the unit sphere, that is, relative to the norm ``ρ`` of a feasible kernel.
+    message : str
+        The distance in words, or the reason why the kernel could not be moved.
+
+    It can be used wherever an array is expected, for example in ``problem.evaluate(problem.restore(x))``.
+    """
+
+    kernel: Array
+    success: bool
+    distance: float
+    message: str
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        return np.array(self.kernel, dtype=dtype)
