@@ -196,15 +196,15 @@ COMPARE = "srnc compare paper --solvers exact --seeds 1"
     ("ending", "code"),
     some(
         [
-            ("| head -1", 0),
             (">/dev/full", 2),
+            ("| head -1", 0),
             ("| true", 0),
             ("2>/dev/full", 0),
             (">&-", 0),
             ("2>&-", 0),
             (">&- 2>&-", 0),
         ],
-        3,
+        2,
     ),
 )
 def test_results_are_written_whatever_becomes_of_the_printing(folder, ending, code):
@@ -220,7 +220,7 @@ def test_results_are_written_whatever_becomes_of_the_printing(folder, ending, co
     assert list(pd.read_csv(folder / "results" / "rows.csv")["status"]) == ["converged"] * 4
 
 
-@pytest.mark.parametrize("encoding", some(["ascii", "latin-1", "utf-8", "cp1252"]))
+@pytest.mark.parametrize("encoding", some(["latin-1", "utf-8", "cp1252", "ascii"], 1))
 def test_results_are_written_in_every_encoding(folder, encoding):
     done = shell(SOLVE, folder, PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr

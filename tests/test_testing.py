@@ -26,7 +26,7 @@ KINDS = (
     "subgradient",
     "srn-c-repaired",
     "matrix-srn",
-    "trust-regions",
+    "conjugate-gradient",
 )
 OTHERS = [pytest.param(name, marks=slow) for name in (*SOLVER_NAMES, *WITH_OTHER_COSTS) if name not in KINDS]
 

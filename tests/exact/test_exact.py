@@ -136,7 +136,6 @@ FILTERS = {"sobel": SOBEL, "laplacian": LAPLACIAN, "binomial": np.outer([1, 2, 1
     ("name", "size", "fraction"),
     [
         ("laplacian", (7, 9), 0.5),
-        ("binomial", (7, 9), 0.9),
         *(
             pytest.param(name, size, fraction, marks=slow)
             for name in FILTERS

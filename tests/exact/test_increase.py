@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import slow
 
 import srnc_manifold as srnc
 from srnc_manifold.bounds import cone_programs
@@ -45,7 +46,8 @@ def test_every_point_of_the_sphere(seed):
 
 
 @pytest.mark.parametrize(
-    ("shape", "size", "seed"), [((4,), (20,), 8), ((6,), (30,), 5), ((3, 2), (6, 6), 4), ((2, 2, 2), (4,), 5)]
+    ("shape", "size", "seed"),
+    [((4,), (20,), 8), ((6,), (30,), 5), ((3, 2), (6, 6), 4), pytest.param((2, 2, 2), (4,), 5, marks=slow)],
 )
 def test_not_beaten_by_local_searches(shape, size, seed):
     problem = raise_problem(shape, size, 0.75, seed)
@@ -81,7 +83,13 @@ def test_tight_relaxations_are_the_rule():
 
 @pytest.mark.parametrize(
     ("shape", "size", "fraction", "seed"),
-    [((3,), 40, 0.6, 6), ((4,), 20, 0.75, 10), ((5,), 29, 0.9, 6), ((2, 3), (6, 6), 0.8, 2), ((2, 2, 2), (5,), 0.8, 5)],
+    [
+        ((3,), 40, 0.6, 6),
+        ((4,), 20, 0.75, 10),
+        ((5,), 29, 0.9, 6),
+        ((2, 3), (6, 6), 0.8, 2),
+        pytest.param((2, 2, 2), (5,), 0.8, 5, marks=slow),
+    ],
 )
 def test_branch_and_bound_closes_the_gap(shape, size, fraction, seed):
     problem = raise_problem(shape, size, fraction, seed)

@@ -17,7 +17,6 @@ SHAPES = [((2, 3), ()), ((3,), (16,)), ((2, 2), (5, 6)), ((2, 2, 2), (5,))]
     [
         *(("SLSQP", *shape) for shape in SHAPES),
         ("trust-constr", *SHAPES[2]),
-        ("COBYQA", *SHAPES[0]),
         *(pytest.param(method, *shape, marks=slow) for method in ("trust-constr", "COBYQA") for shape in SHAPES),
     ],
 )
