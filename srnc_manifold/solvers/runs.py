@@ -121,8 +121,7 @@ class Run(Generic[P]):
         limit = self.budget.max_evaluations
         if limit is not None and self.n_evaluations >= limit:
             raise Stop(Status.LIMIT, f"the budget of {limit} evaluations is used up")
-        if self.budget.max_time is not None and self.runtime > self.budget.max_time:
-            raise Stop(Status.LIMIT, f"the budget of {self.budget.max_time:g} s is used up")
+        self.require_time()
         self.n_evaluations += 1
 
     def offer(self, unit_kernel: Array | Callable[[], Array], *key: float) -> None:
@@ -180,6 +179,11 @@ class Run(Generic[P]):
     def time_is_left(self) -> bool:
         """Whether the budget leaves time for another step."""
         return self.budget.max_time is None or self.runtime < self.budget.max_time
+
+    def require_time(self) -> None:
+        """End the run if the budget leaves no time for another step."""
+        if not self.time_is_left():
+            raise Stop(Status.LIMIT, f"the budget of {self.budget.max_time:g} s is used up")
 
     def notify(self, row: dict[str, float]) -> None:
         """Show a row to the callback, which may end the run."""

@@ -15,7 +15,7 @@ from srnc_manifold.operators.feature_maps import Convolution, TopPair
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Status
 from srnc_manifold.solvers.base import Solver
-from srnc_manifold.solvers.runs import Run, Stop
+from srnc_manifold.solvers.runs import Run
 from srnc_manifold.validation import require_choice, require_count, require_positive
 
 REPAIRS = ("none", "step", "iterated")
@@ -86,18 +86,14 @@ class SRNC(Solver):
         size = np.sqrt(problem.operator.gram_weight) * float(np.linalg.norm(second))
         scale = np.sqrt(max(0.0, problem.stable_rank - 1)) / size if size > 0 else 0.0
         machine.run.deliver(first + scale * second)
-        if not pair.converged:
-            return Status.LIMIT, f"power iteration was stopped after {machine.count} convolutions"
-        return Status.CONVERGED, f"γ = {scale:.4g} after {machine.count} convolutions"
+        return machine.outcome(f"γ = {scale:.4g}")
 
     def _one_step(self, machine: _Machine) -> tuple[Status, str]:
         found = machine.first_point()
         if found is None:
             return Status.STALLED, "the caps of all feature maps tried are empty"
         machine.run.deliver(machine.problem.unit_radius * found[0])
-        if not machine.converged:
-            return Status.LIMIT, f"power iteration was stopped after {machine.count} convolutions"
-        return Status.CONVERGED, f"one step after {machine.count} convolutions"
+        return machine.outcome("one step")
 
     def _iterated(self, machine: _Machine) -> tuple[Status, str]:
         found = machine.first_point()
@@ -196,8 +192,13 @@ class _Machine:
         radius, distance = self.problem.unit_radius, float(np.linalg.norm(z - self.problem.direction))
         cost = self.problem.objective_at(distance**2)
         self.run.record(radius * z, (radius * norm) ** 2, cost=cost, gradient_norm=np.nan)
-        if not self.run.time_is_left():
-            raise Stop(Status.LIMIT, f"the budget of {self.run.budget.max_time:g} s is used up")
+        self.run.require_time()
+
+    def outcome(self, done: str) -> tuple[Status, str]:
+        """How a run ends that has delivered its kernel."""
+        if not self.converged:
+            return Status.LIMIT, f"power iteration was stopped after {self.count} convolutions"
+        return Status.CONVERGED, f"{done} after {self.count} convolutions"
 
 
 def _alternating_maps(convolution: Convolution) -> Iterator[Callable[[Array], Array]]:
