@@ -8,7 +8,7 @@ from srnc_manifold.files import read_arrays
 from srnc_manifold.operators import Circular, Dense, Operator
 from srnc_manifold.operators.geometry import Geometry
 from srnc_manifold.operators.measures import frobenius_norm, singular_values, spectral_norm, stable_rank
-from srnc_manifold.problem import Problem, SeparableProblem, SRNProblem, StackProblem, families
+from srnc_manifold.problem import Problem, SeparableProblem, SRNProblem, StackProblem, families, load_problem
 from srnc_manifold.problem.families import NamedProblem, UnavailableProblem, load_family, partway
 from srnc_manifold.problem.scores import Restoration
 from srnc_manifold.registry import register
@@ -46,6 +46,7 @@ __all__ = [
     "files",
     "frobenius_norm",
     "load_family",
+    "load_problem",
     "partway",
     "plots",
     "read_arrays",

@@ -41,6 +41,32 @@ class Namespace:
         """An array of this library as one of NumPy."""
         return np.asarray(array)
 
+    def real_doubles(self, array: Any, name: str) -> tuple[Any, bool]:
+        """An array of real numbers in double precision, detached, and whether it was given in less.
+
+        Raises
+        ------
+        TypeError
+            If it is not an array of real numbers, or if its values cannot be read. The message begins with ``name``.
+        """
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError(f"{name}: a masked array given, expected one without hidden values")
+        try:
+            read = np.asarray(array)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise TypeError(f"{name}: not an array of numbers ({_first_line(error)})") from None
+        if read.dtype.kind not in "fiu":
+            raise TypeError(f"{name}: dtype {read.dtype} given, expected real numbers (floating point or integers)")
+        return np.array(read, np.float64), read.dtype.kind == "f" and read.dtype.itemsize < 8
+
+    def is_traced(self, array: Any) -> bool:
+        """Whether the library traces a function through this array, so that its values cannot be inspected."""
+        return False
+
+    def at_least_single(self, array: Any) -> Any:
+        """The array in single or double precision: in less there are no complex numbers; integers become doubles."""
+        return array
+
     def to_double(self, array: Any) -> Any:
         """An array of real numbers in double precision."""
         return self._module.asarray(array, dtype=self._module.float64)
@@ -77,6 +103,12 @@ class _NumPy(Namespace):
 
 class _Autograd(Namespace):
     name = "autograd"
+
+    def real_doubles(self, array: Any, name: str) -> tuple[Any, bool]:
+        raise TypeError(f"{name}: an array of autograd given, expected one of NumPy or torch")
+
+    def is_traced(self, array: Any) -> bool:
+        return True
 
     def __init__(self) -> None:
         import autograd
@@ -115,7 +147,24 @@ class _Torch(Namespace):
         return tensor.to(like.dtype) if tensor.is_floating_point() else tensor
 
     def to_numpy(self, array: Any) -> NDArray:
-        return array.detach().cpu().resolve_conj().numpy()
+        return array.detach().cpu().resolve_conj().resolve_neg().numpy()
+
+    def real_doubles(self, array: Any, name: str) -> tuple[Any, bool]:
+        kind = f"a tensor of dtype {array.dtype} given"
+        if array.is_complex() or array.dtype == self._torch.bool:
+            raise TypeError(f"{name}: {kind}, expected real numbers (floating point or integers)")
+        try:
+            single = array.is_floating_point() and array.element_size() < 8
+            doubles = array.detach().double()
+            self.to_numpy(doubles.reshape(-1)[:1])
+        except (RuntimeError, TypeError, ValueError) as error:  # of meta, sparse, quantized, wrapped, lazy tensors
+            raise TypeError(
+                f"{name}: {kind} whose values cannot be read ({_first_line(error)}), expected a dense tensor of numbers"
+            ) from None
+        return doubles, single
+
+    def is_traced(self, array: Any) -> bool:
+        return bool(self._torch._C._functorch.is_functorch_wrapped_tensor(array))  # by torch.func.grad, for example
 
     def to_double(self, array: Any) -> Any:
         return array.detach().double()
@@ -130,11 +179,10 @@ class _Torch(Namespace):
         least = self._torch.full((count,), np.inf, dtype=values.dtype, device=values.device)
         return least.scatter_reduce(0, groups, values, "amin")
 
-    def at_least_single(self, tensor: Any) -> Any:
-        """The tensor in single or double precision: in less there are no complex numbers; integers become doubles."""
-        if not tensor.is_floating_point():
-            return tensor.double()
-        return tensor.to(self._torch.promote_types(tensor.dtype, self._torch.float32))
+    def at_least_single(self, array: Any) -> Any:
+        if not array.is_floating_point():
+            return array.double()
+        return array.float() if array.element_size() < 4 else array
 
     def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray) -> tuple[float, NDArray]:
         tensor = self._torch.tensor(point, requires_grad=True)
@@ -150,6 +198,10 @@ class _Torch(Namespace):
             return np.zeros_like(point)
         (result,) = self._torch.autograd.grad(product, tensor)
         return result.numpy()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @cache

@@ -34,6 +34,34 @@ def require_count(**settings: Any) -> None:
             raise ValueError(f"{name}: {value!r} given, expected at least 1")
 
 
+def require_jobs(**settings: Any) -> None:
+    """Raise an error if a setting is not a number of processes: an integer >= 1, or -1 for all cores, as in joblib."""
+    for name, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise TypeError(f"{name}: {value!r} given, expected an integer")
+        if value == 0:
+            raise ValueError(f"{name}: {value!r} given, expected at least 1, or -1 for all cores")
+
+
+def require_seeds(seeds: Any) -> list[int]:
+    """The seeds of the runs of a comparison.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not integers >= 0 in a sequence, or if there are none.
+    """
+    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
+        raise TypeError(f"seeds: {seeds!r} given, expected integers in a sequence, such as range({seeds!r})")
+    numbers_given = list(seeds)
+    if not numbers_given:
+        raise ValueError("seeds: none given")
+    for seed in numbers_given:
+        if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
+            raise ValueError(f"seeds: {seed!r} given, expected integers >= 0")
+    return [int(seed) for seed in numbers_given]
+
+
 def require_choice(options: Iterable[str], **settings: Any) -> None:
     """Raise an error if a setting is not one of the options."""
     for name, value in settings.items():

@@ -105,6 +105,17 @@ def require_new(path: FilePath, name: str, overwrite: bool) -> None:
     require_writable(path, name)
 
 
+def require_new_folder(path: FilePath, name: str, overwrite: bool) -> None:
+    """Raise an error if a path is no folder, or one that is not empty and must not be written to."""
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{name}: {os.fspath(path)!r} given, which is not a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise ExistingFileError(
+            f"{name}: {os.fspath(path)!r} given, a folder that is not empty; expected a new one, or overwrite=True"
+        )
+
+
 def unused_folder(path: FilePath) -> Path:
     """The given folder if it is empty or does not exist, otherwise ``path-2``, ``path-3`` and so on."""
     first = Path(path) if Path(path).name else Path(path).resolve()

@@ -42,14 +42,9 @@ def test_compare(folder):
     assert (folder / "results" / "table.csv").exists()
 
 
-def test_compare_takes_problems_or_a_study(folder):
-    assert "problem-files: expected families or files, or --study" in run("compare", cwd=folder, code=2)
-    assert "expected families or files, or --study" in run(
-        "compare", "paper", "--study", "formulations", cwd=folder, code=2
-    )
-    assert "study: 'all' given, expected one of formulations" in run("compare", "--study", "all", cwd=folder, code=2)
-    both = run("compare", "--study", "formulations", "--solvers", "slsqp", cwd=folder, code=2)
-    assert "solvers: given, but a study has its own" in both
+def test_a_study_has_a_name(folder):
+    assert "study: 'all' given, expected one of formulations, srnc" in run("study", "all", cwd=folder, code=2)
+    assert "Missing argument" in run("study", cwd=folder, code=2)
 
 
 def test_compare_reads_files_of_one_s_own(folder):
@@ -122,7 +117,7 @@ def test_version(folder):
 
 def test_help_and_names(folder):
     assert "compare" in run("--help", cwd=folder)
-    for verb in ("compare", "solve", "bound", "inspect", "solvers"):
+    for verb in ("compare", "study", "solve", "bound", "inspect", "solvers"):
         assert "Usage" in run(verb, "--help", cwd=folder)
     assert "trust-regions" in run("solvers", cwd=folder)
 
@@ -246,7 +241,6 @@ def test_outputs_are_checked_before_the_work(folder):
     assert "its folder does not exist" in run(*SOLVE.split()[1:-1], "no/out.npy", cwd=folder, code=2)
     (folder / "folder.npy").mkdir()
     assert "which is a folder" in run(*SOLVE.split()[1:-1], "folder.npy", cwd=folder, code=2)
-    assert "its folder does not exist" in run("analyse-srnc", "--output", "no/a.md", cwd=folder, code=2)
 
 
 def test_compare_leaves_what_is_there(folder):

@@ -34,7 +34,7 @@ def test_costs_are_named_alike(name):
         (Riemannian(Penalty(), "nelder-mead"), "nelder-mead[cost=penalty]"),
         (MultiStart("COBYQA", n_starts=3), "cobyqa[n_starts=3]"),
         (GradientDescent(step_rule="armijo", momentum=0.5), "gradient-descent-armijo[momentum=0.5]"),
-        (SRNC("iterated", tol=1e-3), "srn-c-repaired[tol=0.001]"),
+        (SRNC("iterated", tolerance=1e-3), "srn-c-repaired[tolerance=0.001]"),
         (MatrixSRN(k=2), "matrix-srn[k=2]"),
         (Subgradient(cost=ExactMax(0.1)), "subgradient[cost=exact-max[fidelity_weight=0.1]]"),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import srnc_manifold as srnc
-from srnc_manifold import writing
+from srnc_manifold import studies, writing
 from srnc_manifold.studies import formulations as study
 
 PROBLEM = srnc.SRNProblem([3.0, 1.0, -2.0], 16, stable_rank_fraction=0.8)
@@ -112,11 +112,12 @@ def test_outputs_that_cannot_be_written_are_refused(tmp_path):
 def test_a_comparison_does_not_overwrite_unless_asked(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("what was there")
-    for run in (srnc.compare, lambda *_, **settings: study.run(seeds=[0], **settings)):
-        with pytest.raises(writing.ExistingFileError, match=r"output: '.*rows.csv' given, which exists") as caught:
-            run(PROBLEM, ["exact"], [0], output=path)
-        assert isinstance(caught.value, ValueError | FileExistsError)
-        assert path.read_text() == "what was there"
+    with pytest.raises(writing.ExistingFileError, match=r"output: '.*rows.csv' given, which exists") as caught:
+        srnc.compare(PROBLEM, ["exact"], [0], output=path)
+    assert isinstance(caught.value, ValueError | FileExistsError)
+    with pytest.raises(writing.ExistingFileError, match=r"output: '.*' given, a folder that is not empty"):
+        studies.run("srnc", output=tmp_path)
+    assert path.read_text() == "what was there"
     srnc.compare(PROBLEM, ["exact"], [0], output=path, overwrite=True)
     assert path.read_text().startswith("problem,solver")
     srnc.compare(PROBLEM, ["exact"], [0], output=tmp_path / "new" / "rows.csv")
@@ -148,8 +149,9 @@ def test_unused_folders(tmp_path):
 
 
 def test_documents_are_written_as_a_whole(tmp_path, monkeypatch):
-    done = study.Study(study.formulations(), COMPARISON, {}, [], 1)
-    monkeypatch.setattr(study.Study, "document", lambda _: "word " * 100)
+    done = study.FormulationsFindings(study.formulations(), COMPARISON, {}, [], 1)
+    monkeypatch.setattr(study.FormulationsFindings, "tables", lambda _: {})
+    monkeypatch.setattr(study.FormulationsFindings, "document", lambda _: "word " * 100)
     (tmp_path / "formulations.md").write_text("old")
     with full_disk(), pytest.raises(OSError, match=r"formulations\.md"):
         done.save(tmp_path)

@@ -17,6 +17,7 @@ from srnc_manifold.comparison.tasks import Problems
 from srnc_manifold.problem.families import NamedProblem, UnavailableProblem
 from srnc_manifold.result import Result
 from srnc_manifold.solvers import Budget, Solver, solve
+from srnc_manifold.validation import require_jobs, require_seeds
 from srnc_manifold.writing import require_new
 
 Progress = Callable[[int, int, "Row | None"], Any]
@@ -49,8 +50,8 @@ def compare(
     budget : Budget, optional
         Limits of each run.
     n_jobs : int
-        Number of processes (joblib). Inside ``joblib.parallel_config(backend="dask")`` these run on a cluster. The
-        results do not depend on this number.
+        Number of processes (joblib), -1 for all cores. Inside ``joblib.parallel_config(backend="dask")`` these run on a
+        cluster. The results do not depend on this number.
     progress : callable, optional
         Called with the number of runs done, the number of all runs, and the latest row (None before the first). If it
         raises an exception, there is a warning, and the runs continue without it.
@@ -67,7 +68,8 @@ def compare(
     """
     entries = checked.entries(problems)
     methods = checked.solvers(solvers)
-    seed_list = checked.seeds(seeds)
+    seed_list = require_seeds(seeds)
+    require_jobs(n_jobs=n_jobs)
     if budget is not None and not isinstance(budget, Budget):
         raise TypeError(f"budget: {budget!r} given, expected a srnc.Budget")
     if output is not None:

@@ -1,12 +1,10 @@
-"""Checks of the problems, solvers and seeds of a comparison."""
+"""Checks of the problems and solvers of a comparison."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-import numpy as np
 
 from srnc_manifold.comparison.rows import FAILED, UNSUPPORTED
 from srnc_manifold.problem import Problem
@@ -67,18 +65,6 @@ def solvers(solvers: Any) -> dict[str, Solver]:
     if not methods:
         raise ValueError("solvers: none given")
     return methods
-
-
-def seeds(seeds: Iterable[int]) -> list[int]:
-    if not isinstance(seeds, Iterable):
-        raise TypeError(f"seeds: {seeds!r} given, expected integers in a sequence, such as range({seeds!r})")
-    seed_list = list(seeds)
-    if not seed_list:
-        raise ValueError("seeds: none given")
-    for seed in seed_list:
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise ValueError(f"seeds: {seed!r} given, expected integers >= 0")
-    return [int(seed) for seed in seed_list]
 
 
 def refusal(solver: Solver, problem: Problem) -> tuple[str, str]:

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import certificates
-from srnc_manifold.backends import Namespace, namespace_of
+from srnc_manifold.arrays import as_kernels
+from srnc_manifold.backends import Namespace
 from srnc_manifold.exact import reduce
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.atoms import Level
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis
-from srnc_manifold.problem.target import LARGEST, SAME_STABLE_RANK, Target
+from srnc_manifold.problem.target import SAME_STABLE_RANK, Target
 from srnc_manifold.result import Bound
 
 # Entries of the symbols that are held at once.
@@ -101,48 +102,18 @@ def solve_batch(
     TypeError, ValueError
         If an argument is not valid; the first kernel that is not is named.
     """
-    xp = namespace_of(kernels)
-    kernels, single = _checked(kernels, xp)
-    geometry = Geometry.of(tuple(kernels.shape)[1:], input_size, groups=groups, stride=stride, dilation=dilation)
-    target = Target.of_many(len(kernels), stable_rank, relative_stable_rank, stable_rank_fraction)
+    given = as_kernels(kernels)
+    values, xp, single = given.values, given.xp, given.dtype == np.float32
+    geometry = Geometry.of(tuple(values.shape)[1:], input_size, groups=groups, stride=stride, dilation=dilation)
+    target = Target.of_many(len(values), stable_rank, relative_stable_rank, stable_rank_fraction)
     at_once = max(1, _CHUNK // (geometry.n_blocks * int(np.prod(geometry.block_shape))))
     parts = [
-        _solve_chunk(kernels[first : first + at_once], target.part(first, at_once), geometry, xp, single)
-        for first in range(0, len(kernels), at_once)
+        _solve_chunk(values[first : first + at_once], target.part(first, at_once), geometry, xp, single)
+        for first in range(0, len(values), at_once)
     ]
     scores = [xp.concatenate(of_parts, axis=0) for of_parts in zip(*(part for part, _ in parts), strict=True)]
     certificates = [np.concatenate(of_parts) for of_parts in zip(*(proof for _, proof in parts), strict=True)]
     return BatchResult(*scores, *certificates)
-
-
-def _checked(kernels: Any, xp: Namespace) -> tuple[Any, bool]:
-    """The kernels in double precision, and whether they were given in less."""
-    if xp.name == "numpy":
-        kernels = np.asarray(kernels)
-        kind = kernels.dtype.kind
-        if kind not in "fiu":
-            raise TypeError(f"kernels: dtype {kernels.dtype} given, expected real numbers (floating point or integers)")
-        single = kind == "f" and kernels.dtype.itemsize < 8
-    elif xp.name == "torch":
-        if kernels.is_complex() or str(kernels.dtype) == "torch.bool":
-            raise TypeError(f"kernels: dtype {kernels.dtype} given, expected real numbers")
-        single = kernels.is_floating_point() and kernels.element_size() < 8
-    else:
-        raise TypeError("kernels: an array of autograd given, expected NumPy's or torch's")
-    if kernels.ndim < 1 or 0 in kernels.shape:
-        raise ValueError(f"kernels: shape {tuple(kernels.shape)} given, expected at least one kernel with entries")
-    doubles = xp.to_double(kernels)
-    flat = xp.abs(xp.reshape(doubles, (len(kernels), -1)))
-    largest = xp.to_numpy(xp.max(flat, axis=1))
-    beyond = (largest > LARGEST) | (largest < 1 / LARGEST)
-    for name, bad in (
-        ("NaN or infinite entries", ~np.isfinite(largest)),
-        ("only zeros", largest == 0),
-        ("entries whose squares overflow or vanish", beyond),
-    ):
-        if np.any(bad):
-            raise ValueError(f"kernels: kernels[{int(np.argmax(bad))}] has {name}, expected finite, non-zero kernels")
-    return doubles, bool(single)
 
 
 def _solve_chunk(

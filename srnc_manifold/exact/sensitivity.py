@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.arrays import as_kernel
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms, norms, symbol
-from srnc_manifold.operators.geometry import as_kernel
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Result, Status
 

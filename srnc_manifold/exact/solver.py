@@ -37,21 +37,21 @@ class Exact(Solver):
 
     Parameters
     ----------
-    tol : float
+    tolerance : float
         Gap, as a part of ``‖C(a)‖_F²``, that is optimal for the purpose of the status; the search goes on until there.
         In the raise regime at least 1e-6, the accuracy of cone programs.
     n_starts : int
         Starts of the local search in the raise regime.
     """
 
-    tol: float = 1e-8
+    tolerance: float = 1e-8
     n_starts: int = 10
 
     stochastic = False
     circular = True
 
     def __post_init__(self) -> None:
-        require_positive(tol=self.tol)
+        require_positive(tolerance=self.tolerance)
         require_count(n_starts=self.n_starts)
 
     def run(self, run: Run[Any]) -> tuple[Status, str]:
@@ -94,7 +94,7 @@ class Exact(Solver):
             problem.direction,
             problem.level,
             problem.geometry,
-            tol=self.tol * _squared_distance_of_gap(problem),
+            tolerance=self.tolerance * _squared_distance_of_gap(problem),
             keep_going=run.time_is_left,
             notify=lambda z, _: _show(run, z),
             tests=problem.norm_tests,
@@ -116,7 +116,7 @@ class Exact(Solver):
             raising.raise_gain(
                 *args,
                 n_starts=self.n_starts,
-                tol=0.5 * _squared_distance_of_gap(problem) * max(self.tol, _CONE_TOLERANCE),
+                tolerance=0.5 * _squared_distance_of_gap(problem) * max(self.tolerance, _CONE_TOLERANCE),
                 keep_going=run.time_is_left,
                 search=search,
             )
@@ -132,7 +132,7 @@ class Exact(Solver):
         assert bound is not None
         objective = float(run.history["objective"][-1])
         gap = (objective - bound.objective) / problem.squared_norm
-        if gap <= (self.tol if problem.regime == "reduce" else max(self.tol, _CONE_TOLERANCE)):
+        if gap <= (self.tolerance if problem.regime == "reduce" else max(self.tolerance, _CONE_TOLERANCE)):
             return Status.CONVERGED, f"{message}; proved to {max(gap, 0.0):.1g} of ‖C(a)‖²: {bound.method}"
         if not run.time_is_left():
             return Status.LIMIT, f"the budget of {run.budget.max_time:g} s is used up; gap {gap:.2g} of ‖C(a)‖²"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import symbol
+from srnc_manifold.operators.norms import NormTests
 
 
 class Operator(ABC):
@@ -106,6 +107,20 @@ class Operator(ABC):
     def least_gain_kernel(self, y: Array) -> Array | None:
         """A unit kernel of the least gain there is, near ``y``, if one is known."""
         return None
+
+    def norm_tests(self, y: Array) -> NormTests | None:
+        """Tests of the norms of all blocks, if they are faster than decompositions."""
+        return None
+
+    def to_fields(self) -> dict[str, Any]:
+        """What a file needs to describe the operator: JSON values and arrays.
+
+        Raises
+        ------
+        TypeError
+            If an operator of this class cannot be saved.
+        """
+        raise TypeError(f"operator: {self!r} cannot be saved, only Circular and Dense ones can")
 
     def stable_rank(self, squared_size: float, gain: float) -> float:
         """Of a kernel with ``‖y‖²`` and ``‖C(x)‖₂²`` as given."""

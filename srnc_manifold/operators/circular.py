@@ -11,7 +11,7 @@ from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.base import Operator
-from srnc_manifold.operators.geometry import Geometry
+from srnc_manifold.operators.geometry import Geometry, InputSize, Layout, PerAxis
 
 
 class Circular(Operator):
@@ -50,8 +50,35 @@ class Circular(Operator):
     def least_gain_kernel(self, y: Array) -> Array | None:
         return atoms.nearest_delta(np.reshape(y, self.kernel_shape), self.geometry)
 
+    def to_fields(self) -> dict[str, Any]:
+        geometry = self.geometry
+        layout = {"groups": geometry.groups, "stride": geometry.stride, "dilation": geometry.dilation}
+        return {"input_size": geometry.input_size, **layout}
+
     def norm_tests(self, y: Array) -> norms.NormTests | None:
-        """Tests of the norms of all blocks, where these are large enough to be worth it."""
         if self.block_rank <= norms.NormTests.SMALL:
             return None
         return norms.NormTests(self.blocks(y))
+
+
+def operator_of(
+    kernel_shape: tuple[int, ...], input_size: InputSize | Operator, *, groups: int, stride: PerAxis, dilation: PerAxis
+) -> Operator:
+    """The operator that is given as the input size, or the circular convolution on inputs of this size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the sizes do not fit together, or if a layout is given for an operator.
+    """
+    layout: Layout = {"groups": groups, "stride": stride, "dilation": dilation}
+    if not isinstance(input_size, Operator):
+        return Circular(Geometry.of(kernel_shape, input_size, **layout))
+    for name, value in layout.items():
+        if value != 1:
+            raise TypeError(f"{name}: {value!r} given, but input_size is an operator, which has its own")
+    if input_size.kernel_shape != kernel_shape:
+        raise ValueError(
+            f"kernel: shape {kernel_shape} given, expected that of the operator, {input_size.kernel_shape}"
+        )
+    return input_size

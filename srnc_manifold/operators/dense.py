@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.arrays import real
 from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators.base import Operator
@@ -31,12 +32,10 @@ class Dense(Operator):
     gram_weight = 1.0
 
     def __init__(self, matrices: Any) -> None:
-        array = np.asarray(matrices)
-        if array.dtype.kind not in "fiu":
-            raise TypeError(f"matrices: dtype {array.dtype} given, expected real numbers")
-        if array.ndim < 2 or array.size == 0:
+        given = real(matrices, "matrices")
+        array = given.xp.to_numpy(given.values)
+        if array.ndim < 3 or array.size == 0:
             raise ValueError(f"matrices: shape {array.shape} given, expected (*kernel_shape, rows, columns)")
-        array = array.astype(float)
         if not np.all(np.isfinite(array)):
             raise ValueError("matrices: entries given that are not finite")
         self.kernel_shape = array.shape[:-2]
@@ -44,6 +43,7 @@ class Dense(Operator):
         self.output_shape, self.input_shape = (array.shape[-2],), (array.shape[-1],)
         self.multiplicities = np.ones(1)
         self.stable_rank_range = (1.0, float(min(self.block_shape)))
+        self.matrices = array
         rows = array.reshape(-1, array.shape[-2] * array.shape[-1])
         values, vectors = np.linalg.eigh(rows @ rows.T)
         if values[0] <= 1e-12 * values[-1]:
@@ -54,6 +54,9 @@ class Dense(Operator):
         self._inverse_root = (vectors / np.sqrt(values)) @ vectors.T
         # In the coordinates the rows are orthonormal.
         self._rows = self._inverse_root @ rows
+
+    def to_fields(self) -> dict[str, Any]:
+        return {"matrices": self.matrices}
 
     def blocks(self, y: Any, xp: Namespace = NUMPY) -> Any:
         flat = xp.reshape(y, (1, -1))

@@ -90,7 +90,7 @@ class Convolution:
         kernel: Array,
         start: Array,
         *,
-        tol: float,
+        tolerance: float,
         max_steps: int,
         keep_going: Callable[[], bool] = lambda: True,
         project: Callable[[Array], Array] = lambda v: v,
@@ -109,7 +109,7 @@ class Convolution:
                 break
             u = u / value
             back = project(self.transposed(kernel, u))
-            converged = float(np.linalg.norm(back - value * v)) <= tol * value
+            converged = float(np.linalg.norm(back - value * v)) <= tolerance * value
             if converged or not keep_going():
                 break
             v = back / np.linalg.norm(back)

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -260,36 +260,6 @@ def _layout(taps: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int,
         label = label * step + residue
     _, phase, counts = np.unique(label, return_inverse=True, return_counts=True)
     return _Layout(_frozen(offsets), _frozen(phase.reshape(q).astype(np.int64)), _frozen(counts.astype(np.int64)))
-
-
-def as_kernel(kernel: Any, name: str = "kernel") -> NDArray[np.float64]:
-    """A kernel as a finite, non-zero array of doubles; integers are converted.
-
-    Raises
-    ------
-    TypeError
-        If the entries are not real numbers (complex, text, boolean, object).
-    ValueError
-        If the kernel is empty, zero, or has an entry that is not finite.
-    """
-    if hasattr(kernel, "detach"):  # a torch tensor, possibly on a GPU or part of a graph
-        kernel = kernel.detach().cpu()
-        kernel = kernel.double() if kernel.is_floating_point() else kernel
-    try:
-        array = np.asarray(kernel)
-    except ValueError as error:
-        raise TypeError(f"{name}: not an array of numbers ({error})") from None
-    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
-        raise TypeError(f"{name}: dtype {array.dtype} given, expected real numbers (floating point or integers)")
-    array = np.array(array, dtype=np.float64)
-    if array.size == 0:
-        raise ValueError(f"{name}: empty, its shape is {array.shape}; expected at least one entry")
-    if not np.all(np.isfinite(array)):
-        n_bad = int(np.sum(~np.isfinite(array)))
-        raise ValueError(f"{name}: {n_bad} of {array.size} entries are NaN or infinite, expected finite numbers")
-    if not np.any(array):
-        raise ValueError(f"{name}: all entries are zero; a zero kernel has no stable rank")
-    return array
 
 
 def _sizes(name: str, given: PerAxis, n_axes: int) -> tuple[int, ...]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from srnc_manifold.arrays import as_kernel
 from srnc_manifold.backends import Namespace, namespace_of
 from srnc_manifold.numerics import binary_scale
 from srnc_manifold.operators import norms, symbol
-from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis, as_kernel
+from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis
 
 
 def singular_values(
@@ -109,11 +110,17 @@ def _prepare(
 ) -> tuple[Any, Geometry, Namespace, float]:
     """Check a kernel and bring its entries near one, where squares neither overflow nor vanish."""
     xp = namespace_of(kernel)
-    if xp.name == "autograd":  # an array being differentiated: its values are not ours to inspect
-        return kernel, Geometry.of(kernel.shape, input_size, groups=groups, stride=stride, dilation=dilation), xp, 1.0
+    if xp.is_traced(kernel):  # its values cannot be inspected
+        kernel = xp.at_least_single(kernel)
+        return (
+            kernel,
+            Geometry.of(tuple(kernel.shape), input_size, groups=groups, stride=stride, dilation=dilation),
+            xp,
+            1.0,
+        )
     checked = as_kernel(kernel)
     scale = binary_scale(checked)
-    kernel = xp.at_least_single(kernel) if xp.name == "torch" else checked
+    kernel = checked if xp.name == "numpy" else xp.at_least_single(kernel)
     return (
         kernel / scale,
         Geometry.of(checked.shape, input_size, groups=groups, stride=stride, dilation=dilation),

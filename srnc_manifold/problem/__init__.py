@@ -1,8 +1,28 @@
 """The problems: of one kernel, of several, of kernels that stay separable; their scores; families of them."""
 
+from srnc_manifold.problem import storage
 from srnc_manifold.problem.base import KernelProblem, Problem, Regime
 from srnc_manifold.problem.kernel import SRNProblem
 from srnc_manifold.problem.separable import SeparableProblem
 from srnc_manifold.problem.stack import StackProblem
+from srnc_manifold.writing import FilePath
 
-__all__ = ["KernelProblem", "Problem", "Regime", "SRNProblem", "SeparableProblem", "StackProblem"]
+__all__ = ["KernelProblem", "Problem", "Regime", "SRNProblem", "SeparableProblem", "StackProblem", "load_problem"]
+
+_KINDS: dict[str, type[Problem]] = {kind.kind: kind for kind in (SRNProblem, StackProblem, SeparableProblem)}
+
+
+def load_problem(path: FilePath) -> Problem:
+    """Read a problem of any kind from a file that its ``save`` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file holds something else.
+    """
+    kind = storage.read(path)["kind"]
+    if kind not in _KINDS:
+        raise storage.not_a_problem(path, f"it holds {kind!r}, expected one of {', '.join(_KINDS)}")
+    return _KINDS[kind].load(path)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,10 @@ from srnc_manifold.operators.atoms import Level
 from srnc_manifold.operators.base import Operator
 from srnc_manifold.operators.geometry import Geometry
 from srnc_manifold.operators.norms import NormTests
+from srnc_manifold.problem import storage
 from srnc_manifold.problem.scores import Evaluation, Restoration
 from srnc_manifold.spheres import Spheres
+from srnc_manifold.writing import FilePath
 
 Regime = Literal["reduce", "raise", "none"]
 
@@ -32,6 +34,9 @@ class Problem(ABC):
 
     kernel: Array
     dtype: np.dtype
+
+    #: Name of the class in files.
+    kind: ClassVar[str]
 
     #: Whether :meth:`embed` is linear.
     linear: bool = True
@@ -71,6 +76,50 @@ class Problem(ABC):
     def regimes(self) -> tuple[Regime, ...]:
         """The half of each constraint that binds: some gain reaches it ("reduce"), or none exceeds it ("raise")."""
         return tuple(part.regime for part in self.parts)
+
+    # -- files ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def to_fields(self) -> dict[str, Any]:
+        """What describes the problem: JSON values and arrays, and :attr:`kind`."""
+
+    @classmethod
+    @abstractmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """The problem of a description."""
+
+    def digest(self) -> str:
+        """A fingerprint: equal for equal problems, in every process and version of Python."""
+        return storage.digest(self.to_fields())
+
+    def save(self, path: FilePath) -> None:
+        """Write the problem to a ``.npz`` or ``.json`` file. Both are read back bit for bit.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the file has another ending, or if the operator cannot be saved.
+        """
+        storage.write(path, self.to_fields())
+
+    @classmethod
+    def load(cls, path: FilePath) -> Self:
+        """Read what :meth:`save` wrote; :func:`srnc_manifold.load_problem` reads every kind of problem.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file holds something else.
+        """
+        fields = storage.read(path)
+        if fields["kind"] != cls.kind:
+            raise storage.not_a_problem(path, f"it holds {fields['kind']!r}, expected {cls.kind!r}")
+        try:
+            return cls.from_fields(fields)
+        except storage.UNREADABLE as error:
+            raise storage.not_a_problem(path, error) from None
 
     # -- from points to kernels -----------------------------------------------------------------------------
 

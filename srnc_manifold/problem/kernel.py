@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import certificates
+from srnc_manifold.arrays import as_kernel, kernel_and_dtype, require_entries
 from srnc_manifold.numerics import Array, binary_scale
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.base import Operator
-from srnc_manifold.operators.circular import Circular
-from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis, as_kernel
-from srnc_manifold.problem import storage
+from srnc_manifold.operators.circular import Circular, operator_of
+from srnc_manifold.operators.dense import Dense
+from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis
 from srnc_manifold.problem.base import KernelProblem, Regime
-from srnc_manifold.problem.restoration import Curve, arc, gain_descents, restored
+from srnc_manifold.problem.restoration import gain_descents, restored, to_dominant_atom, to_given, to_least_gain
 from srnc_manifold.problem.scores import Evaluation, Restoration
-from srnc_manifold.problem.target import LARGEST, Target, regime
+from srnc_manifold.problem.target import Target, regime
 from srnc_manifold.spheres import Spheres
 
 
@@ -82,6 +82,8 @@ class SRNProblem(KernelProblem):
         If ``relative_stable_rank`` asks for more than the kernel has, which is easily done by mistake.
     """
 
+    kind = "SRNProblem"
+
     def __init__(
         self,
         kernel: Any,
@@ -94,19 +96,14 @@ class SRNProblem(KernelProblem):
         stride: PerAxis = 1,
         dilation: PerAxis = 1,
     ) -> None:
-        self.kernel: Array = as_kernel(kernel)
+        self.kernel, self.dtype = kernel_and_dtype(kernel)
         self.kernel.setflags(write=False)
-        self.dtype = _real_dtype(kernel)
-        self.operator = _operator(self.kernel, input_size, {"groups": groups, "stride": stride, "dilation": dilation})
+        self.operator = operator_of(self.kernel.shape, input_size, groups=groups, stride=stride, dilation=dilation)
+        require_entries(np.array([np.max(np.abs(self.kernel))]), lambda _: "kernel", of_problems=True)
         self._scale = binary_scale(self.kernel)
-        if not 1.0 / LARGEST <= self._scale <= LARGEST:
-            raise ValueError(
-                f"kernel: its largest entry is about {self._scale:.0e}, expected between {1 / LARGEST:.0e} and "
-                f"{LARGEST:.0e}, where squares neither overflow nor vanish; scale it"
-            )
         scaled = self.operator.coordinates(self.kernel / self._scale)
         self._scaled: Array = scaled
-        self._tests = _norm_tests(self.operator, scaled)
+        self._tests = self.operator.norm_tests(scaled)
         gain = self.operator.gain(scaled) if self._tests is None else self._tests.dominant()[1]
         self.spectral_norm = math.sqrt(gain) * self._scale
         self.kernel_stable_rank = self.operator.stable_rank(float(np.sum(scaled**2)), gain)
@@ -286,54 +283,27 @@ class SRNProblem(KernelProblem):
         TypeError, ValueError
             As :meth:`evaluate`.
         """
-        falling = [*gain_descents(self), self._to_nearest_delta] if self.regime == "raise" else [self._to_given]
-        return restored(self, self.to_sphere(x).ravel(), too_low=[self._to_dominant_atom], too_high=falling)
-
-    def _to_dominant_atom(self, z: Array) -> Curve:
-        kernel, level = z.reshape(self.kernel.shape), math.sqrt(self.target_gain)
-        atom = self.operator.dominant_atom(kernel)
-        try:
-            end = atoms.nearest_in_cap(kernel, atom, level)
-        except ValueError as error:
-            end = atom / float(np.linalg.norm(atom))  # still good if another frequency rises along the way
-            if self.gain(end) < self.target_gain:
-                raise ValueError(f"its dominant frequency cannot reach the target: {error}") from None
-        return arc(z, end.ravel())
-
-    def _to_given(self, z: Array) -> Curve:
-        return arc(z, self.direction.ravel())
-
-    def _to_nearest_delta(self, z: Array) -> Curve:
-        end = self.operator.least_gain_kernel(z)
-        if end is None:
-            raise ValueError("no kernel of a lower gain is known")
-        return arc(z, end.ravel())
+        falling = [*gain_descents(self), to_least_gain(self)] if self.regime == "raise" else [to_given(self)]
+        return restored(self, self.to_sphere(x).ravel(), too_low=[to_dominant_atom(self)], too_high=falling)
 
     # -- files ----------------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the problem to ``.npz`` or ``.json``; both read back bit for bit."""
-        geometry = self.geometry
-        fields = {"input_size": self.input_size, "stable_rank": self.stable_rank, "dtype": self.dtype.name}
-        layout = {"groups": geometry.groups, "stride": geometry.stride, "dilation": geometry.dilation}
-        storage.write(path, self.kernel, {**fields, **layout})
+    def to_fields(self) -> dict[str, Any]:
+        fields = {"kind": self.kind, "kernel": self.kernel, "stable_rank": self.stable_rank, "dtype": self.dtype.name}
+        return {**fields, **self.operator.to_fields()}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> SRNProblem:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the file holds something else.
-        """
-        return storage.read(path, cls)
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        layout = {name: fields[name] for name in ("groups", "stride", "dilation") if name in fields}
+        kernel = np.asarray(fields["kernel"], np.dtype(fields["dtype"]))
+        where = Dense(fields["matrices"]) if "matrices" in fields else fields["input_size"]
+        return cls(kernel, where, stable_rank=float(fields["stable_rank"]), **layout)
 
     @property
     def norm_tests(self) -> tuple[norms.NormTests, float] | None:
         """Norm tests of the symbol of ``direction`` times a number, and that number; for large blocks only."""
         if self._tests is None:
-            self._tests = _norm_tests(self.operator, self._scaled)
+            self._tests = self.operator.norm_tests(self._scaled)
         return None if self._tests is None else (self._tests, self._size)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -373,27 +343,3 @@ class SRNProblem(KernelProblem):
         if array.shape != self.kernel.shape:
             raise ValueError(f"x: shape {array.shape} given, expected the kernel's shape {self.kernel.shape}")
         return array
-
-
-def _real_dtype(kernel: Any) -> np.dtype:
-    """Precision of results: single if the kernel was given in single or less, otherwise double."""
-    name = str(getattr(kernel, "dtype", "")).removeprefix("torch.")
-    return np.dtype("float32" if name in ("float16", "bfloat16", "float32") else "float64")
-
-
-def _operator(kernel: Array, input_size: InputSize | Operator, layout: dict[str, Any]) -> Operator:
-    """The operator that is given, or the circular convolution on inputs of a size."""
-    if not isinstance(input_size, Operator):
-        return Circular(Geometry.of(kernel.shape, input_size, **layout))
-    given = [name for name, value in layout.items() if value != 1]
-    if given:
-        raise TypeError(f"{given[0]}: {layout[given[0]]!r} given, but input_size is an operator, which has its own")
-    if input_size.kernel_shape != kernel.shape:
-        raise ValueError(
-            f"kernel: shape {kernel.shape} given, expected that of the operator, {input_size.kernel_shape}"
-        )
-    return input_size
-
-
-def _norm_tests(operator: Operator, y: Array) -> norms.NormTests | None:
-    return operator.norm_tests(y) if isinstance(operator, Circular) else None

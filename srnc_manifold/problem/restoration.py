@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.numerics import Array, bracketed_root, shortest_in_hull
-from srnc_manifold.problem.base import Problem
+from srnc_manifold.operators import atoms
+from srnc_manifold.problem.base import KernelProblem, Problem
 from srnc_manifold.problem.scores import Restoration
 from srnc_manifold.problem.target import SAME_STABLE_RANK
 
@@ -107,6 +108,40 @@ def gain_descents(problem: Problem) -> list[Callable[[Array], Curve]]:
         return lambda t: problem.spheres.retracted(z, t * step)
 
     return [partial(within, width) for width in _WIDTHS]
+
+
+def to_dominant_atom(problem: KernelProblem) -> Callable[[Array], Curve]:
+    """The great circle to the nearest point of the cap of the kernel's own dominant atom."""
+
+    def way(z: Array) -> Curve:
+        kernel = z.reshape(problem.kernel.shape)
+        atom = problem.operator.dominant_atom(kernel)
+        try:
+            end = atoms.nearest_in_cap(kernel, atom, math.sqrt(problem.target_gain))
+        except ValueError as error:
+            end = atom / float(np.linalg.norm(atom))  # still good if another frequency rises along the way
+            if problem.gain(end) < problem.target_gain:
+                raise ValueError(f"its dominant frequency cannot reach the target: {error}") from None
+        return arc(z, end.ravel())
+
+    return way
+
+
+def to_given(problem: KernelProblem) -> Callable[[Array], Curve]:
+    """The great circle to the given kernel ``a``."""
+    return lambda z: arc(z, problem.direction.ravel())
+
+
+def to_least_gain(problem: KernelProblem) -> Callable[[Array], Curve]:
+    """The great circle to a kernel of the least gain, such as a single tap."""
+
+    def way(z: Array) -> Curve:
+        end = problem.operator.least_gain_kernel(z)
+        if end is None:
+            raise ValueError("no kernel of a lower gain is known")
+        return arc(z, end.ravel())
+
+    return way
 
 
 def arc(start: Array, end: Array) -> Curve:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from srnc_manifold.arrays import as_kernel
 from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array
-from srnc_manifold.operators.geometry import InputSize, PerAxis, as_kernel
+from srnc_manifold.operators.geometry import InputSize, PerAxis
 from srnc_manifold.problem.base import Problem, Regime
 from srnc_manifold.problem.kernel import SRNProblem
 from srnc_manifold.problem.restoration import Curve, gain_ascent, gain_descents, restored
@@ -49,6 +51,7 @@ class SeparableProblem(Problem):
         As in :class:`SRNProblem`, and if the kernel has several channels or fewer than two axes.
     """
 
+    kind = "SeparableProblem"
     linear = False
 
     def __init__(
@@ -87,6 +90,15 @@ class SeparableProblem(Problem):
 
     def __repr__(self) -> str:
         return f"Separable{self.free!r}"
+
+    def to_fields(self) -> dict[str, Any]:
+        return {**self.free.to_fields(), "kind": self.kind}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        free = SRNProblem.from_fields(fields)
+        layout = {name: getattr(free.geometry, name) for name in ("groups", "stride", "dilation")}
+        return cls(free.kernel.astype(free.dtype), free.input_size, stable_rank=free.stable_rank, **layout)
 
     @property
     def parts(self) -> tuple[SRNProblem, ...]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from srnc_manifold.arrays import as_kernel
 from srnc_manifold.numerics import Array
-from srnc_manifold.operators.geometry import as_kernel
 from srnc_manifold.problem.base import Problem
 from srnc_manifold.problem.kernel import SRNProblem
 from srnc_manifold.problem.scores import Evaluation, Restoration
@@ -41,6 +41,8 @@ class StackProblem(Problem):
         If an element is not an :class:`SRNProblem`, or if there are none.
     """
 
+    kind = "StackProblem"
+
     def __init__(self, problems: Iterable[SRNProblem]) -> None:
         if not isinstance(problems, Iterable):
             raise TypeError(f"problems: {type(problems).__name__} given, expected several SRNProblems")
@@ -56,6 +58,13 @@ class StackProblem(Problem):
 
     def __repr__(self) -> str:
         return f"StackProblem({', '.join(map(repr, self._parts))})"
+
+    def to_fields(self) -> dict[str, Any]:
+        return {"kind": self.kind, "parts": [part.to_fields() for part in self._parts]}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        return cls([SRNProblem.from_fields(part) for part in fields["parts"]])
 
     @property
     def parts(self) -> tuple[SRNProblem, ...]:

@@ -1,23 +1,42 @@
-"""Problems in files: ``.npz`` or ``.json``, which read back bit for bit."""
+"""Problems in files: ``.npz`` or ``.json``, from which they are read back bit for bit.
+
+A problem is described by a dictionary of JSON values and arrays (:meth:`Problem.to_fields`). In ``.npz`` files the
+arrays are apart, and the entry ``problem`` is the JSON text of the rest.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from srnc_manifold.writing import FilePath, replacing, write_text
 
-P = TypeVar("P")
+# What can go wrong when a file that holds something else is read.
+UNREADABLE = (
+    AttributeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+)
+
+_ARRAY = "array in this file"
 
 
-def write(path: FilePath, kernel: NDArray, fields: Mapping[str, Any]) -> None:
-    """Write a kernel and what else its problem is made of.
+def write(path: FilePath, fields: Mapping[str, Any]) -> None:
+    """Write the description of a problem.
 
     Raises
     ------
@@ -25,20 +44,23 @@ def write(path: FilePath, kernel: NDArray, fields: Mapping[str, Any]) -> None:
         If the name has another ending.
     """
     path = Path(path)
-    if path.suffix == ".npz":
+    if path.suffix == ".json":
+        write_text(path, json.dumps(_replaced(fields, lambda array: array.tolist())))
+    elif path.suffix == ".npz":
+        arrays, text = _apart(fields)
         with replacing(path) as file:
-            np.savez(file, kernel=kernel, **{name: np.array(value) for name, value in fields.items()})  # type: ignore[arg-type]
-    elif path.suffix == ".json":
-        write_text(path, json.dumps({"kernel": kernel.tolist(), **fields}))
+            np.savez(file, problem=np.array(text), **arrays)  # type: ignore[arg-type]
     else:
         raise ValueError(f"path: {str(path)!r} given, expected a name ending in .npz or .json")
 
 
-def read(path: FilePath, make: Callable[..., P]) -> P:
-    """Read what :func:`write` wrote, and make a problem of it.
+def read(path: FilePath) -> dict[str, Any]:
+    """Read what :func:`write` wrote. Arrays of ``.json`` files are lists.
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
         If the file holds something else.
     """
@@ -46,11 +68,57 @@ def read(path: FilePath, make: Callable[..., P]) -> P:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as data:
-                fields = {name: data[name] if name == "kernel" else data[name].tolist() for name in data.files}
+                fields = _together(json.loads(str(data["problem"])), data)
         else:
             fields = json.loads(path.read_text(encoding="utf-8"))
-        kernel = np.asarray(fields["kernel"], fields.get("dtype", "float64"))
-        layout = {name: fields[name] for name in ("groups", "stride", "dilation") if name in fields}
-        return make(kernel, fields["input_size"], stable_rank=float(fields["stable_rank"]), **layout)
-    except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"path: {str(path)!r} is not a saved SRNProblem ({error})") from None
+        if not isinstance(fields["kind"], str):
+            raise ValueError("it has no kind")
+        return dict(fields)
+    except UNREADABLE as error:
+        raise not_a_problem(path, error) from None
+
+
+def not_a_problem(path: FilePath, error: Exception | str) -> ValueError:
+    """The error for a file that does not hold a problem."""
+    reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return ValueError(f"path: {str(path)!r} is not a saved problem ({reason})")
+
+
+def digest(fields: Mapping[str, Any]) -> str:
+    """SHA-256 of the description of a problem, 64 hexadecimal digits."""
+    arrays, text = _apart(fields)
+    total = hashlib.sha256(text.encode())
+    for array in arrays.values():
+        total.update(f"{array.dtype.str}{array.shape}".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
+def _apart(fields: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays of a description, by name, and the JSON text of the rest, where they are named."""
+    arrays: dict[str, np.ndarray] = {}
+
+    def name(array: np.ndarray) -> dict[str, str]:
+        key = f"array{len(arrays)}" if arrays else "kernel"  # of a single kernel, the array is the kernel
+        arrays[key] = array
+        return {_ARRAY: key}
+
+    return arrays, json.dumps(_replaced(fields, name), sort_keys=True)
+
+
+def _replaced(value: Any, replace: Callable[[np.ndarray], Any]) -> Any:
+    if isinstance(value, np.ndarray):
+        return replace(value)
+    if isinstance(value, Mapping):
+        return {key: _replaced(part, replace) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replaced(part, replace) for part in value]
+    return value
+
+
+def _together(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(value, Mapping):
+        if _ARRAY in value:
+            return arrays[value[_ARRAY]]
+        return {key: _together(part, arrays) for key, part in value.items()}
+    return [_together(part, arrays) for part in value] if isinstance(value, list) else value

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.arrays import real
 from srnc_manifold.problem.base import Regime
 
 # Two stable ranks this close, relatively, are the same up to rounding.
 SAME_STABLE_RANK = 1e-12
-
-# Kernels may be of any size whose square, times the number of points, is a double.
-LARGEST = 1e152
 
 
 def regime(target: float, own: float) -> Regime:
@@ -54,11 +52,12 @@ class Target:
             If none or several are given, it is not a real number, or a fraction is not one.
         """
         name, value = _named(absolute, relative, fraction)
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"{name}: {value!r} given, expected a real number")
-        if name == "stable_rank_fraction" and not 0 < float(value) <= 1:
+        values = _real(name, value, "a real number")
+        if values.ndim:
+            raise TypeError(f"{name}: shape {values.shape} given, expected a real number")
+        if name == "stable_rank_fraction" and not 0 < float(values) <= 1:
             raise ValueError(f"{name}: {value!r} given, expected 0 < fraction <= 1")
-        return cls(name, np.array([float(value)]))
+        return cls(name, values[None])
 
     @classmethod
     def of_many(cls, count: int, absolute: Any, relative: Any, fraction: Any) -> Target:
@@ -70,13 +69,8 @@ class Target:
             If none or several are given, they are not real numbers, or not as many as there are kernels.
         """
         name, value = _named(absolute, relative, fraction)
-        try:
-            if isinstance(value, bool):
-                raise TypeError
-            values = np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value, float)
-            values = np.broadcast_to(values, (count,)) if values.ndim == 0 else values
-        except (TypeError, ValueError):
-            raise TypeError(f"{name}: {value!r} given, expected a real number or a sequence of them") from None
+        values = _real(name, value, "a real number or a sequence of them")
+        values = np.broadcast_to(values, (count,)) if values.ndim == 0 else values
         if values.shape != (count,):
             raise ValueError(
                 f"{name}: shape {values.shape} given, expected one number or one for each of {count} kernels"
@@ -122,6 +116,17 @@ class Target:
             k = int(bad[0])
             raise ValueError(f"{self.name}: {float(self.values[k])!r} given{refuse(k, units)}")
         return np.clip(targets, low, high)
+
+
+def _real(name: str, value: Any, expected: str) -> NDArray[np.float64]:
+    """A number or an array of numbers as one of NumPy."""
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):  # a fraction, for example
+        return np.array(float(value))
+    try:
+        given = real(value, name)
+    except TypeError:
+        raise TypeError(f"{name}: {value!r} given, expected {expected}") from None
+    return np.asarray(given.xp.to_numpy(given.values))
 
 
 def _named(absolute: Any, relative: Any, fraction: Any) -> tuple[str, Any]:

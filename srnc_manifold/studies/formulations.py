@@ -1,20 +1,18 @@
-"""The study that compares formulations of the problem. The command is ``srnc compare --study formulations``."""
+"""The study that compares formulations of the problem."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from srnc_manifold import plots
 from srnc_manifold.comparison.comparison import Comparison
 from srnc_manifold.comparison.report import markdown_table
-from srnc_manifold.comparison.rows import write_table
-from srnc_manifold.comparison.run import Progress, compare
+from srnc_manifold.comparison.run import compare
 from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.problem.families import partway
@@ -33,10 +31,7 @@ from srnc_manifold.solvers import (
     Subgradient,
     solve,
 )
-from srnc_manifold.writing import require_new, write_text
-
-#: Names of the studies.
-STUDIES = ("formulations",)
+from srnc_manifold.studies.base import Findings, Progress, rows_path, silent
 
 #: A run has found the optimum if its objective exceeds the certified one by at most this fraction of ``‖C(a)‖²``.
 NEAR = 1e-4
@@ -113,7 +108,7 @@ def study_problems() -> dict[str, SRNProblem]:
 
 
 @dataclass(frozen=True)
-class Study:
+class FormulationsFindings(Findings):
     """Outcome of :func:`run`.
 
     Attributes
@@ -128,11 +123,27 @@ class Study:
         Number of random starts.
     """
 
+    name: ClassVar[str] = "formulations"
+
     methods: list[Method]
     comparison: Comparison
     optima: dict[str, float]
     left_out: list[str]
     seeds: int
+
+    @property
+    def interrupted(self) -> bool:  # type: ignore[override]
+        return self.comparison.interrupted
+
+    def tables(self) -> dict[str, Any]:
+        rows = self.rows.drop(columns=["message"])
+        return {"rows": rows} if self.interrupted else {"rows": rows, "table": self.table()}
+
+    def figures(self) -> dict[str, Callable[[Path], Any]]:
+        return {
+            "formulations-violation.png": lambda path: plots.violations(self, path),
+            "formulations-hits.png": lambda path: plots.hits(self, path),
+        }
 
     @property
     def rows(self) -> Any:
@@ -176,8 +187,7 @@ class Study:
         table = self.table()
         return table[table["weight"].notna()].drop_duplicates("formulation")
 
-    def findings(self) -> str:
-        """The main results, in words."""
+    def summary(self) -> str:
         rows, table = self.rows, self.table()
         fixed, changed = rows[rows["weight"].notna()], table[table["weight"].isna()]
         log = rows[rows["formulation"] == "log-sum-exp"]
@@ -216,59 +226,29 @@ class Study:
         ]
         return "\n".join(f"- {line}" for line in lines)
 
-    def document(self, images: str = "images") -> str:
-        """The study as a Markdown document. ``images`` is the folder of its two figures."""
+    def document(self) -> str:
         table = self.table()
         return _TEXT.format(
             seeds=self.seeds,
             runs=len(self.rows),
             n_problems=len(self.optima),
             left_out="; ".join(self.left_out) or "none",
-            findings=self.findings(),
+            findings=self.summary(),
             changed=_markdown(table[table["weight"].isna()]),
             best=_markdown(self.best_fixed()),
             fixed=_markdown(table[table["weight"].notna()]),
-            images=images,
         )
-
-    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write ``formulations.md``, its figures, ``rows.csv`` and ``table.csv``. Return the paths."""
-        directory = Path(directory)
-        images = directory / "images"
-        images.mkdir(parents=True, exist_ok=True)
-        names = ("formulations.md", "rows.csv", "table.csv")
-        paths = [directory / name for name in names]
-        write_text(paths[0], self.document())
-        write_table(paths[1], self.rows.drop(columns=["message"]))
-        write_table(paths[2], self.table())
-        figures = {"formulations-violation.png": plots.violations, "formulations-hits.png": plots.hits}
-        for name, draw in figures.items():
-            draw(self, images / name)
-            paths.append(images / name)
-        return paths
 
 
 def run(
-    name: str = "formulations",
     seeds: Iterable[int] = range(5),
     *,
     budget: Budget | None = None,
     n_jobs: int = 1,
-    progress: Progress | None = None,
-    output: str | os.PathLike[str] | None = None,
-    overwrite: bool = False,
-) -> Study:
-    """Run a study. The parameters are those of :func:`srnc_manifold.compare`.
-
-    Raises
-    ------
-    ValueError
-        If there is no study of this name.
-    """
-    if name not in STUDIES:
-        raise ValueError(f"study: {name!r} given, expected one of {', '.join(STUDIES)}")
-    if output is not None:
-        require_new(output, "output", overwrite)
+    progress: Progress = silent,
+    output: Path | None = None,
+) -> FormulationsFindings:
+    """Run the study; see :func:`srnc_manifold.studies.run`. By default, a run takes at most one second."""
     seed_list, methods = list(seeds), formulations()
     problems, optima, left_out = {}, {}, []
     for label, problem in study_problems().items():
@@ -285,11 +265,11 @@ def run(
         seed_list,
         budget=Budget(max_time=1.0) if budget is None else budget,
         n_jobs=n_jobs,
-        progress=progress,
-        output=output,
-        overwrite=overwrite,
+        progress=lambda done, total, _: progress("runs", done, total),
+        output=None if output is None else rows_path(output, FormulationsFindings.name, "rows"),
+        overwrite=True,
     )
-    return Study(methods, comparison, optima, left_out, len(seed_list))
+    return FormulationsFindings(methods, comparison, optima, left_out, len(seed_list))
 
 
 def _hit_share(table: Any, solver: str) -> float:
@@ -306,19 +286,8 @@ def _name(row: Any) -> str:
 
 
 def _markdown(table: Any) -> str:
-    headers = [
-        "formulation",
-        "by",
-        "α",
-        "λ",
-        "feasible",
-        "hit",
-        "reduce",
-        "raise",
-        "violation",
-        "evaluations",
-        "per hit",
-    ]
+    headers = ["formulation", "by", "α", "λ", "feasible", "hit", "reduce", "raise"]
+    headers += ["violation", "evaluations", "per hit"]
     rows = [
         [
             row["formulation"],
@@ -337,7 +306,7 @@ def _markdown(table: Any) -> str:
 _TEXT = f"""\
 # Which formulation works
 
-Regenerated by `srnc compare --study formulations --seeds {{seeds}} --output docs --overwrite`.
+Regenerated by `srnc study formulations --seeds {{seeds}} --output docs --overwrite`.
 
 The paper minimizes `(g(z) − c)² + λ‖C(x) − C(a)‖²` on the sphere, where `g` is a smooth maximum (log-sum-exp, `α`).
 This study compares formulations × optimizers × `α` × `λ` × targets on {{n_problems}} problems: the paper's instance,
@@ -352,12 +321,12 @@ Problems left out because their optimum is not certified: {{left_out}}.
 
 {{findings}}
 
-![Violation against λ]({{images}}/formulations-violation.png)
+![Violation against λ](images/formulations-violation.png)
 
 *Median violation of the results as found, over all problems and starts. The optimizer is trust regions. Two methods
 that change their parameters are shown for comparison.*
 
-![Hits against evaluations]({{images}}/formulations-hits.png)
+![Hits against evaluations](images/formulations-hits.png)
 
 *Fraction of starts that hit, against evaluations per start. Methods with fixed parameters are grey; for each
 formulation and optimizer, only the best choice of `α` and `λ` is shown.*

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,10 +18,13 @@ from srnc_manifold.problem.families import NamedProblem, load_family, partway
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 from srnc_manifold.result import Result
 from srnc_manifold.solvers import SRNC, Budget, Solver, solve
-from srnc_manifold.validation import require_count
+from srnc_manifold.studies.base import Findings, Progress, experiment, silent, write_rows
 
 SIZES = (8, 16, 32, 64)
 BETAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+#: Random problems for the repaired variants, for each seed of the study.
+CASES_PER_SEED = 100
 
 #: A singular value below this fraction of the largest one counts as zero.
 _RANK_TOLERANCE = 1e-10
@@ -27,84 +32,62 @@ _RANK_TOLERANCE = 1e-10
 # Time limit for one problem of the raise regime, where the search may not end on its own.
 _RAISE_BUDGET = Budget(max_time=1.0)
 
-Progress = Callable[[str, int, int], Any]
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    """Show no progress."""
+# Time limit for one layer of a network.
+_LAYER_BUDGET = Budget(max_time=20.0)
 
 
 def first_atom(problem: SRNProblem, rng: int = 0) -> np.ndarray:
     """The kernel ``a₁ = ∇_x (u₁ᵀ (x ∗ v₁))`` that SRN-C computes from the problem's kernel (paper, (6))."""
     convolution = Convolution(problem.geometry)
     start = np.random.default_rng(rng).standard_normal(convolution.input_shape)
-    pair = convolution.top_pair(problem.unit_kernel, start, tol=1e-10, max_steps=20_000)
+    pair = convolution.top_pair(problem.unit_kernel, start, tolerance=1e-10, max_steps=20_000)
     return convolution.gradient(pair.u, pair.v)
 
 
-def delivered(
-    kernels: int = 3, sizes: Sequence[int] = SIZES, betas: Sequence[float] = BETAS, progress: Progress = _silent
-) -> Any:
-    """Results of SRN-C and of :class:`srnc_manifold.solvers.Exact` in the experiment of the paper's section 2.2.
-
-    The kernels are random, of shape ``(1, 1, 3, 3)``.
+def target(seed: int, size: int, beta: float, budget: Budget = _RAISE_BUDGET) -> dict[str, Any]:
+    """Results of SRN-C and of :class:`srnc_manifold.solvers.Exact` for one target of the paper's section 2.2.
 
     Parameters
     ----------
-    kernels : int
-        Number of random kernels. Their seeds are 0, 1, …
-    sizes : sequence of int
-        Values of ``N``; the input has ``N × N`` points.
-    betas : sequence of float
-        Values of ``β``; the target is ``β N²``.
-    progress : callable, optional
-        Called with the name of the current step, the amount done and the total amount.
+    seed : int
+        Seed of the random kernel, of shape ``(1, 1, 3, 3)``.
+    size : int
+        ``N``; the input has ``N × N`` points.
+    beta : float
+        ``β``; the target is ``β N²``.
+    budget : Budget, optional
+        Limits of ``Exact`` if the stable rank is raised.
 
     Returns
     -------
-    pandas.DataFrame
-        One row for each size, target and kernel. It has the ``regime`` (``"infeasible"``, ``"reduce"`` or ``"raise"``),
-        the norm and rank of the operator of ``a₁``, and, for SRN-C and for ``Exact``, the spectral norm and stable rank
-        divided by their targets. These are NaN if the target is infeasible.
+    dict
+        The ``regime`` (``"infeasible"``, ``"reduce"`` or ``"raise"``), the norm and rank of the operator of ``a₁``,
+        and, for SRN-C and for ``Exact``, the spectral norm and stable rank divided by their targets. These are NaN if
+        the target is infeasible.
     """
-    import pandas
-
-    require_count(kernels=kernels)
-    rows: list[dict[str, Any]] = []
-    total = kernels * len(sizes) * len(betas)
-    for size in sizes:
-        for seed in range(kernels):
-            kernel = np.random.default_rng(seed).standard_normal((1, 1, 3, 3))
-            own = SRNProblem(kernel, (size, size), stable_rank_fraction=1.0)
-            values = singular_values(first_atom(own), (size, size))
-            of_atom = {"atom_norm": values[0], "atom_rank": int(np.sum(values > _RANK_TOLERANCE * values[0]))}
-            for beta in betas:
-                row = {"size": size, "beta": beta, "seed": seed, **of_atom, **_one_target(own, beta)}
-                rows.append(row)
-                progress("targets", len(rows), total)
-    return pandas.DataFrame(rows)
-
-
-def _one_target(own: SRNProblem, beta: float) -> dict[str, Any]:
+    kernel = np.random.default_rng(seed).standard_normal((1, 1, 3, 3))
+    own = SRNProblem(kernel, (size, size), stable_rank_fraction=1.0)
+    values = singular_values(first_atom(own), (size, size))
+    row = {
+        "size": size,
+        "beta": beta,
+        "seed": seed,
+        "atom_norm": values[0],
+        "atom_rank": int(np.sum(values > _RANK_TOLERANCE * values[0])),
+        "regime": "infeasible",
+        **dict.fromkeys(("srnc_norm", "srnc_rank", "our_norm", "our_rank", "our_gap"), np.nan),
+    }
     low, high = own.feasible_range
-    ranges = {"srnc_norm": np.nan, "srnc_rank": np.nan, "our_norm": np.nan, "our_rank": np.nan, "our_gap": np.nan}
-    target = beta * high
-    if target < low:
-        return {**ranges, "regime": "infeasible"}
+    if beta * high < low:
+        return row
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the table has a column for the regime, so no warning is needed
-        problem = SRNProblem(own.kernel, own.input_size, stable_rank=target)
-    published = _ratios(problem, solve(problem, SRNC(), rng=0))
-    ours = solve(problem, budget=_RAISE_BUDGET if problem.regime == "raise" else None)
-    norm, rank = _ratios(problem, ours)
-    return {
-        "regime": problem.regime,
-        "srnc_norm": published[0],
-        "srnc_rank": published[1],
-        "our_norm": norm,
-        "our_rank": rank,
-        "our_gap": ours.gap,
-    }
+        problem = SRNProblem(kernel, (size, size), stable_rank=beta * high)
+    row["regime"] = problem.regime
+    row["srnc_norm"], row["srnc_rank"] = _ratios(problem, solve(problem, SRNC(), rng=0))
+    ours = solve(problem, budget=budget if problem.regime == "raise" else None)
+    row["our_norm"], row["our_rank"] = _ratios(problem, ours)
+    return {**row, "our_gap": ours.gap}
 
 
 def _ratios(problem: SRNProblem, result: Result) -> tuple[float, float]:
@@ -113,89 +96,152 @@ def _ratios(problem: SRNProblem, result: Result) -> tuple[float, float]:
     return scores.spectral_norm / problem.spectral_norm, scores.stable_rank / problem.stable_rank
 
 
-def repairs(cases: int = 300, sizes: Sequence[int] = (16, 32), progress: Progress = _silent) -> Any:
-    """Results of SRN-C, one repaired step and the repaired iteration on random 3×3 kernels.
+_REPAIRS: dict[str, Solver] = {
+    "SRN-C": SRNC(),
+    "one repaired step": SRNC(repair="step"),
+    "iterated": SRNC(repair="iterated"),
+}
 
-    All targets reduce the stable rank. The sizes take turns. The targets are uniform between the least feasible
-    stable rank and the kernel's stable rank.
+
+def repair(case: int, method: str, sizes: Sequence[int] = (16, 32)) -> dict[str, Any]:
+    """Result of SRN-C, of one repaired step or of the repaired iteration on a random 3×3 kernel.
+
+    The target reduces the stable rank. It is uniform between the least feasible one and the kernel's own.
+
+    Parameters
+    ----------
+    case : int
+        Seed of the kernel and of the target. The sizes take turns.
+    method : str
+        One of the three.
+    sizes : sequence of int, optional
 
     Returns
     -------
-    pandas.DataFrame
-        One row for each case and method: ``violation``, the larger of the relative errors of norm and stable rank;
-        ``empty_cap``, whether the first atom's cap was empty; ``convolutions``; and ``excess``, the objective minus the
-        certified optimum, divided by ``‖C(a)‖²``.
+    dict
+        ``violation``, the larger of the relative errors of norm and stable rank; ``empty_cap``, whether the first
+        atom's cap was empty; ``convolutions``; ``excess``, the objective minus the certified optimum, divided by
+        ``‖C(a)‖²``; and the ``gap`` of this optimum.
     """
-    import pandas
-
-    require_count(cases=cases)
-    methods: dict[str, Solver] = {
-        "SRN-C": SRNC(),
-        "one repaired step": SRNC(repair="step"),
-        "iterated": SRNC(repair="iterated"),
+    size = sizes[case % len(sizes)]
+    rng = np.random.default_rng(case)
+    problem = partway(rng.standard_normal((3, 3)), (size, size), rng.uniform(0.02, 0.98))
+    optimum, result = solve(problem), solve(problem, _REPAIRS[method], rng=case)
+    assert optimum.evaluation is not None
+    assert result.evaluation is not None
+    return {
+        "case": case,
+        "size": size,
+        "method": method,
+        "violation": result.evaluation.violation,
+        "empty_cap": bool(result.details["empty_cap"]),
+        "convolutions": result.details["convolutions"],
+        "excess": (result.evaluation.objective - optimum.evaluation.objective) / problem.squared_norm,
+        "gap": optimum.gap,
     }
-    rows: list[dict[str, Any]] = []
-    for case in range(cases):
-        size = sizes[case % len(sizes)]
-        rng = np.random.default_rng(case)
-        problem = partway(rng.standard_normal((3, 3)), (size, size), rng.uniform(0.02, 0.98))
-        optimum = solve(problem)
-        assert optimum.evaluation is not None
-        for method, solver in methods.items():
-            result = solve(problem, solver, rng=case)
-            assert result.evaluation is not None
-            rows.append(
-                {
-                    "case": case,
-                    "size": size,
-                    "method": method,
-                    "violation": result.evaluation.violation,
-                    "empty_cap": bool(result.details["empty_cap"]),
-                    "convolutions": result.details["convolutions"],
-                    "excess": (result.evaluation.objective - optimum.evaluation.objective) / problem.squared_norm,
-                    "gap": optimum.gap,
-                }
-            )
-        progress("repairs", case + 1, cases)
-    return pandas.DataFrame(rows)
 
 
-def layers(problems: Iterable[Any] = ("pretrained",), progress: Progress = _silent) -> Any:
-    """Results of SRN-C, its repaired iteration and ``Exact`` on the layers of a family of problems.
-
-    Layers that are not installed are left out.
+def layer(name: str, problem: SRNProblem, budget: Budget = _LAYER_BUDGET) -> dict[str, Any]:
+    """Results of SRN-C, its repaired iteration and ``Exact`` on a layer of a network.
 
     Returns
     -------
-    pandas.DataFrame
-        One row for each layer: the norm of the operator of ``a₁``; and, for each of the three methods, the spectral
-        norm and stable rank divided by their targets.
+    dict
+        The norm of the operator of ``a₁``; and, for each of the three methods, the spectral norm and stable rank
+        divided by their targets.
     """
-    import pandas
+    row: dict[str, Any] = {"layer": name, "shape": "×".join(map(str, problem.kernel.shape))}
+    layout = {name: getattr(problem.geometry, name) for name in ("groups", "stride", "dilation")}
+    row["atom_norm"] = singular_values(first_atom(problem), problem.input_size, **layout)[0]
+    for method, solver in (("srnc", SRNC()), ("repaired", SRNC(repair="iterated")), ("our", None)):
+        result = solve(problem, solver, rng=0, budget=budget)
+        row[f"{method}_norm"], row[f"{method}_rank"] = _ratios(problem, result)
+    return row
 
-    entries = [entry for family in problems for entry in load_family(family) if isinstance(entry, NamedProblem)]
-    rows: list[dict[str, Any]] = []
-    for done, entry in enumerate(entries, 1):
-        problem = entry.problem
-        assert isinstance(problem, SRNProblem)
-        row: dict[str, Any] = {"layer": entry.name, "shape": "×".join(map(str, problem.kernel.shape))}
-        size = problem.input_size
-        layout = {name: getattr(problem.geometry, name) for name in ("groups", "stride", "dilation")}
-        row["atom_norm"] = singular_values(first_atom(problem), size, **layout)[0]
-        budget = Budget(max_time=20.0)
-        for name, solver in (("srnc", SRNC()), ("repaired", SRNC(repair="iterated")), ("our", None)):
-            result = solve(problem, solver, rng=0, budget=budget)
-            row[f"{name}_norm"], row[f"{name}_rank"] = _ratios(problem, result)
-        rows.append(row)
-        progress("layers", done, len(entries))
-    return pandas.DataFrame(rows)
+
+@dataclass(frozen=True)
+class SRNCFindings(Findings):
+    """Outcome of :func:`run`.
+
+    Attributes
+    ----------
+    targets, repairs, layers : DataFrame
+        Rows of :func:`target`, :func:`repair` and :func:`layer`.
+    seeds : int
+        Number of seeds.
+    """
+
+    name: ClassVar[str] = "srnc"
+
+    targets: Any
+    repairs: Any
+    layers: Any
+    seeds: int
+    interrupted: bool = False
+
+    def tables(self) -> dict[str, Any]:
+        return {"targets": self.targets, "repairs": self.repairs, "layers": self.layers}
+
+    def summary(self) -> str:
+        feasible = self.targets[self.targets["regime"] != "infeasible"]
+        norm, rank = feasible["srnc_norm"], feasible["srnc_rank"]
+        lines = [
+            f"On {len(feasible)} feasible targets of the paper's experiment, the spectral norm of SRN-C is "
+            f"{norm.min():.2f} to {norm.max():.2f} times its target, and the stable rank {rank.min():.2f} to "
+            f"{rank.max():.2f} times. `Exact` meets both with a relative error of at most "
+            f"{np.abs(feasible[['our_norm', 'our_rank']] - 1).to_numpy().max():.0e}.",
+        ]
+        for method, block in self.repairs.groupby("method", sort=False):
+            met = np.mean(block["violation"] <= FEASIBILITY_TOLERANCE)
+            lines.append(f"{method}: meets both constraints in {100 * met:.1f} % of {len(block)} random cases.")
+        return "\n".join(f"- {line}" for line in lines)
+
+    def document(self) -> str:
+        return _TEXT.format(
+            seeds=self.seeds,
+            cases=CASES_PER_SEED * self.seeds,
+            targets=targets_table(self.targets),
+            repairs=repairs_table(self.repairs),
+            layers=layers_table(self.layers),
+        )
+
+
+def run(
+    seeds: Iterable[int] = range(3),
+    *,
+    budget: Budget | None = None,
+    n_jobs: int = 1,
+    progress: Progress = silent,
+    output: Path | None = None,
+) -> SRNCFindings:
+    """Run the study; see :func:`srnc_manifold.studies.run`.
+
+    ``budget`` limits each run of ``Exact`` that raises a stable rank, and each run on a layer. Layers that are not
+    installed are left out.
+    """
+    numbers = list(seeds)
+    cases = [100 * seed + case for seed in numbers for case in range(CASES_PER_SEED)]
+    named = [entry for entry in load_family("pretrained") if isinstance(entry, NamedProblem)]
+    limit = () if budget is None else (budget,)
+    experiments: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple]]] = {
+        "targets": (target, [(seed, n, beta, *limit) for n in SIZES for seed in numbers for beta in BETAS]),
+        "repairs": (repair, [(case, method) for case in cases for method in _REPAIRS]),
+        "layers": (layer, [(entry.name, entry.problem, *limit) for entry in named]),
+    }
+    frames: dict[str, Any] = {}
+    interrupted = False
+    for name, (function, tasks) in experiments.items():
+        frames[name], interrupted = experiment(name, function, tasks if not interrupted else [], n_jobs, progress)
+        if output is not None:
+            write_rows(output, SRNCFindings.name, name, frames[name])
+    return SRNCFindings(**frames, seeds=len(numbers), interrupted=interrupted)
 
 
 # -- tables and document ----------------------------------------------------------------------------------------
 
 
-def delivered_table(frame: Any) -> str:
-    """Markdown table of :func:`delivered`: medians over the kernels."""
+def targets_table(frame: Any) -> str:
+    """Markdown table of :func:`target`: medians over the kernels."""
     rows = []
     for (size, beta), block in frame.groupby(["size", "beta"], sort=False):
         counts = block["regime"].value_counts()
@@ -211,7 +257,7 @@ def delivered_table(frame: Any) -> str:
 
 
 def repairs_table(frame: Any) -> str:
-    """Markdown table of :func:`repairs`."""
+    """Markdown table of :func:`repair`."""
     rows = []
     for (size, method), block in frame.groupby(["size", "method"], sort=False):
         missed = block[~(block["violation"] <= FEASIBILITY_TOLERANCE)]["violation"]
@@ -237,7 +283,7 @@ def repairs_table(frame: Any) -> str:
 
 
 def layers_table(frame: Any) -> str:
-    """Markdown table of :func:`layers`."""
+    """Markdown table of :func:`layer`."""
     names = [f"{name}_{kind}" for name in ("srnc", "repaired", "our") for kind in ("norm", "rank")]
     rows = [
         [row["layer"], row["shape"], f"{row['atom_norm']:.2f}", *(_ratio(row[name]) for name in names)]
@@ -251,18 +297,10 @@ def _ratio(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.4f}"
 
 
-def document(kernels: int = 3, cases: int = 300, progress: Progress = _silent) -> str:
-    """The whole study as a Markdown document."""
-    first = delivered_table(delivered(kernels, progress=progress))
-    second = repairs_table(repairs(cases, progress=progress))
-    third = layers_table(layers(progress=progress))
-    return _TEXT.format(kernels=kernels, cases=cases, delivered=first, repairs=second, layers=third)
-
-
 _TEXT = """\
 # What SRN-C delivers
 
-Regenerated by `srnc analyse-srnc --kernels {kernels} --cases {cases} --output docs/srnc.md`.
+Regenerated by `srnc study srnc --seeds {seeds} --output docs --overwrite`.
 
 SRN-C (Tanay et al., IEEE TPAMI 45, 2023) applies the closed form for matrices to convolutions. It computes the top
 singular feature maps `u₁`, `v₁` of the spectrally normalized kernel `ã`, and uses `a₁ = ∇(u₁ᵀ(x ∗ v₁))` instead of
@@ -272,13 +310,13 @@ this fails: `C(a₁)` has neither norm one nor rank one. In the terms of theory.
 
 ## The paper's experiment
 
-The kernels are random, of shape (1, 1, 3, 3), on N × N points, {kernels} for each target `β N²`. The table shows
+The kernels are random, of shape (1, 1, 3, 3), on N × N points, {seeds} for each target `β N²`. The table shows
 medians over the kernels. Norms and stable ranks are divided by their targets: 1 is right. *Infeasible*: no kernel of
 nine taps has such a low stable rank. *Reduce*, *raise*: the target is below or above the kernel's stable rank. *Ours*
 is `Exact`. The last column is its largest gap to a proved bound, as a fraction of `‖C(a)‖²`. In the raise regime a run
 is limited to one second, so the gap depends on the machine.
 
-{delivered}
+{targets}
 
 ## A repair
 

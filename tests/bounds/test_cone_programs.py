@@ -8,6 +8,7 @@ import pytest
 
 import srnc_manifold as srnc
 from srnc_manifold.bounds import cone_programs
+from srnc_manifold.bounds.cone_programs import compiled
 from srnc_manifold.certificates import ball
 from srnc_manifold.exact.increase import search as raising
 from srnc_manifold.operators import symbol
@@ -83,11 +84,11 @@ def test_a_solver_that_fails_leaves_the_trivial_bound(case, monkeypatch):
 def test_programs_are_compiled_once():
     geometry = srnc.SRNProblem([3.0, 1.0, 1.0], 16, stable_rank=10).geometry
     again = srnc.SRNProblem([1.0, 2.0, 1.0], 16, stable_rank=12).geometry
-    assert cone_programs._ball_program(geometry) is cone_programs._ball_program(again)
-    program = cone_programs._sphere_program(geometry, 3)
-    assert program is cone_programs._sphere_program(again, 3)
+    assert compiled.ball_program(geometry) is compiled.ball_program(again)
+    program = compiled.sphere_program(geometry, 3)
+    assert program is compiled.sphere_program(again, 3)
     assert program.problem.is_dpp()
-    assert cone_programs._ball_program(geometry).problem.is_dpp()
+    assert compiled.ball_program(geometry).problem.is_dpp()
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -281,9 +281,9 @@ def bad_at(k, value):
 @pytest.mark.parametrize(
     ("kernels", "message"),
     [
-        (bad_at(2, [1, np.nan, 1]), r"kernels\[2\] has NaN or infinite entries"),
-        (bad_at(3, [1, np.inf, 1]), r"kernels\[3\] has NaN or infinite entries"),
-        (bad_at(1, 0.0), r"kernels\[1\] has only zeros"),
+        (bad_at(2, [1, np.nan, 1]), r"kernels\[2\]: some entries are NaN or infinite"),
+        (bad_at(3, [1, np.inf, 1]), r"kernels\[3\]: some entries are NaN or infinite"),
+        (bad_at(1, 0.0), r"kernels\[1\]: all entries are zero"),
         (np.zeros((0, 3)), r"shape \(0, 3\) given, expected at least one kernel"),
         (np.zeros((4, 0)), r"shape \(4, 0\) given"),
         (np.array(1.0), r"shape \(\) given"),

@@ -44,7 +44,7 @@ def test_power_iteration_finds_the_spectral_norm(shape, size, layout):
     rng = np.random.default_rng(1)
     kernel = rng.standard_normal(shape)
     convolution = Convolution(Geometry.of(shape, size, **layout))
-    pair = convolution.top_pair(kernel, rng.standard_normal(convolution.input_shape), tol=1e-7, max_steps=100_000)
+    pair = convolution.top_pair(kernel, rng.standard_normal(convolution.input_shape), tolerance=1e-7, max_steps=100_000)
     assert pair.converged
     norm = srnc.spectral_norm(kernel, size, **layout)
     # The value errs by the square of the residual, and is a lower bound.
@@ -57,7 +57,7 @@ def test_power_iteration_says_when_it_has_not_converged():
     kernel = np.random.default_rng(0).standard_normal((3, 3))
     convolution = Convolution(Geometry.of((3, 3), (16, 16)))
     pair = convolution.top_pair(
-        kernel, np.random.default_rng(1).standard_normal(convolution.input_shape), tol=1e-12, max_steps=3
+        kernel, np.random.default_rng(1).standard_normal(convolution.input_shape), tolerance=1e-12, max_steps=3
     )
     assert not pair.converged
     assert convolution.count == 6
@@ -68,7 +68,7 @@ def test_the_gradient_is_that_of_automatic_and_of_finite_differences():
     rng = np.random.default_rng(2)
     kernel = rng.standard_normal((2, 3, 3, 3))
     convolution = Convolution(Geometry.of(kernel.shape, (6, 7)))
-    pair = convolution.top_pair(kernel, rng.standard_normal(convolution.input_shape), tol=1e-9, max_steps=100_000)
+    pair = convolution.top_pair(kernel, rng.standard_normal(convolution.input_shape), tolerance=1e-9, max_steps=100_000)
     gradient = convolution.gradient(pair.u, pair.v)
     u, v = torch.tensor(pair.u).reshape(1, 2, 6, 7), torch.tensor(pair.v).reshape(1, 3, 6, 7)
 
@@ -93,4 +93,4 @@ def test_no_transform_of_the_kernel_is_used(monkeypatch):
     kernel = np.random.default_rng(0).standard_normal((2, 2, 3, 3))
     convolution = Convolution(Geometry.of(kernel.shape, (8, 8)))
     start = np.random.default_rng(1).standard_normal(convolution.input_shape)
-    assert convolution.top_pair(kernel, start, tol=1e-6, max_steps=10_000).converged
+    assert convolution.top_pair(kernel, start, tolerance=1e-6, max_steps=10_000).converged

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srnc_manifold.operators.geometry import Geometry, as_kernel
+from srnc_manifold.operators.geometry import Geometry
 
 grids = st.lists(st.integers(1, 7), min_size=0, max_size=3).map(tuple)
 
@@ -71,26 +71,3 @@ def test_shapes_that_do_not_fit_are_refused(shape, size, message):
 def test_an_input_size_is_made_of_integers(size):
     with pytest.raises(TypeError, match="input_size"):
         Geometry.of((3,), size)
-
-
-@pytest.mark.parametrize("kernel", [[1j, 2], ["a", "b"], [True, False], [object()]])
-def test_kernels_are_real_numbers(kernel):
-    with pytest.raises(TypeError, match="kernel: dtype .* expected real numbers"):
-        as_kernel(np.array(kernel))
-
-
-@pytest.mark.parametrize(
-    ("kernel", "message"),
-    [([1, np.nan], "1 of 2 entries"), ([np.inf, -np.inf], "2 of 2"), ([0, 0], "zero"), ([], "empty")],
-)
-def test_kernels_are_finite_and_not_zero(kernel, message):
-    with pytest.raises(ValueError, match=message):
-        as_kernel(np.array(kernel))
-
-
-def test_integers_are_converted_and_input_is_not_changed():
-    given = np.array([1, 2, 3])
-    kernel = as_kernel(given)
-    assert kernel.dtype == np.float64
-    kernel[0] = 9
-    assert given[0] == 1

@@ -158,7 +158,7 @@ def test_evaluate_checks_its_argument(paper):
     problem = paper(32)
     with pytest.raises(ValueError, match="expected the kernel's shape"):
         problem.evaluate(np.ones(4))
-    with pytest.raises(ValueError, match="x: 1 of 3 entries"):
+    with pytest.raises(ValueError, match="x: some entries"):
         problem.evaluate([1, np.nan, 0])
     with pytest.raises(ValueError, match="x: all entries are zero"):
         problem.evaluate(np.zeros(3))
@@ -254,28 +254,3 @@ def test_what_cannot_be_restored_says_why():
     assert "cannot be restored" in restored.message
     assert restored.distance == 0
     np.testing.assert_allclose(problem.to_sphere(restored.kernel), x / np.sqrt(2))
-
-
-# -- files --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", [".npz", ".json"])
-def test_problems_are_saved_and_read_back_bit_for_bit(tmp_path, suffix, random_problem):
-    for shape, size in (((2, 3, 3, 2), (5, 4)), ((3, 4), ()), ((), ())):
-        problem = (
-            random_problem(shape, size) if shape else srnc.SRNProblem(np.array(2.0), size, stable_rank_fraction=1.0)
-        )
-        path = tmp_path / f"problem{suffix}"
-        problem.save(path)
-        read = srnc.SRNProblem.load(path)
-        assert np.array_equal(read.kernel, problem.kernel)
-        assert (read.input_size, read.stable_rank) == (problem.input_size, problem.stable_rank)
-
-
-def test_bad_problem_files(tmp_path, paper):
-    with pytest.raises(ValueError, match=r"\.npz or \.json"):
-        paper(32).save(tmp_path / "problem.txt")
-    for name in ("bad.json", "bad.npz"):
-        (tmp_path / name).write_text("{}")
-        with pytest.raises(ValueError, match="not a saved SRNProblem"):
-            srnc.SRNProblem.load(tmp_path / name)

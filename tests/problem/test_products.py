@@ -209,7 +209,7 @@ SRN = srnc.SRNProblem([1.0, 2.0], 4, stable_rank_fraction=1.0)
         (lambda: srnc.StackProblem([SRN, separable((2, 2), 4)]), TypeError, "problems: SeparableProblem given"),
         (lambda: srnc.StackProblem([SRN]).evaluate([1.0, 2.0]), ValueError, r"x: shape \(2,\) .* stack, \(1, 2\)"),
         (lambda: srnc.StackProblem([SRN]).evaluate([["a", "b"]]), TypeError, "x: dtype"),
-        (lambda: srnc.StackProblem([SRN]).evaluate([[1.0, np.nan]]), ValueError, "x: 1 of 2 entries are NaN"),
+        (lambda: srnc.StackProblem([SRN]).evaluate([[1.0, np.nan]]), ValueError, "x: some entries are NaN"),
         (lambda: srnc.StackProblem([SRN, SRN]).evaluate([[1.0, 2.0], [0, 0]]), ValueError, "x: all entries are zero"),
         (lambda: srnc.StackProblem([SRN, SRN]).stack([[1.0, 2.0]]), ValueError, r"kernels: shapes \[\(2,\)\] given"),
         (lambda: separable((2, 2, 3, 3), (5, 5)), ValueError, r"kernel: shape \(2, 2, 3, 3\) .* a single channel"),

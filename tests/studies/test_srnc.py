@@ -5,15 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from srnc_manifold import cli
+from srnc_manifold.problem.families import load_family
 from srnc_manifold.studies import srnc as analysis
+from srnc_manifold.studies.base import experiment
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "srnc.md"
 
 
 @pytest.fixture(scope="module")
 def frame():
-    return analysis.delivered(kernels=2, sizes=(8, 16), betas=(0.1, 0.2, 0.3, 0.45))
+    tasks = [(seed, size, beta) for size in (8, 16) for seed in range(2) for beta in (0.1, 0.2, 0.3, 0.45)]
+    return experiment("targets", analysis.target, tasks)[0]
 
 
 def test_the_operator_of_a_1_has_neither_norm_nor_rank_one(frame):
@@ -37,10 +39,10 @@ def test_ours_meets_both_and_the_regimes_are_told_apart(frame):
 
 
 def test_the_repair_is_measured_against_the_optimum():
-    progress = []
-    frame = analysis.repairs(cases=6, sizes=(8, 10), progress=lambda *step: progress.append(step))
-    assert progress[-1] == ("repairs", 6, 6)
-    assert len(frame) == 18
+    progress, tasks = [], [(case, method, (8, 10)) for case in range(6) for method in analysis._REPAIRS]
+    frame, interrupted = experiment("repairs", analysis.repair, tasks, progress=lambda *step: progress.append(step))
+    assert progress == [("repairs", k, 18) for k in range(1, 19)]
+    assert not interrupted
     iterated = frame[frame["method"] == "iterated"]
     assert np.all(iterated["violation"] <= 1e-6)
     assert np.all(iterated["excess"] >= -1e-6)
@@ -50,13 +52,13 @@ def test_the_repair_is_measured_against_the_optimum():
 
 
 def test_tables_are_readable(frame):
-    lines = analysis.delivered_table(frame).splitlines()
+    lines = analysis.targets_table(frame).splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert lines[2].startswith("| 8 | 0.1 | 2 infeasible |")
 
 
 def test_layers_of_networks():
-    frame = analysis.layers(("filters",))
+    frame, _ = experiment("layers", analysis.layer, [(entry.name, entry.problem) for entry in load_family("filters")])
     assert len(frame) > 3
     np.testing.assert_allclose(frame[["our_norm", "our_rank"]], 1, atol=1e-9)
     assert len(analysis.layers_table(frame).splitlines()) == len(frame) + 2
@@ -64,25 +66,10 @@ def test_layers_of_networks():
 
 def test_the_document_is_the_one_that_the_command_writes():
     text = DOCUMENT.read_text(encoding="utf-8")
-    written = analysis._TEXT.format(kernels=3, cases=300, delivered="", repairs="", layers="")
+    written = analysis._TEXT.format(seeds=3, cases=300, targets="", repairs="", layers="")
     prose = [line for line in text.splitlines() if line and not line.startswith("|")]
     assert prose == [line for line in written.splitlines() if line]
     repairs = [line for line in text.splitlines() if "| iterated | 150 |" in line]
     assert len(repairs) == 2
     # What the document is for: the repaired iteration meets both constraints in at least 99 of 100 cases.
     assert all(float(line.split("|")[4].rstrip(" %")) >= 99 for line in repairs)
-    with pytest.raises(ValueError, match="cases"):
-        analysis.repairs(cases=0)
-
-
-def test_the_command_writes_the_document(tmp_path, monkeypatch, capsys):
-    asked = []
-    monkeypatch.setattr(analysis, "document", lambda *args: asked.append(args[:2]) or "# text\n")
-    cli.analyse_srnc(kernels=2, cases=5, output=tmp_path / "out.md")
-    assert (tmp_path / "out.md").read_text(encoding="utf-8") == "# text\n"
-    cli.analyse_srnc(kernels=1, cases=2)
-    assert "# text" in capsys.readouterr().out
-    assert asked == [(2, 5), (1, 2)]
-    for path in (tmp_path / "out.txt", tmp_path / "missing" / "out.md"):
-        with pytest.raises(ValueError, match="output: .*(expected a name ending in .md|its folder does not exist)"):
-            cli.analyse_srnc(output=path)

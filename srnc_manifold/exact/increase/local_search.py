@@ -14,10 +14,10 @@ from srnc_manifold.numerics import Array
 _ON_SPHERE = 1 - 1e-6
 
 
-def climb(search: Search, starts: Iterator[Array], tol: float) -> None:
+def climb(search: Search, starts: Iterator[Array], tolerance: float) -> None:
     """The convex-concave procedure from several starts."""
     for k, start in enumerate(starts):
-        if search.gap <= tol or not search.keep_going():
+        if search.gap <= tolerance or not search.keep_going():
             return
         # A small weight makes long steps, which skip poor maxima; a large one stays near the start. Both are needed.
         search.offer(convex_concave(start, search, weight=(0.2, 1.0)[k % 2]))

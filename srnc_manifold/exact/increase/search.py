@@ -27,7 +27,7 @@ def raise_gain(
     *,
     n_starts: int = 10,
     rng: np.random.Generator | None = None,
-    tol: float = 1e-6,
+    tolerance: float = 1e-6,
     gap: float = 1e-4,
     branching_size: int = BRANCHING_SIZE,
     max_regions: int = 300,
@@ -47,7 +47,7 @@ def raise_gain(
         Of the local method, which is used where the relaxation to the ball is not tight.
     rng : numpy.random.Generator, optional
         For the random ones among them.
-    tol : float, optional
+    tolerance : float, optional
         The work ends where the bound exceeds the value by no more.
     gap : float, optional
         The same, relative to the value, for branch and bound.
@@ -70,19 +70,19 @@ def raise_gain(
     relaxed, multipliers = cone_programs.ball_maximizer(direction, geometry, level)
     search.certify("ball", {"multipliers": multipliers})
     search.offer(relaxed if np.any(relaxed) else direction)
-    if search.gap <= tol:
+    if search.gap <= tolerance:
         return search.outcome("the relaxation to the ball is tight")
     remaining = islice(starts(direction, relaxed, np.random.default_rng(0) if rng is None else rng), n_starts)
-    climb(search, islice(remaining, 2), tol)
+    climb(search, islice(remaining, 2), tolerance)
     how = "best of several local searches"
     if cone_programs.shor_fits(geometry) and keep_going():
         _, theta = cone_programs.sphere_dual(direction, geometry, level)
         search.certify("sphere", {"multipliers": theta})
-    climb(search, remaining, tol)  # until the value meets the bound
-    if search.gap <= tol:
+    climb(search, remaining, tolerance)  # until the value meets the bound
+    if search.gap <= tolerance:
         return search.outcome(f"{how}, which meets the bound of a relaxation")
     if direction.size > branching_size or not keep_going():
         return search.outcome(how)
-    tree = branch_and_bound(search, max(tol, gap * abs(search.value)), max_regions)
+    tree = branch_and_bound(search, max(tolerance, gap * abs(search.value)), max_regions)
     search.certify("branched", tree.arrays())
     return search.outcome(f"{how}, and branch and bound", len(tree.leaves))

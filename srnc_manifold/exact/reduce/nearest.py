@@ -17,7 +17,7 @@ from srnc_manifold.operators.geometry import Geometry
 
 
 def nearest(
-    directions: Any, symbols: Any, norms: Any, levels: Any, geometry: Geometry, xp: Namespace, tol: float = 1e-9
+    directions: Any, symbols: Any, norms: Any, levels: Any, geometry: Geometry, xp: Namespace, tolerance: float = 1e-9
 ) -> Nearest:
     """Nearest points of the caps to many unit vectors, none of which has a gain above its level.
 
@@ -31,14 +31,14 @@ def nearest(
     levels : array, shape ``(K,)``
     xp : Namespace
         Library of the arrays.
-    tol : float, optional
+    tolerance : float, optional
         Difference of squared distance and bound that ends the search; blocks of rank one need no search.
     """
     if geometry.block_rank == 1:
         return rank_one.nearest_of_many(directions, symbols, norms, levels, geometry, xp)
     levels = atoms.as_level(levels)
     found = [
-        Search(xp.to_numpy(directions[k]), xp.to_numpy(symbols[k]), _on_host(levels[k]), geometry, tol).run(
+        Search(xp.to_numpy(directions[k]), xp.to_numpy(symbols[k]), _on_host(levels[k]), geometry, tolerance).run(
             xp.to_numpy(norms[k])
         )
         for k in range(len(directions))
@@ -64,7 +64,7 @@ def nearest_to_one(
     direction: Array,
     level: atoms.Level | float,
     geometry: Geometry,
-    tol: float = 1e-9,
+    tolerance: float = 1e-9,
     keep_going: Callable[[], bool] = always,
     notify: Callable[[Array, float], None] | None = None,
     tests: tuple[norms.NormTests, float] | None = None,
@@ -83,12 +83,12 @@ def nearest_to_one(
     rescue : callable, optional
         Given what is known when an exception, an interrupt for one, ends the search early.
 
-    For blocks of rank one there is nothing to iterate: ``tol`` and the callables are not used.
+    For blocks of rank one there is nothing to iterate: ``tolerance`` and the callables are not used.
     """
     symbols = symbol.of(direction, geometry) if tests is None else tests[0].matrices / tests[1]
     if geometry.block_rank == 1:
         return rank_one.nearest_of_one(direction, symbols, atoms.as_level(level), geometry)
-    search = Search(direction, symbols, level, geometry, tol, keep_going, notify, tests)
+    search = Search(direction, symbols, level, geometry, tolerance, keep_going, notify, tests)
     try:
         return search.run()
     except BaseException:

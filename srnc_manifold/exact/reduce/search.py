@@ -34,13 +34,14 @@ class Search:
         symbols: NDArray,
         level: atoms.Level | float,
         geometry: Geometry,
-        tol: float,
+        tolerance: float,
         keep_going: Callable[[], bool] = always,
         notify: Callable[[Array, float], None] | None = None,
         tests: tuple[norms.NormTests, float] | None = None,
     ) -> None:
         self.symbols, self.known_tests = symbols, tests
-        self.direction, self.level, self.geometry, self.tol = direction, atoms.as_level(level), geometry, tol
+        self.direction, self.level, self.geometry = direction, atoms.as_level(level), geometry
+        self.tolerance = tolerance
         self.keep_going, self.notify = keep_going, notify
         self.frame = atoms.frame(geometry)
         # Largest squared distance at which a block is known to hold no better point, infinite if its caps are empty.
@@ -184,7 +185,7 @@ class Search:
         restarted: set[int] = set()
         while self.keep_going():
             index = self._open()
-            index = index[self.bounds[index] < self.squared_distance - self.tol]
+            index = index[self.bounds[index] < self.squared_distance - self.tolerance]
             index = np.array([b for b in index if (int(b), self.squared_distance) not in tried], dtype=np.int64)
             if not len(index):
                 break
@@ -202,7 +203,7 @@ class Search:
                 self.bounds[block], self.shifts[block] = relaxed.bound, relaxed.shift
             for w in relaxed.atoms:
                 self._offer(index[:1], *alternation.alternate(blocks, w[None]))
-            if self.bounds[block] < self.squared_distance - self.tol and block not in restarted:
+            if self.bounds[block] < self.squared_distance - self.tolerance and block not in restarted:
                 restarted.add(block)
                 self._restart(block)
             self._tell()
@@ -248,7 +249,7 @@ class Search:
         points = [z for block in tied for z in self._minimizers(block)]
         bound = float(np.min(self.bounds))
         used = np.array(sorted(b for b in self.shifts if np.isfinite(self.bounds[b])), dtype=np.int64)
-        closed = bound >= least - self.tol
+        closed = bound >= least - self.tolerance
         return Single(
             points=distinct(points, np.sqrt(least)),
             squared_distance=least,

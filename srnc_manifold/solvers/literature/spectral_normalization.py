@@ -33,21 +33,21 @@ class SpectralNormalization(Solver):
     Parameters
     ----------
     operator : str
-    tol : float
+    tolerance : float
         Power iteration ends when the relative residual of the singular pair is at most this.
     max_steps : int
         Largest number of steps of the power iteration.
     """
 
     operator: str = "convolution"
-    tol: float = 1e-6
+    tolerance: float = 1e-6
     max_steps: int = 10_000
 
     circular = True
 
     def __post_init__(self) -> None:
         require_choice(OPERATORS, operator=self.operator)
-        require_positive(tol=self.tol)
+        require_positive(tolerance=self.tolerance)
         require_count(max_steps=self.max_steps)
 
     def run(self, run: Run[Any]) -> tuple[Status, str]:
@@ -59,7 +59,9 @@ class SpectralNormalization(Solver):
             return Status.CONVERGED, f"the norm of the kernel's matrix was {norm:.6g} times the required norm"
         convolution = Convolution(geometry)
         first = run.rng.standard_normal(convolution.input_shape)
-        pair = convolution.top_pair(kernel, first, tol=self.tol, max_steps=self.max_steps, keep_going=run.time_is_left)
+        pair = convolution.top_pair(
+            kernel, first, tolerance=self.tolerance, max_steps=self.max_steps, keep_going=run.time_is_left
+        )
         run.details["convolutions"] = convolution.count
         run.deliver(kernel / pair.value)
         if pair.converged:

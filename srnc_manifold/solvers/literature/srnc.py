@@ -48,7 +48,7 @@ class SRNC(Solver):
     Parameters
     ----------
     repair : str
-    tol : float
+    tolerance : float
         Power iteration ends when the relative residual is at most this, and ``"iterated"`` when the relative excess of
         the norm is.
     max_steps : int
@@ -58,7 +58,7 @@ class SRNC(Solver):
     """
 
     repair: str = "none"
-    tol: float = 1e-7
+    tolerance: float = 1e-7
     max_steps: int = 10_000
     max_rounds: int = 1000
 
@@ -66,7 +66,7 @@ class SRNC(Solver):
 
     def __post_init__(self) -> None:
         require_choice(REPAIRS, repair=self.repair)
-        require_positive(tol=self.tol)
+        require_positive(tolerance=self.tolerance)
         require_count(max_steps=self.max_steps, max_rounds=self.max_rounds)
 
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
@@ -106,9 +106,9 @@ class SRNC(Solver):
             # Power iteration hardly leaves the frequency where it starts. Random feature maps contain all frequencies.
             pair = machine.top_pair(z, pair.v)
             machine.record(z, pair.value)
-            if pair.value <= level * (1 + self.tol):
+            if pair.value <= level * (1 + self.tolerance):
                 other = machine.top_pair(z)
-                if other.value <= level * (1 + self.tol):
+                if other.value <= level * (1 + self.tolerance):
                     if not other.converged:
                         return Status.LIMIT, (
                             f"power iteration was stopped after {machine.count} convolutions, before it was "
@@ -148,7 +148,7 @@ class _Machine:
         pair = self._convolution.top_pair(
             kernel,
             start,
-            tol=self._solver.tol,
+            tolerance=self._solver.tolerance,
             max_steps=self._solver.max_steps,
             keep_going=self.run.time_is_left,
             project=project,

@@ -66,7 +66,7 @@ def test_budgets_and_interrupts(solver, layer, monkeypatch):
 
 def test_time_is_kept_within_power_iteration():
     problem = srnc.partway(np.random.default_rng(0).standard_normal((32, 32, 3, 3)), (32, 32), 0.9)
-    solver = SRNC(repair="iterated", tol=1e-15, max_steps=10**6)
+    solver = SRNC(repair="iterated", tolerance=1e-15, max_steps=10**6)
     result = srnc.solve(problem, solver, rng=0, budget=Budget(max_time=0.3))
     assert result.status is srnc.Status.LIMIT
     assert result.runtime < 3
@@ -99,7 +99,7 @@ def test_what_is_not_supported_says_why(solver, shape, size, fraction, reason, r
     ("make", "message"),
     [
         (lambda: SRNC(repair="all"), "repair"),
-        (lambda: SRNC(tol=0), "tol"),
+        (lambda: SRNC(tolerance=0), "tolerance"),
         (lambda: MatrixSRN(k=0), "k"),
         (lambda: SpectralNormalization("dense"), "operator"),
     ],
@@ -123,7 +123,7 @@ def test_a_1_is_the_atom_of_the_top_pair(shape, size, layout):
     problem = srnc.SRNProblem(np.random.default_rng(0).standard_normal(shape), size, stable_rank_fraction=1.0, **layout)
     convolution = Convolution(problem.geometry)
     start = np.random.default_rng(1).standard_normal(convolution.input_shape)
-    pair = convolution.top_pair(problem.direction, start, tol=1e-12, max_steps=200_000)
+    pair = convolution.top_pair(problem.direction, start, tolerance=1e-12, max_steps=200_000)
     atom = atoms.dominant_atom(problem.direction, problem.geometry)
     np.testing.assert_allclose(convolution.gradient(pair.u, pair.v), atom.tensor, atol=1e-9)
 
@@ -132,7 +132,7 @@ def test_on_a_dense_matrix_srn_c_is_the_closed_form(random_problem):
     problem = random_problem((4, 5), (), 0.5)
     closed = srnc.solve(problem).kernel
     for repair in ("none", "step", "iterated"):
-        found = srnc.solve(problem, SRNC(repair=repair, tol=1e-12), rng=0)
+        found = srnc.solve(problem, SRNC(repair=repair, tolerance=1e-12), rng=0)
         np.testing.assert_allclose(found.kernel, closed, atol=1e-9)
 
 
@@ -154,7 +154,7 @@ def test_reshaping_keeps_the_norm_and_the_rank_of_the_matrix_not_of_the_operator
 
 
 def test_spectral_normalization_keeps_the_norm_and_the_stable_rank(layer):
-    scores = srnc.solve(layer, SpectralNormalization(tol=1e-8), rng=0).evaluation
+    scores = srnc.solve(layer, SpectralNormalization(tolerance=1e-8), rng=0).evaluation
     assert scores.spectral_norm_error < 1e-8
     assert scores.stable_rank == pytest.approx(layer.kernel_stable_rank, rel=1e-12)
 
@@ -190,7 +190,7 @@ def test_where_the_first_cap_is_empty_others_are_tried():
 
 def test_published_srn_c_uses_no_more_than_its_source(layer):
     """Formula (5) with the coefficient of (3), from the operator's singular value decomposition."""
-    result = srnc.solve(layer, SRNC(tol=1e-10, max_steps=100_000), rng=0)
+    result = srnc.solve(layer, SRNC(tolerance=1e-10, max_steps=100_000), rng=0)
     unit = layer.kernel / layer.spectral_norm
     first = atoms.dominant_atom(unit, layer.geometry).tensor
     second = unit - first

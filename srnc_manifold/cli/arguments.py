@@ -1,0 +1,69 @@
+"""The arguments that several commands share, and how they are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+import srnc_manifold as srnc
+from srnc_manifold.operators.geometry import Layout
+
+InputSizeOption = Annotated[
+    str,
+    typer.Option(
+        "--input-size", "-n", help="Grid that the kernel acts on: 64, or 32x32 for each axis; 'dense' for a matrix."
+    ),
+]
+
+GroupsOption = Annotated[int, typer.Option(min=1, help="Groups of channels.")]
+StrideOption = Annotated[str, typer.Option(help="Step between outputs: 2, or 2x1 for each axis.")]
+DilationOption = Annotated[str, typer.Option(help="Step between taps: 2, or 2x1 for each axis.")]
+NameOption = Annotated[str | None, typer.Option(help="Name of the array in the file; needed if the file has several.")]
+KernelFile = Annotated[Path, typer.Argument(help=f"A file with kernels: {', '.join(srnc.files.SUFFIXES)}.")]
+StableRankOption = Annotated[float | None, typer.Option(help="Target stable rank.")]
+RelativeOption = Annotated[float | None, typer.Option(help="Target as a fraction of the largest feasible stable rank.")]
+FractionOption = Annotated[float | None, typer.Option(help="Target as a fraction of the kernel's stable rank.")]
+
+
+def sizes(option: str, text: str) -> Any:
+    """Parse sizes: ``64`` for every axis, ``(32, 16)`` from ``32x16``, ``()`` from ``dense``."""
+    if text == "dense":
+        return ()
+    parts = text.lower().replace("×", "x").split("x")
+    try:
+        sizes = tuple(int(part) for part in parts)
+    except ValueError:
+        example = "64, 32x32 or 'dense'" if option == "input-size" else "2 or 2x1"
+        raise ValueError(f"{option}: {text!r} given, expected {example}") from None
+    return sizes[0] if len(sizes) == 1 else sizes
+
+
+def problem_of(
+    kernel: np.ndarray, input_size: str, target: tuple[float | None, float | None, float | None], layout: Layout
+) -> srnc.SRNProblem:
+    absolute, relative, fraction = target
+    return srnc.SRNProblem(
+        kernel,
+        sizes("input-size", input_size),
+        stable_rank=absolute,
+        relative_stable_rank=relative,
+        stable_rank_fraction=fraction,
+        **layout,
+    )
+
+
+def layout_of(groups: int, stride: str, dilation: str) -> Layout:
+    return {"groups": groups, "stride": sizes("stride", stride), "dilation": sizes("dilation", dilation)}
+
+
+def one_array(path: Path, name: str | None) -> np.ndarray:
+    arrays = srnc.read_arrays(path)
+    if name is None and len(arrays) == 1:
+        return next(iter(arrays.values()))
+    if name not in arrays:
+        given = "none" if name is None else repr(name)
+        raise ValueError(f"name: {given} given, expected one of the arrays of {str(path)!r}: {', '.join(arrays)}")
+    return arrays[name]

@@ -1,0 +1,145 @@
+"""Commands that compare solvers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import srnc_manifold as srnc
+from srnc_manifold.comparison.rows import Row
+from srnc_manifold.naming import split
+from srnc_manifold.plugins import working
+from srnc_manifold.registry import COST_NAMES, DEFAULT_SOLVERS, SOLVER_NAMES, cost_plugins, solver_plugins
+from srnc_manifold.studies import STUDIES
+from srnc_manifold.studies import run as run_study
+from srnc_manifold.writing import unused_folder
+
+_SEEDS = typer.Option(min=1, help="Number of seeds: each solver is run on each problem with seeds 0, 1, ….")
+_MAX_TIME = typer.Option(min=0.001, help="Time limit of a run in seconds.")
+JobsOption = Annotated[int, typer.Option("--jobs", "-j", help="Processes; -1 for all cores.")]
+EvaluationsOption = Annotated[int | None, typer.Option(min=1, help="Largest number of evaluations of a run.")]
+OutputOption = Annotated[Path, typer.Option(help="Folder for the results. If it is not empty, results-2, … is used.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Write to this folder even if it is not empty.")]
+
+
+def compare(
+    problem_files: Annotated[
+        list[str],
+        typer.Argument(help=f"Families ({', '.join(srnc.families.FAMILIES)}) or .py files with problems()."),
+    ],
+    solvers: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Comma-separated: {', '.join(SOLVER_NAMES)}. Some accept a cost, :{'|:'.join(COST_NAMES)}. All "
+            "accept settings, such as slsqp[n_starts=3]. 'srnc solvers' also lists the solvers of plug-ins. Default: "
+            f"{', '.join(DEFAULT_SOLVERS)}."
+        ),
+    ] = None,
+    seeds: Annotated[int, _SEEDS] = 3,
+    max_time: Annotated[float, _MAX_TIME] = 10.0,
+    max_evaluations: EvaluationsOption = None,
+    jobs: JobsOption = -1,
+    output: OutputOption = Path("results"),
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Compare solvers on problems. The tables are printed; rows, tables and figures are saved."""
+    from rich.console import Console
+
+    from srnc_manifold.comparison import report
+
+    folder = output if overwrite else unused_folder(output)
+    with _progress_bar() as progress:
+        comparison = srnc.compare(
+            problem_files,
+            list(DEFAULT_SOLVERS) if solvers is None else split(solvers),
+            range(seeds),
+            budget=srnc.Budget(max_evaluations, max_time),
+            n_jobs=jobs,
+            progress=lambda done, total, row: progress(_running(row), done, total),
+            output=folder / "rows.csv",
+            overwrite=overwrite,
+        )
+    with _saving(comparison, folder, output):
+        # Never narrower than a table: wrapped lines are readable, but numbers that are cut off are not.
+        console = Console(width=max(Console().width, report.WIDTH))
+        report.print_report(comparison.table(), comparison.problems, console)
+
+
+def study(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(STUDIES)}.")],
+    seeds: Annotated[int | None, _SEEDS] = None,
+    max_time: Annotated[float | None, _MAX_TIME] = None,
+    max_evaluations: EvaluationsOption = None,
+    jobs: JobsOption = -1,
+    output: OutputOption = Path("results"),
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Run a study and write its document. A study has its own problems, solvers, limits and number of seeds.
+
+    formulations: which formulation of the problem, with which parameters, finds the optimum?
+
+    srnc: what does the published method SRN-C return, and can it be repaired?
+    """
+    folder = output if overwrite else unused_folder(output)
+    budget = None if max_time is max_evaluations is None else srnc.Budget(max_evaluations, max_time)
+    chosen = None if seeds is None else range(seeds)
+    with _progress_bar() as progress:
+        findings = run_study(
+            name, chosen, budget=budget, n_jobs=jobs, progress=progress, output=folder, overwrite=overwrite
+        )
+    with _saving(findings, folder, output):
+        if not findings.interrupted:
+            typer.echo(findings.summary())
+
+
+@contextmanager
+def _saving(results: Any, folder: Path, asked: Path) -> Iterator[None]:
+    """Save results; then print them, in the body; then say where they are. If saving fails, they are still printed."""
+    saved: list[Path] = []
+    try:
+        saved = results.save(folder)
+    finally:
+        yield
+    if folder != asked:
+        typer.echo(f"{asked} exists and is not changed; use --overwrite to write there")
+    typer.echo(f"Saved: {', '.join(map(str, saved))}")
+    if results.interrupted:
+        typer.secho("srnc: interrupted; the tables contain the runs that were done", err=True, fg="red")
+        raise typer.Exit(130)
+
+
+def _running(row: Row | None) -> str:
+    return "" if row is None else f"{row.problem}, {row.solver}"
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Any]:
+    """The function that is called to show the progress: with what is done now, how much is done, and the total."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("", total=None)
+
+    def progress(description: str, done: int, total: int) -> None:
+        bar.start()  # only now, after the arguments have been checked
+        bar.update(task, completed=done, total=total, description=escape(description))
+
+    try:
+        yield progress
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def solvers() -> None:
+    """List the names of the solvers and costs. For those of plug-ins, the distribution is given too."""
+    for title, own, found in (("solvers", SOLVER_NAMES, solver_plugins()), ("costs", COST_NAMES, cost_plugins())):
+        others = (f"{plugin.name} ({plugin.distribution})" for plugin in working(found.values()))
+        typer.echo(f"{title + ':':8} {', '.join((*own, *others))}")

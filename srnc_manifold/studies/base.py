@@ -1,0 +1,121 @@
+"""What every study has: experiments that are done in parallel, and findings that are saved as a document."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import joblib
+
+from srnc_manifold.comparison.rows import write_table
+from srnc_manifold.writing import write_text
+
+#: Called with the name of the current experiment, the number of its tasks that are done, and their total number.
+Progress = Callable[[str, int, int], Any]
+
+
+def silent(experiment: str, done: int, total: int) -> None:
+    """Show no progress."""
+
+
+class Findings(ABC):
+    """Outcome of a study.
+
+    Attributes
+    ----------
+    name : str
+        Name of the study, with which the names of its files begin.
+    interrupted : bool
+        Whether the study was stopped. Then its tables hold what was done, and there is no document.
+    """
+
+    name: ClassVar[str]
+    interrupted: bool = False
+
+    @abstractmethod
+    def tables(self) -> dict[str, Any]:
+        """The results as pandas DataFrames, by name."""
+
+    @abstractmethod
+    def summary(self) -> str:
+        """The main results, in words."""
+
+    @abstractmethod
+    def document(self) -> str:
+        """The study as a Markdown document. Its figures are in the folder ``images``."""
+
+    def figures(self) -> dict[str, Callable[[Path], Any]]:
+        """By file name, functions that draw a figure of the document into a file."""
+        return {}
+
+    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write ``<name>.md``, its figures (to ``images``) and its tables (to ``data``, as CSV). Return the paths."""
+        directory = Path(directory)
+        paths = [write_rows(directory, self.name, name, table) for name, table in self.tables().items()]
+        if self.interrupted:
+            return paths
+        document, images = directory / f"{self.name}.md", directory / "images"
+        write_text(document, self.document())
+        for name, draw in self.figures().items():
+            images.mkdir(exist_ok=True)
+            draw(images / name)
+            paths.append(images / name)
+        return [document, *paths]
+
+
+def rows_path(directory: str | os.PathLike[str], study: str, name: str) -> Path:
+    """Where a table of a study is written. The folder is made."""
+    data = Path(directory) / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    return data / f"{study}-{name}.csv"
+
+
+def write_rows(directory: str | os.PathLike[str], study: str, name: str, table: Any) -> Path:
+    """Write a table of a study and return its path."""
+    path = rows_path(directory, study, name)
+    write_table(path, table)
+    return path
+
+
+def experiment(
+    name: str,
+    function: Callable[..., dict[str, Any]],
+    tasks: Iterable[tuple],
+    n_jobs: int = 1,
+    progress: Progress = silent,
+) -> tuple[Any, bool]:
+    """Carry out the tasks of an experiment.
+
+    Parameters
+    ----------
+    name : str
+        For the progress.
+    function : callable
+        Returns the row of a task.
+    tasks : iterable of tuple
+        The arguments of each call.
+    n_jobs : int, optional
+        Number of processes.
+    progress : callable, optional
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows, in the order of the tasks.
+    bool
+        Whether an interrupt stopped the experiment. Then the rows are those that were done.
+    """
+    import pandas
+
+    tasks, rows = list(tasks), []
+    try:
+        calls = (joblib.delayed(function)(*task) for task in tasks)
+        for row in joblib.Parallel(n_jobs=n_jobs, return_as="generator")(calls):
+            rows.append(row)
+            progress(name, len(rows), len(tasks))
+    except KeyboardInterrupt:
+        return pandas.DataFrame(rows), True
+    return pandas.DataFrame(rows), False
