@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import joblib
-
 from srnc_manifold.comparison.rows import write_table
 from srnc_manifold.writing import write_text
 
@@ -108,6 +106,7 @@ def experiment(
     bool
         Whether an interrupt stopped the experiment. Then the rows are those that were done.
     """
+    import joblib
     import pandas
 
     tasks, rows = list(tasks), []

@@ -58,8 +58,10 @@ def test_tables_are_readable(frame):
 
 
 def test_layers_of_networks():
-    frame, _ = experiment("layers", analysis.layer, [(entry.name, entry.problem) for entry in load_family("filters")])
-    assert len(frame) > 3
+    frame, _ = experiment(
+        "layers", analysis.layer, [(entry.name, entry.problem) for entry in load_family("filters")[:3]]
+    )
+    assert len(frame) == 3
     np.testing.assert_allclose(frame[["our_norm", "our_rank"]], 1, atol=1e-9)
     assert len(analysis.layers_table(frame).splitlines()) == len(frame) + 2
 

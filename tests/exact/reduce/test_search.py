@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import some
 
 import srnc_manifold as srnc
 from srnc_manifold.exact import reduce
@@ -107,9 +108,10 @@ def small_problem(seed):
     return kernel, int(rng.integers(k, 9)), rng.uniform(0.02, 0.98)
 
 
-def test_small_problems_are_never_beaten_by_restarts_and_almost_all_are_proved():
+@pytest.mark.parametrize("seeds", some([range(40, 70), [*range(40), 348]], 1))
+def test_small_problems_are_never_beaten_by_restarts_and_almost_all_are_proved(seeds):
     gaps = []
-    for seed in [*range(70), 348]:  # the one of the first 500 with a gap, of 5e-4
+    for seed in seeds:  # 348 is the one of the first 500 with a gap, of 5e-4
         kernel, n, fraction = small_problem(seed)
         problem = srnc.partway(kernel, n, fraction)
         if problem.regime != "reduce":
@@ -121,8 +123,8 @@ def test_small_problems_are_never_beaten_by_restarts_and_almost_all_are_proved()
         ours, theirs = (problem.objective_at(d) for d in (single.squared_distance, best))
         assert ours <= theirs + AGAINST_RESTARTS * problem.squared_norm, seed
         gaps.append((ours - problem.objective_at(single.bound)) / problem.squared_norm)
-    assert len(gaps) >= 69
-    assert np.sum(np.array(gaps) <= 1e-6) >= len(gaps) - 2  # 70 of 71 when this was written
+    assert len(gaps) >= len(seeds) - 2
+    assert np.sum(np.array(gaps) <= 1e-6) >= len(gaps) - 1  # all but 348 when this was written
 
 
 @pytest.mark.parametrize("m", [1, 2, 14])
