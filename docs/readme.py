@@ -1,4 +1,4 @@
-"""Regenerates what the README shows: its table (printed) and its pictures (docs/images).
+"""Makes the table of the README (printed) and its pictures (in docs/images) again.
 
 python docs/readme.py
 """

@@ -1,15 +1,17 @@
-"""Small numerical tools: exact scaling, the rounding error of a division, roots, and the shortest vector of a hull."""
+"""Small numerical tools: scaling, rounding errors, roots, the shortest vector of a hull, and a memo of one value."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+T = TypeVar("T")
 
 # After this many halvings, a bracket of doubles cannot shrink any further.
 _HALVINGS = 100
@@ -157,3 +159,21 @@ def _onto_affine_minimum(gram: Array, chosen: list[int], weights: Array) -> tupl
         weights[np.flatnonzero(falling)[np.argmin(steps)]] = 0.0
         stay = np.flatnonzero(weights > 0)
         chosen, weights = [chosen[k] for k in stay], weights[stay] / np.sum(weights[stay])
+
+
+class Memo(Generic[T]):
+    """The last value of a function of a point, so that it is not computed again for the same point."""
+
+    def __init__(self) -> None:
+        self._last: tuple[bytes, T] | None = None
+
+    def at(self, point: Array, compute: Callable[[], T]) -> T:
+        """The value at a point: remembered, or computed and remembered."""
+        key = point.tobytes()
+        if self._last is None or self._last[0] != key:
+            self._last = key, compute()
+        return self._last[1]
+
+    def remember(self, point: Array, value: T) -> None:
+        """Store the value at a point that was computed elsewhere."""
+        self._last = point.tobytes(), value

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srnc_manifold.backends import namespace
-from srnc_manifold.numerics import binary_scale, bracketed_root, newton_root
+from srnc_manifold.numerics import Memo, binary_scale, bracketed_root, newton_root
 
 SHAPES = {
     "line": lambda x: (x, np.ones_like(x)),
@@ -79,3 +79,13 @@ def test_least_by_group(seed):
     np.testing.assert_array_equal(namespace("numpy").least_by_group(values, groups, 6), expected)
     tensors = namespace("torch").least_by_group(torch.tensor(values), torch.tensor(groups), 6)
     np.testing.assert_array_equal(tensors.numpy(), expected)
+
+
+def test_a_memo_computes_again_only_for_another_point():
+    memo, calls = Memo(), []
+    point = np.array([1.0, 2.0])
+    for z in (point, point.copy(), -point, point):
+        assert memo.at(z, lambda z=z: calls.append(1) or z[0]) == z[0]
+    assert len(calls) == 3
+    memo.remember(-point, "known")
+    assert memo.at(-point, lambda: "computed") == "known"

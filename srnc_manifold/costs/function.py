@@ -9,7 +9,7 @@ import numpy as np
 
 from srnc_manifold.backends import NUMPY, namespace
 from srnc_manifold.costs.base import Cost, View
-from srnc_manifold.numerics import Array
+from srnc_manifold.numerics import Array, Memo
 from srnc_manifold.problem.base import KernelProblem, Problem
 
 
@@ -33,7 +33,7 @@ class SphereFunction:
         costs = [cost] * len(parts) if isinstance(cost, Cost) else list(cost)
         self._functions = [_KernelFunction(part, own) for part, own in zip(parts, costs, strict=True)]
         self._slices = problem.kernel_slices
-        self._last: tuple[bytes, Array] | None = None
+        self._gradients: Memo[Array] = Memo()
 
     def views(self, z: Array) -> list[View]:
         """The view of each part at ``z``; asked again for the same point, they are not computed again."""
@@ -71,10 +71,7 @@ class SphereFunction:
 
     def _kernel_gradient(self, z: Array) -> Array:
         """Gradient by the kernels; a Hessian asks again for that of its point."""
-        key = z.tobytes()
-        if self._last is None or self._last[0] != key:
-            self._last = key, np.concatenate([function.gradient(w) for function, w in self._kernels(z)])
-        return self._last[1]
+        return self._gradients.at(z, lambda: np.concatenate([function.gradient(w) for function, w in self._kernels(z)]))
 
     def _traced(self, z: Any) -> Any:
         w, xp = self.problem.embed(z, self.xp), self.xp
@@ -90,14 +87,11 @@ class _KernelFunction:
 
     def __init__(self, problem: KernelProblem, cost: Cost) -> None:
         self.problem, self.cost = problem, cost
-        self._seen: tuple[bytes, View] | None = None
+        self._views: Memo[View] = Memo()
 
     def view(self, z: Array) -> View:
         """The view at ``z``; not computed again for the same point."""
-        key = z.tobytes()
-        if self._seen is None or self._seen[0] != key:
-            self._seen = key, View.at(self.problem, z, NUMPY)
-        return self._seen[1]
+        return self._views.at(z, lambda: View.at(self.problem, z, NUMPY))
 
     def gradient(self, z: Array) -> Array:
         """Euclidean gradient at ``z``."""
@@ -139,7 +133,7 @@ class _KernelFunction:
     def _decomposed(self, z: Array) -> tuple[Any, Array, Any, View]:
         u, s, vh = self.problem.operator.decomposition(z)
         view = View.of_values(self.problem, z, s.reshape(-1) ** 2, NUMPY)
-        self._seen = z.tobytes(), view
+        self._views.remember(z, view)
         return u, s, vh, view
 
     def _divided_differences(self, values: Array, weights: Array, view: View) -> Array:

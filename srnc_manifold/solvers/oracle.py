@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.costs import Cost, SphereFunction
-from srnc_manifold.numerics import Array
+from srnc_manifold.numerics import Array, Memo
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 from srnc_manifold.result import Status
 from srnc_manifold.solvers.optimality import objective_weight, stationarity
@@ -58,7 +58,7 @@ class Oracle:
         run.offer(run.problem.unit_kernels_at(self.start), np.inf)
         self.parameters: dict[str, float] = {}
         self._patience, self._improved_at = patience, 0
-        self._last: tuple[bytes, float] | None = None
+        self._costs: Memo[float] = Memo()
         self._iterate: tuple[Array, float] | None = None
 
     def value(self, z: Array) -> float:
@@ -69,7 +69,7 @@ class Oracle:
         value = self.function.value(z)
         if not math.isfinite(value):
             raise Stop(Status.NONFINITE, f"the cost is {value} at a point of the sphere")
-        self._last = z.tobytes(), value
+        self._costs.remember(z, value)
         before, key = self.run.best_key[0], self.rank(z, value)
         if key < self.run.best_key:
             self.best_point = best = np.array(z)
@@ -107,7 +107,7 @@ class Oracle:
 
     def cost_at(self, z: Array) -> float:
         """The cost at a point; not counted again where it was the last to be evaluated."""
-        return self._last[1] if self._last is not None and self._last[0] == z.tobytes() else self.value(z)
+        return self._costs.at(z, lambda: self.value(z))
 
     def gains(self, z: Array) -> list[float]:
         """The largest squared singular value of each part's unit kernel at a point."""

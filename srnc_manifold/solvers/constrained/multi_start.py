@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srnc_manifold.numerics import Array
+from srnc_manifold.numerics import Array, Memo
 from srnc_manifold.problem import Problem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 from srnc_manifold.result import Result, Status
@@ -190,7 +190,7 @@ class _Functions:
         for part, place in self._kernels:
             self._weights[place] = part.operator.gram_weight * objective_weight(problem, part)
             self._radii[place] = part.unit_radius
-        self._seen: tuple[bytes, list[Array]] | None = None
+        self._known: Memo[list[Array]] = Memo()
 
     def objective(self, z: Array) -> float:
         return float(np.sum(self._weights * self._difference(z) ** 2))
@@ -253,16 +253,15 @@ class _Functions:
 
     def _gains(self, z: Array) -> list[Array]:
         """Of each kernel the largest squared singular value at every frequency, in units of ``M²``."""
-        key = z.tobytes()
-        if self._seen is None or self._seen[0] != key:
-            if not np.all(np.isfinite(z)):
-                raise Stop(Status.NONFINITE, "the optimizer proposed a point that is not finite")
-            self.run.count_evaluation()
-            w = self.problem.embed(z)
-            values = [part.operator.squared_singular_values(w[place]) for part, place in self._kernels]
-            gains = [part.unit_radius**2 * own[:, 0] for (part, _), own in zip(self._kernels, values, strict=True)]
-            self._seen = key, gains
-        return self._seen[1]
+        return self._known.at(z, lambda: self._computed_gains(z))
+
+    def _computed_gains(self, z: Array) -> list[Array]:
+        if not np.all(np.isfinite(z)):
+            raise Stop(Status.NONFINITE, "the optimizer proposed a point that is not finite")
+        self.run.count_evaluation()
+        w = self.problem.embed(z)
+        values = [part.operator.squared_singular_values(w[place]) for part, place in self._kernels]
+        return [part.unit_radius**2 * own[:, 0] for (part, _), own in zip(self._kernels, values, strict=True)]
 
 
 def _first_of_each(singular_values: Array) -> NDArray[np.bool_]:
