@@ -18,6 +18,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +126,10 @@ def layers() -> None:
                 f"{result.gap_to_objective:10.1e}  {tool}",
                 flush=True,
             )
-    gaps = np.array(gaps)
+    found = np.array(gaps, float)
     print(
-        f"{len(gaps)} pairs of a layer and a target; gap at most 1e-6 on {np.sum(gaps <= 1e-6)}, at most 1e-3 on "
-        f"{np.sum(gaps <= 1e-3)}, largest {np.max(gaps):.1e}; closed by {dict(tools)}"
+        f"{len(gaps)} pairs of a layer and a target; gap at most 1e-6 on {np.sum(found <= 1e-6)}, at most 1e-3 on "
+        f"{np.sum(found <= 1e-3)}, largest {np.max(found):.1e}; closed by {dict(tools)}"
     )
 
 
@@ -155,8 +156,8 @@ def speed() -> None:
             def solve(kernel: np.ndarray = kernel, target: float = target) -> srnc.Result:
                 return srnc.solve(srnc.SRNProblem(kernel, (32, 32), stable_rank=target))
 
-            decompose = best_time(lambda symbols=symbols: np.linalg.svd(symbols, compute_uv=False))
-            whole, alone = best_time(solve), best_time(lambda problem=problem: srnc.solve(problem))
+            decompose = best_time(partial(np.linalg.svd, symbols, compute_uv=False))
+            whole, alone = best_time(solve), best_time(partial(srnc.solve, problem))
             print(
                 f"{name}, {fraction}: {whole / decompose:.2f} with, {alone / decompose:.2f} without setting up the "
                 f"problem; gap {result.gap:.1e}"
@@ -186,7 +187,7 @@ def batch() -> None:
     largest = np.concatenate(norms(kernels, namespace("numpy"), 100))
     own = geometry.n_points * np.sum(kernels**2, axis=(1, 2)) / largest**2
     low = geometry.stable_rank_range[0]
-    arrays = {"NumPy": (kernels, namespace("numpy"))}
+    arrays: dict[str, Any] = {"NumPy": (kernels, namespace("numpy"))}
     if importlib.util.find_spec("torch") is not None:
         import torch
 
@@ -202,7 +203,7 @@ def batch() -> None:
             norms(array, xp, at_once)
             synchronize()
 
-        fastest = min(best_time(lambda n=n: alone(n), 3) for n in (30, 100, 300, 1000, 10_000))  # in parts that suit it
+        fastest = min(best_time(partial(alone, n), 3) for n in (30, 100, 300, 1000, 10_000))  # in parts that suit it
         for fraction in (0.3, 0.6, 0.9):
             targets = low + fraction * (own - low)
 
@@ -331,7 +332,7 @@ def others(n_problems: int, starts: int, max_time: float, jobs: int, names: list
     names = names or [name for name in DEFAULT_SOLVERS if name not in ("exact", *NOT_SOLVERS)]
     problems = list(mixed_problems(n_problems))
 
-    def run(problem: srnc.SRNProblem) -> tuple[tuple[float, ...], list[tuple[float, float]]]:
+    def run(problem: srnc.SRNProblem) -> tuple[tuple[Any, ...], list[tuple[float, float]]]:
         with threadpool_limits(1):
             result = srnc.solve(problem)
             seconds = best_time(lambda: srnc.solve(problem), 10)
@@ -344,8 +345,8 @@ def others(n_problems: int, starts: int, max_time: float, jobs: int, names: list
     objective, seconds, gap = np.array([ours for ours, _ in rows]).T
     excess = (objective[:, None] - table[..., 0]) / scale[:, None]
     print(f"{len(problems)} problems, {starts} starts of at most {max_time} s each; our largest gap {max(gap):.1e}")
-    for k in np.argwhere(excess > 1e-7):
-        print(f"  worse by {excess[tuple(k)]:.1e}: {problems[k[0]][0]}, {names[k[1]]}")
+    for place in np.argwhere(excess > 1e-7):
+        print(f"  worse by {excess[tuple(place)]:.1e}: {problems[place[0]][0]}, {names[place[1]]}")
     print(f"worse than the best start by more than 1e-7 on {np.sum(np.max(excess, axis=1) > 1e-7)} problems")
     near = -excess <= 1e-4
     for k, name in enumerate(names):
@@ -356,9 +357,9 @@ def others(n_problems: int, starts: int, max_time: float, jobs: int, names: list
         )
     fastest = np.min(np.where(near, table[..., 1], np.inf), axis=1) / seconds
     found = np.isfinite(fastest)
-    for k in np.flatnonzero(found & (fastest < 100)):
-        winner = names[int(np.argmin(np.where(near[k], table[k, :, 1], np.inf)))]
-        print(f"  {fastest[k]:.0f} × ours: {winner} on {problems[k][0]}, ours {1000 * seconds[k]:.2f} ms")
+    for row in np.flatnonzero(found & (fastest < 100)):
+        winner = names[int(np.argmin(np.where(near[row], table[row, :, 1], np.inf)))]
+        print(f"  {fastest[row]:.0f} × ours: {winner} on {problems[row][0]}, ours {1000 * seconds[row]:.2f} ms")
     print(
         f"time of the fastest solver that comes within 1e-4 / ours: least {np.min(fastest[found]):.0f}, median "
         f"{np.median(fastest[found]):.0f}; below 100 on {np.sum(fastest[found] < 100)}; none comes near on "

@@ -55,7 +55,7 @@ def compare(case: Case, n_starts: int, seed: int) -> tuple[float, float, float, 
     best = min(costs, default=np.inf)
     restored = theirs.restored.objective if theirs.restored is not None and costs else np.inf
     excess = (ours.objective - np.array([best * problem.squared_norm, restored])) / problem.squared_norm
-    return *map(float, excess), ours.violation, len(costs)
+    return float(excess[0]), float(excess[1]), ours.violation, len(costs)
 
 
 def main() -> None:

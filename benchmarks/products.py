@@ -55,11 +55,11 @@ def structured(count: int) -> Iterator[tuple[str, srnc.SRNProblem]]:
         taps = tuple(int(k) for k in (rng.integers(2, 7, 1) if rng.random() < 0.6 else rng.integers(2, 4, 2)))
         size = tuple(int(rng.integers(k, 12 if len(taps) == 1 else 7)) for k in taps)
         channels = tuple(int(n) for n in rng.integers(2, 5, 2))
-        layout = {"stride": 2} if len(taps) == 1 and size[0] % 2 == 0 and rng.random() < 0.5 else {}
+        stride = 2 if len(taps) == 1 and size[0] % 2 == 0 and rng.random() < 0.5 else 1
         kernel, kind = _structured(rng, channels, taps)
         if not np.any(kernel):
             continue
-        problem = srnc.partway(kernel, size, rng.uniform(0.01, 0.99), **layout)
+        problem = srnc.partway(kernel, size, rng.uniform(0.01, 0.99), stride=stride)
         if AtomSearch().supports(problem)[0]:
             done += 1
             yield kind, problem
@@ -72,7 +72,7 @@ def _structured(rng: np.random.Generator, channels: tuple[int, ...], taps: tuple
         signs = rng.choice([-1, 1], channels).reshape(*channels, *[1] * len(taps))
         kernel = kernel + signs * np.flip(kernel, axis=tuple(range(2, kernel.ndim)))
     if kind == "diagonal":
-        weights = np.eye(*channels) * rng.uniform(0.2, 1, channels)
+        weights = np.eye(channels[0], channels[1]) * rng.uniform(0.2, 1, channels)
         kernel = kernel * weights.reshape(*channels, *[1] * len(taps))
     return (kernel * (rng.random(kernel.shape) < 0.4), kind) if kind == "sparse" else (kernel, kind)
 

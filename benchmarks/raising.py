@@ -39,6 +39,8 @@ class Row:
 def random_problem(rng: np.random.Generator) -> tuple[str, srnc.SRNProblem]:
     """1-D kernels of 3 to 9 taps on 8 to 64 points (half of them), small 2-D ones, and ones of 2×2 to 3×3 channels."""
     draw = rng.random()
+    shape: tuple[int, ...]
+    size: tuple[int, ...]
     if draw < 0.5:
         q = int(rng.integers(3, 10))
         kind, shape, size = "1-D", (q,), (int(rng.integers(max(8, q), 65)),)

@@ -58,7 +58,9 @@ def problems(count: int, regime: str) -> Iterator[tuple[str, srnc.SRNProblem]]:
             yield name, srnc.SRNProblem(kernel, size, stable_rank=target)
 
 
-def best_of(problem: srnc.SRNProblem, solver: Any, starts: int, max_time: float) -> tuple[list[float], list[float]]:
+def best_of(
+    problem: srnc.SRNProblem, solver: Any, starts: int, max_time: float
+) -> tuple[list[float], list[tuple[int, float]]]:
     """Objectives as found of the starts, infinite where not feasible, and their evaluations and seconds."""
     objectives, costs = [], []
     with threadpool_limits(1), warnings.catch_warnings():

@@ -9,6 +9,7 @@ ratio passes one on most grids.
 from __future__ import annotations
 
 import timeit
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -16,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.geometry import Geometry
 
-CASES = [
+CASES: list[tuple[Any, ...]] = [
     ((1, 1), (256,), [(k,) for k in (3, 9, 17, 33, 49, 65, 129)]),
     ((64, 64), (64,), [(k,) for k in (3, 9, 17, 33, 49, 64)]),
     ((1, 1), (32, 32), [(k, k) for k in (3, 5, 7, 9, 11)]),
@@ -27,7 +28,7 @@ CASES = [
 
 def seconds(kernel: np.ndarray, geometry: Geometry, by_product: bool) -> float:
     """Least time of one call, by a product or by an FFT."""
-    symbol._by_product = lambda _: by_product
+    symbol._by_product = lambda geometry: by_product  # noqa: ARG005 - the name is part of its type
     timer = timeit.Timer(lambda: symbol.of(kernel, geometry))
     number, _ = timer.autorange()
     return min(timer.repeat(5, number)) / number

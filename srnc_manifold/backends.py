@@ -33,11 +33,11 @@ class Namespace:
     def __repr__(self) -> str:
         return f"<namespace {self.name}>"
 
-    def constant(self, array: NDArray, like: Any) -> Any:
+    def constant(self, array: NDArray[Any], like: Any) -> Any:
         """A NumPy constant as an array of this library, on the device and in the precision of ``like``."""
         return array
 
-    def to_numpy(self, array: Any) -> NDArray:
+    def to_numpy(self, array: Any) -> NDArray[Any]:
         """An array of this library as one of NumPy."""
         return np.asarray(array)
 
@@ -87,11 +87,13 @@ class Namespace:
         """Real FFT over the last axes, zero-padded to ``sizes``, half of the last axis kept."""
         return self.fft.rfftn(array, s=sizes, axes=tuple(range(-len(sizes), 0)))
 
-    def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray) -> tuple[float, NDArray]:
+    def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         """Value and gradient of a scalar function at a NumPy point."""
         raise NotImplementedError(f"{self.name} does not differentiate; use 'autograd' or 'torch'")
 
-    def hessian_product(self, function: Callable[[Any], Any], point: NDArray, vector: NDArray) -> NDArray:
+    def hessian_product(
+        self, function: Callable[[Any], Any], point: NDArray[Any], vector: NDArray[Any]
+    ) -> NDArray[Any]:
         """Hessian of a scalar function at a NumPy point, times a vector."""
         raise NotImplementedError(f"{self.name} does not differentiate; use 'autograd' or 'torch'")
 
@@ -122,11 +124,13 @@ class _Autograd(Namespace):
         full = self._module.fft.fftn(array, s=sizes, axes=tuple(range(-len(sizes), 0)))
         return full[..., : sizes[-1] // 2 + 1]
 
-    def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray) -> tuple[float, NDArray]:
+    def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         value, gradient = self._autograd.value_and_grad(function)(point)
         return float(value), gradient
 
-    def hessian_product(self, function: Callable[[Any], Any], point: NDArray, vector: NDArray) -> NDArray:
+    def hessian_product(
+        self, function: Callable[[Any], Any], point: NDArray[Any], vector: NDArray[Any]
+    ) -> NDArray[Any]:
         return self._autograd.hessian_vector_product(function)(point, vector)
 
 
@@ -140,13 +144,13 @@ class _Torch(Namespace):
         self._module = array_api_compat.torch
         self._torch = torch
 
-    def constant(self, array: NDArray, like: Any) -> Any:
+    def constant(self, array: NDArray[Any], like: Any) -> Any:
         tensor = self._torch.as_tensor(np.array(array), device=like.device)
         if tensor.is_complex():
             return tensor.to(self._torch.promote_types(like.dtype, self._torch.complex64))
         return tensor.to(like.dtype) if tensor.is_floating_point() else tensor
 
-    def to_numpy(self, array: Any) -> NDArray:
+    def to_numpy(self, array: Any) -> NDArray[Any]:
         return array.detach().cpu().resolve_conj().resolve_neg().numpy()
 
     def real_doubles(self, array: Any, name: str) -> tuple[Any, bool]:
@@ -184,13 +188,15 @@ class _Torch(Namespace):
             return array.double()
         return array.float() if array.element_size() < 4 else array
 
-    def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray) -> tuple[float, NDArray]:
+    def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         tensor = self._torch.tensor(point, requires_grad=True)
         value = function(tensor)
         (gradient,) = self._torch.autograd.grad(value, tensor)
         return float(value.detach()), gradient.numpy()
 
-    def hessian_product(self, function: Callable[[Any], Any], point: NDArray, vector: NDArray) -> NDArray:
+    def hessian_product(
+        self, function: Callable[[Any], Any], point: NDArray[Any], vector: NDArray[Any]
+    ) -> NDArray[Any]:
         tensor = self._torch.tensor(point, requires_grad=True)
         (gradient,) = self._torch.autograd.grad(function(tensor), tensor, create_graph=True)
         product = self._torch.sum(gradient * self._torch.tensor(vector))

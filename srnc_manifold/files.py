@@ -28,7 +28,7 @@ _UNREADABLE = (
 SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
 
 
-def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray]:
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """The arrays of a file by name. A single array without a name gets the name of the file, without its ending.
 
     No code in a file is executed: pickled objects are refused, and PyTorch files are read with ``weights_only=True``.
@@ -60,19 +60,19 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray]:
     return arrays
 
 
-def _read_npy(path: Path) -> dict[str, NDArray]:
+def _read_npy(path: Path) -> dict[str, NDArray[Any]]:
     array = np.load(path, allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise ValueError("not an .npy file")
     return {path.stem: array}
 
 
-def _read_npz(path: Path) -> dict[str, NDArray]:
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     with np.load(path, allow_pickle=False) as data:
         return {name: data[name] for name in data.files}
 
 
-def _read_safetensors(path: Path) -> dict[str, NDArray]:
+def _read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
     import safetensors
     from safetensors.numpy import load_file
 
@@ -87,7 +87,7 @@ def _read_safetensors(path: Path) -> dict[str, NDArray]:
         return dict(_tensors(load_tensors(path), ""))
 
 
-def _read_torch(path: Path) -> dict[str, NDArray]:
+def _read_torch(path: Path) -> dict[str, NDArray[Any]]:
     import torch
 
     with warnings.catch_warnings():
@@ -96,7 +96,7 @@ def _read_torch(path: Path) -> dict[str, NDArray]:
     return dict(_tensors(data, "" if isinstance(data, Mapping) else path.stem))
 
 
-def _tensors(data: Any, name: str) -> Iterator[tuple[str, NDArray]]:
+def _tensors(data: Any, name: str) -> Iterator[tuple[str, NDArray[Any]]]:
     """Tensors in nested mappings, with dotted names. Other objects in the file are skipped."""
     if isinstance(data, Mapping):
         for key, value in data.items():

@@ -17,7 +17,7 @@ T = TypeVar("T")
 _HALVINGS = 100
 
 
-def binary_scale(array: NDArray) -> float:
+def binary_scale(array: NDArray[Any]) -> float:
     """Power of two near the largest magnitude. Dividing by it is exact and prevents overflow in squares."""
     largest = float(np.max(np.abs(array), initial=0.0))
     return 2.0 ** min(max(math.frexp(largest)[1], -1021), 1023) if largest > 0 else 1.0

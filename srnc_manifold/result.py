@@ -62,7 +62,7 @@ class Bound:
     objective: float
     method: str
     kind: str
-    certificate: dict[str, NDArray] = field(default_factory=dict)
+    certificate: dict[str, NDArray[Any]] = field(default_factory=dict)
     parts: tuple[Bound, ...] = ()
 
     @classmethod

@@ -128,7 +128,12 @@ def _traced():
     import autograd
 
     found = []
-    autograd.grad(lambda x: (found.append(x), anp.sum(x))[1])(KERNEL)
+
+    def keep(x):
+        found.append(x)
+        return anp.sum(x)
+
+    autograd.grad(keep)(KERNEL)
     return found[0]
 
 

@@ -114,7 +114,7 @@ class Prints(Good):
 
 class Renamed(Good):
     @property
-    def name(self):
+    def name(self):  # type: ignore[override]
         return f"good {time.perf_counter()}"
 
 

@@ -21,7 +21,7 @@ _RADIUS, _SQUARES = 2.0**-49, 2.0**-46
 
 
 def squared_distance(
-    kind: str, arrays: Mapping[str, NDArray], direction: Array, geometry: Geometry, level: Level | float
+    kind: str, arrays: Mapping[str, NDArray[Any]], direction: Array, geometry: Geometry, level: Level | float
 ) -> float:
     """Lower bound on ``‖z − a‖²`` over the feasible unit kernels of a problem, from a certificate.
 

@@ -8,6 +8,7 @@ if the dual point is inaccurate. ``a`` is ``direction``, ``c`` is ``level``, and
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ _MARGIN = 1e-12
 
 
 def certified_bound(
-    kind: str, arrays: Mapping[str, NDArray], direction: Array, geometry: Geometry, level: float
+    kind: str, arrays: Mapping[str, NDArray[Any]], direction: Array, geometry: Geometry, level: float
 ) -> float:
     """Upper bound on ``⟨a, z⟩`` from a stored certificate: ``"ball"``, ``"sphere"`` or ``"branched"``."""
     functions = {"ball": ball_bound, "sphere": sphere_bound, "branched": branched_bound}
@@ -37,7 +38,7 @@ def certified_bound(
     return float(functions[kind](direction, geometry, level, **arrays))  # type: ignore[operator]
 
 
-def ball_bound(direction: Array, geometry: Geometry, level: float, multipliers: NDArray) -> float:
+def ball_bound(direction: Array, geometry: Geometry, level: float, multipliers: NDArray[Any]) -> float:
     """The bound ``‖a − adjoint(Y)‖ + √c Σ_b ‖Y_b‖_*`` (docs/theory.md, section 10).
 
     It follows from ``⟨a, z⟩ = ⟨a − adjoint(Y), z⟩ + Re Σ_b ⟨Y_b, Z_b⟩``, which holds for any ``Y``, because the nuclear
@@ -59,7 +60,7 @@ def ball_bound(direction: Array, geometry: Geometry, level: float, multipliers: 
     return min(trivial, float(rest + np.sqrt(level) * nuclear)) * (1 + _ROUNDING)
 
 
-def sphere_bound(direction: Array, geometry: Geometry, level: float, multipliers: NDArray) -> float:
+def sphere_bound(direction: Array, geometry: Geometry, level: float, multipliers: NDArray[Any]) -> float:
     """Shor's bound ``½ aᵀ H⁻¹ a + ½ (η + c Σ_b tr Θ_b)`` with ``H = ηI + Σ_b Θ_b ∘`` positive definite.
 
     Source: docs/theory.md, section 10.
@@ -86,12 +87,12 @@ def branched_bound(
     direction: Array,
     geometry: Geometry,
     level: float,
-    normals: NDArray,
-    thresholds: NDArray,
-    children: NDArray,
-    multipliers: NDArray,
-    pairs: NDArray,
-    weights: NDArray,
+    normals: NDArray[Any],
+    thresholds: NDArray[Any],
+    children: NDArray[Any],
+    multipliers: NDArray[Any],
+    pairs: NDArray[Any],
+    weights: NDArray[Any],
 ) -> float:
     """The largest of Shor's bounds over the leaves of a binary tree of half-spaces.
 
@@ -143,9 +144,9 @@ def region_bound(
     level: float,
     slopes: Array,
     offsets: Array,
-    multipliers: NDArray,
-    pairs: NDArray,
-    weights: NDArray,
+    multipliers: NDArray[Any],
+    pairs: NDArray[Any],
+    weights: NDArray[Any],
 ) -> float:
     """Shor's bound on the region where all ``h_i = offset_i + ⟨slope_i, z⟩ >= 0``; see :func:`branched_bound`."""
     used = (np.min(pairs, axis=1) >= 0) & (weights > 0) & (weights < _HUGE)
@@ -168,7 +169,7 @@ def half_spaces(normal: Array, threshold: float, side: float) -> tuple[Array, Ar
     return np.stack([-side * normal, side * normal]), np.array([side * threshold, 1.0])
 
 
-def products(slopes: Array, offsets: Array, pairs: NDArray) -> tuple[Array, Array, Array]:
+def products(slopes: Array, offsets: Array, pairs: NDArray[Any]) -> tuple[Array, Array, Array]:
     """All ``F``, ``g`` and ``e`` of the products ``h_i h_j = zᵀ F z + 2 ⟨g, z⟩ + e`` of affine functions."""
     first, second = pairs[:, 0], pairs[:, 1]
     outer = np.einsum("ka,kb->kab", slopes[first], slopes[second])
@@ -176,7 +177,7 @@ def products(slopes: Array, offsets: Array, pairs: NDArray) -> tuple[Array, Arra
     return 0.5 * (outer + outer.swapaxes(1, 2)), 0.5 * linear, offsets[first] * offsets[second]
 
 
-def _constraint_form(geometry: Geometry, multipliers: NDArray) -> tuple[Array, float]:
+def _constraint_form(geometry: Geometry, multipliers: NDArray[Any]) -> tuple[Array, float]:
     """Matrix of the form ``z -> Σ_b tr(Θ_b Z_b Z_b*)``, and ``Σ_b tr Θ_b``, for the positive part of ``Θ``."""
     k, size = geometry.block_rank, int(np.prod(geometry.kernel_shape))
     theta = np.reshape(multipliers, (geometry.n_blocks, k, k))
@@ -189,7 +190,7 @@ def _constraint_form(geometry: Geometry, multipliers: NDArray) -> tuple[Array, f
     return rows.real @ rows.real.T + rows.imag @ rows.imag.T, float(np.sum(values))
 
 
-def _usable(matrices: NDArray) -> NDArray[np.bool_]:
+def _usable(matrices: NDArray[Any]) -> NDArray[np.bool_]:
     """Which matrices of a stack have entries that cannot overflow; shape ``(n, 1, 1)``."""
     with np.errstate(over="ignore"):
         return np.all(np.abs(matrices) < _HUGE, axis=(1, 2), keepdims=True)

@@ -42,7 +42,7 @@ class CapsCertificate:
     """
 
     blocks: NDArray[np.int64]
-    values: NDArray
+    values: NDArray[Any]
 
     def squared_distance(self, direction: Array, geometry: Geometry, level: Level | float) -> float:
         """Lower bound on ``‖z − a‖²`` over all blocks, from a dense decomposition of every block."""
@@ -135,7 +135,7 @@ def rank_one_bounds(
 
 
 def shifted_bounds(
-    matrices: NDArray, blocks: NDArray, shifts: NDArray, geometry: Geometry, levels: Level | Array
+    matrices: NDArray[Any], blocks: NDArray[Any], shifts: NDArray[Any], geometry: Geometry, levels: Level | Array
 ) -> Array:
     """Lower bounds from the Lemma for the symbol ``A + T``, with a slack that accounts for ``T``.
 

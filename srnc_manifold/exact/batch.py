@@ -118,7 +118,7 @@ def solve_batch(
 
 def _solve_chunk(
     kernels: Any, target: Target, geometry: Geometry, xp: Namespace, single: bool
-) -> tuple[tuple[Any, ...], tuple[NDArray, ...]]:
+) -> tuple[tuple[Any, ...], tuple[NDArray[Any], ...]]:
     """Solve some of the kernels: the fields of a :class:`BatchResult`, and its certificates as arrays of NumPy."""
     count, n = len(kernels), Circular(geometry).gram_weight
     flat = xp.reshape(kernels, (count, -1))

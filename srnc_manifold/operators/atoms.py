@@ -62,7 +62,7 @@ def frame(geometry: Geometry) -> Frame:
     # An eigenvalue that is zero but for rounding, as at DC and Nyquist.
     lower = np.where(lower > 1e-20 * upper, lower, 0.0)
 
-    def by_column(values: NDArray) -> NDArray:
+    def by_column(values: NDArray[Any]) -> NDArray[Any]:
         return np.repeat(np.repeat(values, geometry.channels[1], axis=1), geometry.groups, axis=0)
 
     return Frame(by_column(turns), by_column(upper), by_column(lower), rows)
@@ -205,7 +205,7 @@ class Atom:
         return float(np.linalg.norm(self.tensor))
 
 
-def atom(geometry: Geometry, block: int, u: NDArray, v: NDArray) -> Atom:
+def atom(geometry: Geometry, block: int, u: NDArray[Any], v: NDArray[Any]) -> Atom:
     """The atom of a block and two unit vectors."""
     frequency, group = divmod(block, geometry.groups)
     m, _ = geometry.block_shape

@@ -56,7 +56,7 @@ class Operator(ABC):
         """The blocks, shape ``(n_blocks, *block_shape)``; linear in ``y``."""
 
     @abstractmethod
-    def adjoint(self, matrices: NDArray) -> Array:
+    def adjoint(self, matrices: NDArray[Any]) -> Array:
         """The adjoint of :meth:`blocks`, with each listed block counted once; of the shape of a kernel."""
 
     def coordinates(self, x: Array) -> Array:
@@ -88,11 +88,11 @@ class Operator(ABC):
         """``‖C(x)‖₂²``."""
         return float(np.max(self.squared_singular_values(y)))
 
-    def decomposition(self, y: Array) -> tuple[NDArray, NDArray, NDArray]:
+    def decomposition(self, y: Array) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Thin singular value decompositions ``U, σ, V*`` of all blocks."""
         return symbol.singular_vectors(self.blocks(y))
 
-    def atom(self, block: int, u: NDArray, v: NDArray) -> Array:
+    def atom(self, block: int, u: NDArray[Any], v: NDArray[Any]) -> Array:
         """The ``G`` with ``⟨y, G⟩ = Re(u* X_b v)`` for all ``y``: what a kernel has in common with a singular pair."""
         matrices: NDArray[Any] = np.zeros((len(self.multiplicities), *self.block_shape), np.result_type(u, v))
         matrices[block] = np.outer(u, v.conj())

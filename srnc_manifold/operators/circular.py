@@ -35,13 +35,13 @@ class Circular(Operator):
     def blocks(self, y: Any, xp: Namespace = NUMPY) -> Any:
         return symbol.of(xp.reshape(y, self.kernel_shape), self.geometry, xp)
 
-    def adjoint(self, matrices: NDArray) -> Array:
+    def adjoint(self, matrices: NDArray[Any]) -> Array:
         return symbol.adjoint(matrices, self.geometry)
 
     def gain(self, y: Array) -> float:
         return float(norms.gain(np.reshape(y, self.kernel_shape), self.geometry))
 
-    def atom(self, block: int, u: NDArray, v: NDArray) -> Array:
+    def atom(self, block: int, u: NDArray[Any], v: NDArray[Any]) -> Array:
         return atoms.atom(self.geometry, block, u, v).tensor
 
     def dominant_atom(self, y: Array) -> Array:

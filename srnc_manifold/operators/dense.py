@@ -62,7 +62,7 @@ class Dense(Operator):
         flat = xp.reshape(y, (1, -1))
         return xp.reshape(xp.matmul(flat, xp.constant(self._rows, flat)), (1, *self.block_shape))
 
-    def adjoint(self, matrices: NDArray) -> Array:
+    def adjoint(self, matrices: NDArray[Any]) -> Array:
         return np.reshape(self._rows @ np.real(matrices).ravel(), self.kernel_shape)
 
     def coordinates(self, x: Array) -> Array:

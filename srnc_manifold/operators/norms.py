@@ -14,7 +14,7 @@ from srnc_manifold.operators import symbol
 from srnc_manifold.operators.geometry import Geometry
 
 
-def squared_norms(matrices: NDArray) -> NDArray:
+def squared_norms(matrices: NDArray[Any]) -> NDArray[Any]:
     """Squared spectral norms of stacked matrices."""
     if min(matrices.shape[-2:]) == 1:
         return symbol.energies(matrices)
@@ -35,7 +35,7 @@ class NormTests:
     #: Below this size decomposing a stack of matrices costs less than factorizing one after the other.
     SMALL = 12
 
-    def __init__(self, matrices: NDArray) -> None:
+    def __init__(self, matrices: NDArray[Any]) -> None:
         self.matrices, self.size = matrices, min(matrices.shape[-2:])
         adjoints = matrices.conj().swapaxes(-1, -2)
         self._grams = matrices @ adjoints if matrices.shape[-2] <= matrices.shape[-1] else adjoints @ matrices
@@ -43,7 +43,7 @@ class NormTests:
         self.margin = 1 + 2.0**-50 * (self.size + 4) ** 1.5
 
     @cached_property
-    def estimates(self) -> NDArray:
+    def estimates(self) -> NDArray[Any]:
         """Lower bounds on the squared norms by a few steps of power iteration, each from the same vector."""
         phase = np.arange(self.size) * (0.5 * np.sqrt(5.0) - 0.5)
         vectors = np.tile(np.exp(2j * np.pi * phase)[:, None], (len(self._grams), 1, 1))
@@ -55,7 +55,7 @@ class NormTests:
         return norms[:, 0, 0]
 
     @cached_property
-    def _ceilings(self) -> NDArray:
+    def _ceilings(self) -> NDArray[Any]:
         """Upper bounds on the squared norms: ``‖X X*‖_F``, the square of Schatten's 4-norm."""
         entries = self._grams.view(float)
         return np.sqrt(np.einsum("ijk,ijk->i", entries, entries))
@@ -71,7 +71,7 @@ class NormTests:
                 left = left[~self.below(left, np.full(len(left), largest / self.margin))]
         return best, largest
 
-    def below(self, index: NDArray, levels: NDArray) -> NDArray:
+    def below(self, index: NDArray[Any], levels: NDArray[Any]) -> NDArray[Any]:
         """Which of the matrices at ``index`` surely have a squared norm below ``levels · margin``."""
         diagonal = np.arange(self.size)
         below = self._ceilings[index] <= levels
@@ -94,7 +94,7 @@ def gain(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
     return NormTests(symbol.of(kernel, geometry)).dominant()[1]
 
 
-def dominant_block(matrices: NDArray) -> tuple[int, float]:
+def dominant_block(matrices: NDArray[Any]) -> tuple[int, float]:
     """Index of the matrix with the largest spectral norm in a stack, and that norm squared."""
     if min(matrices.shape[-2:]) > NormTests.SMALL:
         return NormTests(matrices).dominant()

@@ -56,7 +56,7 @@ def of(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
     return xp.reshape(values, (*batch, geometry.n_blocks, *geometry.block_shape))
 
 
-def adjoint(matrices: NDArray, geometry: Geometry) -> NDArray:
+def adjoint(matrices: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     """Adjoint of :func:`of`: the kernel ``Re Σ_l conj(f_l(j)) Y_l`` (docs/theory.md, section 1).
 
     Adjoint for ``⟨x, y⟩ = Σ x y`` on kernels and ``Re Σ_b ⟨X_b, Y_b⟩`` on symbols, each listed block counted once.
@@ -100,7 +100,7 @@ def squared_singular_values(kernel: Any, geometry: Geometry, xp: Namespace = NUM
     return xp.singular_values(matrices) ** 2
 
 
-def singular_vectors(matrices: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+def singular_vectors(matrices: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Thin singular value decomposition ``U, σ, V*`` of stacked matrices; in closed form where one side is 1."""
     if min(matrices.shape[-2:]) > 1:
         return np.linalg.svd(matrices, full_matrices=False)

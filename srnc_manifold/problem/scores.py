@@ -69,5 +69,5 @@ class Restoration:
     distance: float
     message: str
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.kernel, dtype=dtype)

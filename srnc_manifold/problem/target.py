@@ -81,14 +81,19 @@ class Target:
         """Those of some kernels in a row."""
         return Target(self.name, self.values[first : first + count], first)
 
-    def units(self, own: NDArray, highest: float) -> NDArray:
+    def units(self, own: NDArray[Any], highest: float) -> NDArray[Any]:
         """Stable ranks that the value one stands for, of kernels with stable ranks of their own."""
         ones = np.ones_like(own)
         return {"stable_rank": ones, "relative_stable_rank": highest * ones, "stable_rank_fraction": own}[self.name]
 
     def stable_ranks(
-        self, own: NDArray, feasible: tuple[float, float], refuse: Callable[[int, NDArray], str], *, reduce: bool
-    ) -> NDArray:
+        self,
+        own: NDArray[Any],
+        feasible: tuple[float, float],
+        refuse: Callable[[int, NDArray[Any]], str],
+        *,
+        reduce: bool,
+    ) -> NDArray[Any]:
         """The target stable ranks.
 
         Parameters

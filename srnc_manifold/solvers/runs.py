@@ -82,7 +82,7 @@ class Run(Generic[P]):
         self.best_key: tuple[float, ...] = (np.inf,)
         self.conclude: Callable[[Status], None] | None = None
         self.bound: Bound | None = None
-        self.alternatives: tuple[NDArray, ...] = ()
+        self.alternatives: tuple[NDArray[Any], ...] = ()
         self.cost = self.gradient_norm = np.nan
         self.details: dict[str, Any] = {}
         self._began = time.perf_counter()

@@ -81,7 +81,7 @@ def write_rows(directory: str | os.PathLike[str], study: str, name: str, table: 
 def experiment(
     name: str,
     function: Callable[..., dict[str, Any]],
-    tasks: Iterable[tuple],
+    tasks: Iterable[tuple[Any, ...]],
     n_jobs: int = 1,
     progress: Progress = silent,
 ) -> tuple[Any, bool]:

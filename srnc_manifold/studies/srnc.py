@@ -223,7 +223,7 @@ def run(
     cases = [100 * seed + case for seed in numbers for case in range(CASES_PER_SEED)]
     named = [entry for entry in load_family("pretrained") if isinstance(entry, NamedProblem)]
     limit = () if budget is None else (budget,)
-    experiments: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple]]] = {
+    experiments: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]] = {
         "targets": (target, [(seed, n, beta, *limit) for n in SIZES for seed in numbers for beta in BETAS]),
         "repairs": (repair, [(case, method) for case in cases for method in _REPAIRS]),
         "layers": (layer, [(entry.name, entry.problem, *limit) for entry in named]),

@@ -37,7 +37,7 @@ def test_built_in_costs_keep_the_contract(cost):
 
 
 def without_own_gradient(cost):
-    class Differentiated(type(cost)):
+    class Differentiated(type(cost)):  # type: ignore[misc]
         gradient = Cost.gradient
 
     return Differentiated(**vars(cost))

@@ -325,7 +325,7 @@ def test_the_bound_of_a_stack_is_a_sum_that_verifies(stack):
     again = srnc.Result.from_json(result.to_json())
     for bound in (result.bound, again.bound, srnc.bound(stack)):
         assert bound.kind == "sum"
-        assert bound.objective == pytest.approx(sum(summand.objective for summand in bound.parts))
+        assert bound.objective == pytest.approx(float(np.sum([summand.objective for summand in bound.parts])))
         assert bound.verify(stack) == pytest.approx(bound.objective, rel=1e-9)
         assert bound.objective <= result.evaluation.objective + 1e-9 * stack.squared_norm
     assert again.bound.verify(stack) == result.bound.verify(stack)
@@ -361,7 +361,7 @@ def test_solved_exactly_a_stack_is_its_parts(name, request):
     alone = [srnc.solve(own) for own in problem.parts]
     np.testing.assert_array_equal(result.kernel, problem.stack(r.kernel for r in alone))
     assert result.status is srnc.Status.CONVERGED
-    assert result.evaluation.objective == pytest.approx(sum(r.evaluation.objective for r in alone))
+    assert result.evaluation.objective == pytest.approx(float(np.sum([r.evaluation.objective for r in alone])))
     assert result.cost == pytest.approx(result.evaluation.objective, abs=1e-6 * problem.squared_norm)
     assert result.evaluation.feasible
     assert abs(result.gap) <= 1e-6

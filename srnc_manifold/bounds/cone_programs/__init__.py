@@ -174,7 +174,14 @@ def cap_dual(
 
 
 def cap_multiplier(
-    matrix: NDArray, upper: Array, lower: Array, level: float, sine: float, *, solver: str = "CLARABEL", **options: Any
+    matrix: NDArray[Any],
+    upper: Array,
+    lower: Array,
+    level: float,
+    sine: float,
+    *,
+    solver: str = "CLARABEL",
+    **options: Any,
 ) -> NDArray[np.complex128]:
     """``T`` that minimizes ``‖A + T‖₂ + √(top − c) √(s² + Σ|Re T|²/(top − upper) + |Im T|²/(top − lower))``.
 

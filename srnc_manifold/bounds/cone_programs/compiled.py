@@ -60,7 +60,7 @@ def ball_program(geometry: Geometry) -> BallProgram:
     return BallProgram(problem, objective, root, z, gains, cones)
 
 
-def _norm_limit(cp: Any, symbols: NDArray, z: cp.Variable, root: cp.Parameter) -> cp.Constraint:
+def _norm_limit(cp: Any, symbols: NDArray[Any], z: cp.Variable, root: cp.Parameter) -> cp.Constraint:
     """The constraint ``‖Z_b‖₂ <= √c`` for the block with the given symbols of the unit kernels."""
     size, m, n = symbols.shape
     embedded = np.concatenate(
@@ -123,7 +123,7 @@ def sphere_program(geometry: Geometry, n_forms: int) -> SphereProgram:
     return SphereProgram(problem, direction, level, floor, eta, theta, lmi, weights, *parameters)
 
 
-def _block_forms(symbols: NDArray, element: NDArray) -> Array:
+def _block_forms(symbols: NDArray[Any], element: NDArray[Any]) -> Array:
     """Matrices of ``z -> Re tr(E Z_b Z_b*)`` for all blocks, shape ``(n_blocks, Q, Q)``."""
     by_block = symbols.swapaxes(0, 1)
     left, right = element @ by_block, by_block.conj()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class RaiseOutcome:
     value: float
     bound: float
     kind: str
-    arrays: dict[str, NDArray]
+    arrays: dict[str, NDArray[Any]]
     how: str
     n_regions: int = 0
 
@@ -58,7 +59,7 @@ class Search:
         self.notify = notify
         self.z, self.value = direction, -np.inf
         self.kind, self.bound = "", np.inf
-        self.arrays: dict[str, NDArray] = {}
+        self.arrays: dict[str, NDArray[Any]] = {}
 
     @property
     def gap(self) -> float:
@@ -72,7 +73,7 @@ class Search:
             self.z, self.value = polished, value
             self.notify(polished)
 
-    def certify(self, kind: str, arrays: dict[str, NDArray]) -> None:
+    def certify(self, kind: str, arrays: dict[str, NDArray[Any]]) -> None:
         """Keep a certificate if its bound is lower."""
         bound = ball.certified_bound(kind, arrays, self.direction, self.geometry, self.level)
         if bound < self.bound:

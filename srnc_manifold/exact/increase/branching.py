@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,8 @@ class _Leaf:
 
     slopes: Array
     offsets: Array
-    theta: NDArray
-    pairs: NDArray
+    theta: NDArray[Any]
+    pairs: NDArray[Any]
     weights: Array
     bound: float
     normal: Array | None = None  # of the hyperplane that would split it
@@ -46,7 +47,7 @@ class _Tree:
     children: list[list[int]] = field(default_factory=list)
     leaves: list[_Leaf] = field(default_factory=list)
 
-    def arrays(self) -> dict[str, NDArray]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         size = self.leaves[0].slopes.shape[1]
         for number, leaf in enumerate(self.leaves):
             split, side = leaf.place

@@ -67,7 +67,7 @@ class Blocks:
     def __post_init__(self) -> None:
         object.__setattr__(self, "level", atoms.as_level(self.level))
 
-    def __getitem__(self, index: NDArray | slice) -> Blocks:
+    def __getitem__(self, index: NDArray[Any] | slice) -> Blocks:
         if not isinstance(index, slice) and index.dtype == bool and index.all():
             return self  # with what it has cached
         return Blocks(self.matrices[index], self.upper[index], self.lower[index], self.level)
@@ -99,14 +99,14 @@ class Blocks:
     def _room(self) -> Array:
         return self.level.below(self.top)
 
-    def sizes(self, w: NDArray) -> Sizes:
+    def sizes(self, w: NDArray[Any]) -> Sizes:
         """What distances and coordinates depend on, of an atom of each block, or of several of a single one."""
         parts = _as_real(w)
         # Told from the largest norm there is, of which what is lacking may be tiny.
         lack = np.vecdot(self._lacking * parts, parts)
         return Sizes(np.vecdot(self._functionals, parts), self.top - lack, self._room - lack, self._weights * parts)
 
-    def squared_distances(self, w: NDArray) -> Array:
+    def squared_distances(self, w: NDArray[Any]) -> Array:
         """``‖x(G) − a‖²`` on the unit sphere; infinite where the cap is empty."""
         return self.distances_of(self.sizes(w))
 
@@ -116,7 +116,7 @@ class Blocks:
         distances = atoms.distance_to_rim(sizes.heights, np.maximum(sizes.norms, level), level, sizes.rooms)
         return np.where(self._has_points(sizes), distances, np.inf)
 
-    def are_empty(self, w: NDArray) -> NDArray[np.bool_]:
+    def are_empty(self, w: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether the cap of an atom of each block is empty."""
         return ~self._has_points(self.sizes(w))
 
@@ -124,13 +124,13 @@ class Blocks:
         return sizes.norms >= self.level.value * (1 - caps.EMPTY)
 
 
-def _as_real(matrices: NDArray) -> Array:
+def _as_real(matrices: NDArray[Any]) -> Array:
     """The real and imaginary parts of stacked matrices in a row each."""
     count, rows, columns = matrices.shape
     return np.ascontiguousarray(matrices).reshape(count, rows * columns).view(float)
 
 
-def top_atoms(matrices: NDArray) -> NDArray:
+def top_atoms(matrices: NDArray[Any]) -> NDArray[Any]:
     """``conj(u) vᵀ`` of the top singular pair of each matrix."""
     u, _, vh = np.linalg.svd(matrices, full_matrices=False)
     return (u[:, :, :1] * vh[:, :1]).conj()
@@ -143,7 +143,7 @@ def coordinates(blocks: Blocks, sizes: Sizes) -> tuple[Array, Array]:
     return (math.sqrt(blocks.level.value) - pull * height) / norm, pull
 
 
-def improved_atoms(matrices: NDArray, w: NDArray, rounds: int = 4) -> NDArray:
+def improved_atoms(matrices: NDArray[Any], w: NDArray[Any], rounds: int = 4) -> NDArray[Any]:
     """Atoms with a larger ``Re Σ X w`` than the given ones, by power iteration from these: products only."""
     count = np.arange(len(w))
     v = w[count, np.argmax(np.sum(np.abs(w) ** 2, axis=2), axis=1)][:, :, None]
@@ -154,12 +154,12 @@ def improved_atoms(matrices: NDArray, w: NDArray, rounds: int = 4) -> NDArray:
     return u.conj() * v.swapaxes(1, 2)
 
 
-def _normalized(vectors: NDArray) -> NDArray:
+def _normalized(vectors: NDArray[Any]) -> NDArray[Any]:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(norms > 0, norms, 1.0)
 
 
-def images_of(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
+def images_of(blocks: Blocks, w: NDArray[Any]) -> tuple[NDArray[Any], Array]:
     """The symbol of ``x(G)`` in the block of its atom, and ``⟨a, x(G)⟩``."""
     sizes = blocks.sizes(w)
     push, pull = coordinates(blocks, sizes)
@@ -168,7 +168,7 @@ def images_of(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
     return symbols, push * sizes.heights + pull
 
 
-def step(blocks: Blocks, w: NDArray) -> NDArray:
+def step(blocks: Blocks, w: NDArray[Any]) -> NDArray[Any]:
     """One step of the alternation: the top singular pair of the symbol at ``x(G)``; no distance increases."""
     return top_atoms(images_of(blocks, w)[0])
 
@@ -182,7 +182,7 @@ class _Memory:
         # Differences of successive residuals, and of the images that belong to them; rows of zeros have no weight.
         self._steps = np.empty((2, 0, _DEPTH, 0))
 
-    def next(self, given: NDArray, images: NDArray) -> NDArray:
+    def next(self, given: NDArray[Any], images: NDArray[Any]) -> NDArray[Any]:
         """Where to go on: the combination of the last images whose residuals, combined likewise, are the least."""
         image = _as_real(images)
         residual = image - _as_real(given)
@@ -201,19 +201,19 @@ class _Memory:
         combined = image - (weights.swapaxes(1, 2) @ moves)[:, 0]
         return combined.view(complex).reshape(images.shape)
 
-    def forget(self, which: NDArray) -> None:
+    def forget(self, which: NDArray[Any]) -> None:
         """Start anew in some of the iterations."""
         if self._last is not None:
             self._steps[:, which] = 0.0
 
-    def keep(self, index: NDArray) -> None:
+    def keep(self, index: NDArray[Any]) -> None:
         """Go on with some of the iterations only."""
         if self._last is not None:
             self._steps = self._steps[:, index]
             self._last = self._last[0][index], self._last[1][index]
 
 
-def _newton(block: Blocks, symbol: NDArray, image: NDArray) -> NDArray:
+def _newton(block: Blocks, symbol: NDArray[Any], image: NDArray[Any]) -> NDArray[Any]:
     """Newton's step from the symbol of a single block to one that is its own image."""
     at, end = _as_real(symbol), _as_real(image)
     nearby = (at + _DIFFERENCE * np.eye(at.size)).view(complex).reshape(-1, *symbol.shape[1:])
@@ -225,7 +225,7 @@ def _newton(block: Blocks, symbol: NDArray, image: NDArray) -> NDArray:
     return (at + change).view(complex).reshape(symbol.shape)
 
 
-def alternate(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
+def alternate(blocks: Blocks, w: NDArray[Any]) -> tuple[NDArray[Any], Array]:
     """Steps until none improves: the atoms and their squared distances; empty caps stay as they are."""
     before = blocks.squared_distances(w)
     filled = np.isfinite(before)
@@ -238,12 +238,12 @@ def alternate(blocks: Blocks, w: NDArray) -> tuple[NDArray, Array]:
     return end, np.where(rounded, before, reached)
 
 
-def settle(block: Blocks, w: NDArray) -> NDArray:
+def settle(block: Blocks, w: NDArray[Any]) -> NDArray[Any]:
     """Further steps until the atoms themselves stand still, to whose errors the distances are blind to first order."""
     return _steps(block, w, 1e-12)
 
 
-def _steps(blocks: Blocks, w: NDArray, still: float) -> NDArray:
+def _steps(blocks: Blocks, w: NDArray[Any], still: float) -> NDArray[Any]:
     """Steps until no entry of a symbol changes by more than ``still``, accelerated where no distance increases."""
     end, active = np.array(w), np.arange(len(w))
     # For large blocks products as long as they help; it is a decomposition that finds nothing better which ends it.
@@ -288,7 +288,7 @@ def _steps(blocks: Blocks, w: NDArray, still: float) -> NDArray:
     return end
 
 
-def start(blocks: Blocks) -> NDArray:
+def start(blocks: Blocks) -> NDArray[Any]:
     """The atom of the top singular pair of each symbol, changed where its cap is empty.
 
     Then it is one of ``Re A + iτ Im A`` with a smaller ``τ``, whose ``γ`` is larger; the last resort is one of the
@@ -303,12 +303,12 @@ def start(blocks: Blocks) -> NDArray:
     return _with_room(blocks, w)
 
 
-def other_starts(blocks: Blocks) -> list[NDArray]:
+def other_starts(blocks: Blocks) -> list[NDArray[Any]]:
     """The atoms of the real and of the imaginary part of each symbol, both real."""
     return [_with_room(blocks, top_atoms(part + 0j)) for part in (blocks.matrices.real, blocks.matrices.imag)]
 
 
-def random_atoms(blocks: Blocks, rng: np.random.Generator) -> NDArray:
+def random_atoms(blocks: Blocks, rng: np.random.Generator) -> NDArray[Any]:
     """A random atom of each block, one of three real, and turned towards real ones where its cap is empty."""
     count, (rows, columns) = len(blocks), blocks.matrices.shape[1:]
     u, v = (rng.standard_normal((count, n, 2)) for n in (rows, columns))
@@ -321,7 +321,7 @@ def random_atoms(blocks: Blocks, rng: np.random.Generator) -> NDArray:
     return _with_room(blocks, w)
 
 
-def _with_room(blocks: Blocks, w: NDArray) -> NDArray:
+def _with_room(blocks: Blocks, w: NDArray[Any]) -> NDArray[Any]:
     """Atoms with empty caps replaced by the best real one of the columns with the largest weight."""
     empty = blocks.are_empty(w)
     if not np.any(empty):
@@ -331,7 +331,7 @@ def _with_room(blocks: Blocks, w: NDArray) -> NDArray:
     return _replaced(w, empty, top_atoms(np.where(full, blocks.matrices.real[empty] + 1e-200, 0.0) + 0j))
 
 
-def _replaced(values: NDArray, where: NDArray, by: NDArray) -> NDArray:
+def _replaced(values: NDArray[Any], where: NDArray[Any], by: NDArray[Any]) -> NDArray[Any]:
     values = np.array(values)
     values[where] = by
     return values

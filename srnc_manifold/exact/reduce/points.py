@@ -33,7 +33,7 @@ class Nearest:
     points: Any
     squared_distances: Any
     bounds: Any
-    certificates: tuple[NDArray, NDArray, NDArray]
+    certificates: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Single:
     blocks: list[int]
 
 
-def no_certificates(geometry: Geometry) -> tuple[NDArray, NDArray, NDArray]:
+def no_certificates(geometry: Geometry) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """The certificates of no vector at all."""
     shape, kind = ((2,), float) if geometry.block_rank == 1 else (geometry.block_shape, complex)
     nothing = np.zeros(0, np.int64)

@@ -133,7 +133,7 @@ def nearest_of_many(
     return Nearest(points, distances, bounds, (owners, blocks, values))
 
 
-def nearest_of_one(direction: Array, symbols: NDArray, level: atoms.Level, geometry: Geometry) -> Single:
+def nearest_of_one(direction: Array, symbols: NDArray[Any], level: atoms.Level, geometry: Geometry) -> Single:
     energies, levels = symbol.energies(symbols), caps.repeated(level, 1)
     args = direction[None], symbols[None], energies[None], levels, geometry, NUMPY
     solved = _RankOne(*args).solve()

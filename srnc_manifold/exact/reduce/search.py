@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class Search:
     def __init__(
         self,
         direction: Array,
-        symbols: NDArray,
+        symbols: NDArray[Any],
         level: atoms.Level | float,
         geometry: Geometry,
         tolerance: float,
@@ -47,9 +48,9 @@ class Search:
         # Largest squared distance at which a block is known to hold no better point, infinite if its caps are empty.
         self.bounds = np.where(self.frame.safe_top >= self.level.value * (1 - caps.EMPTY), 0.0, np.inf)
         self.decomposed = ~np.isfinite(self.bounds)
-        self.atoms: dict[int, tuple[NDArray, float]] = {}  # best atom of a block, and its squared distance
-        self.others: dict[int, list[NDArray]] = {}  # atoms of a block that were as good when they were found
-        self.shifts: dict[int, NDArray] = {}
+        self.atoms: dict[int, tuple[NDArray[Any], float]] = {}  # best atom of a block, and its squared distance
+        self.others: dict[int, list[NDArray[Any]]] = {}  # atoms of a block that were as good when they were found
+        self.shifts: dict[int, NDArray[Any]] = {}
         self._single: dict[int, alternation.Blocks] = {}
         self.squared_distance = self.told = np.inf
 
@@ -70,7 +71,7 @@ class Search:
         self._tighten()
         return self.outcome()
 
-    def _blocks(self, index: NDArray) -> alternation.Blocks:
+    def _blocks(self, index: NDArray[Any]) -> alternation.Blocks:
         turned = self.symbols[index] * self.frame.turns[index][:, None, :]
         return alternation.Blocks(turned, self.frame.upper[index], self.frame.lower[index], self.level)
 
@@ -80,16 +81,16 @@ class Search:
             self._single[block] = self._blocks(np.array([block]))
         return self._single[block]
 
-    def _lemma(self, index: NDArray, heights: Array) -> Array:
+    def _lemma(self, index: NDArray[Any], heights: Array) -> Array:
         heights = caps.safe_heights(heights, self.geometry)
         return caps.lemma_of(heights, self.frame.safe_top[index], self.level, NUMPY)
 
-    def _bound_by_norms(self, index: NDArray, squares: Array | None = None) -> None:
+    def _bound_by_norms(self, index: NDArray[Any], squares: Array | None = None) -> None:
         """The Lemma with squared norms, computed unless they are given."""
         heights = np.sqrt(norms.squared_norms(self.symbols[index]) if squares is None else squares)
         self.bounds[index] = np.maximum(self.bounds[index], self._lemma(index, heights))
 
-    def _bound_by_tests(self, index: NDArray, tests: norms.NormTests, scale: float) -> None:
+    def _bound_by_tests(self, index: NDArray[Any], tests: norms.NormTests, scale: float) -> None:
         """The Lemma where a norm is below what points tied with the best one ask for, without computing it."""
         within = np.array(self.squared_distance * (1 + 2 * TIE))
         top = np.maximum(self.frame.top[index], self.level.value)
@@ -99,13 +100,13 @@ class Search:
         passed = candidates[tests.below(index[candidates], levels)]
         self.bounds[index[passed]] = self._lemma(index[passed], needed[passed])
 
-    def _is_open(self, index: NDArray) -> NDArray:
+    def _is_open(self, index: NDArray[Any]) -> NDArray[Any]:
         """Which of some blocks may hold a better point than the best known."""
         if np.isinf(self.squared_distance):
             return np.isfinite(self.bounds[index])
         return self.bounds[index] < self.squared_distance * (1 - 1e-11) - 1e-14
 
-    def _open(self) -> NDArray:
+    def _open(self) -> NDArray[Any]:
         """All such blocks, the most promising first."""
         index = np.flatnonzero(self._is_open(np.arange(len(self.bounds))))
         return index[np.argsort(self.bounds[index], kind="stable")]
@@ -124,7 +125,7 @@ class Search:
                 break
             self._decompose(index[np.argsort(self.bounds[index], kind="stable")][:at_once])
 
-    def _decompose(self, index: NDArray) -> None:
+    def _decompose(self, index: NDArray[Any]) -> None:
         """The best atoms of some blocks, and the bounds that go with them."""
         self.decomposed[index] = True
         if not len(index):
@@ -144,7 +145,7 @@ class Search:
                 self._seek(index, blocks, w)
         self._tell()
 
-    def _seek(self, index: NDArray, blocks: alternation.Blocks, w: NDArray) -> None:
+    def _seek(self, index: NDArray[Any], blocks: alternation.Blocks, w: NDArray[Any]) -> None:
         """Alternation from an atom of each of some blocks where they are open, and the bounds that go with the best."""
         still = self._is_open(index)
         if still.any():
@@ -152,7 +153,7 @@ class Search:
             self._offer(index, *alternation.alternate(blocks, w[still]))
             self._sharpen(index, blocks, np.stack([self.atoms[block][0] for block in index.tolist()]))
 
-    def _offer(self, index: NDArray, w: NDArray, squared_distances: Array) -> None:
+    def _offer(self, index: NDArray[Any], w: NDArray[Any], squared_distances: Array) -> None:
         """Remember an atom of each of some blocks."""
         self.squared_distance = min(self.squared_distance, float(np.min(squared_distances, initial=np.inf)))
         for block, atom, distance in zip(index.tolist(), w, squared_distances.tolist(), strict=True):
@@ -168,11 +169,11 @@ class Search:
             block = min(self.atoms, key=lambda b: self.atoms[b][1])
             self.notify(self._points(block, self.atoms[block][0][None])[0], self.told)
 
-    def _bounds_of(self, index: NDArray, blocks: alternation.Blocks, shifts: NDArray) -> Array:
+    def _bounds_of(self, index: NDArray[Any], blocks: alternation.Blocks, shifts: NDArray[Any]) -> Array:
         levels = caps.repeated(self.level, len(index))
         return caps.shifted_bounds(blocks.matrices, index, shifts, self.geometry, levels)
 
-    def _sharpen(self, index: NDArray, blocks: alternation.Blocks, w: NDArray) -> None:
+    def _sharpen(self, index: NDArray[Any], blocks: alternation.Blocks, w: NDArray[Any]) -> None:
         """Keep the bounds that go with an atom of each block where they are better than what is known."""
         best_shifts = shifts.shifts(blocks, w, self.squared_distance)
         for block, shift, bound in zip(index, best_shifts, self._bounds_of(index, blocks, best_shifts), strict=True):
@@ -217,7 +218,7 @@ class Search:
         best = [np.argmin(distances)]
         self._offer(np.array([block]), found[best], distances[best])
 
-    def _points(self, block: int, w: NDArray) -> Array:
+    def _points(self, block: int, w: NDArray[Any]) -> Array:
         """Unit kernels of some atoms of one block."""
         of_block = self._block(block)
         push, pull = (

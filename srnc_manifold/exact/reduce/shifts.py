@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from srnc_manifold.exact.reduce.alternation import Blocks, top_atoms
 from srnc_manifold.numerics import Array, bracketed_root
 
 
-def shifts(blocks: Blocks, w: NDArray, squared_distance: float) -> NDArray:
+def shifts(blocks: Blocks, w: NDArray[Any], squared_distance: float) -> NDArray[Any]:
     """Shifts ``T`` of the symbol that bound each block best if ``w`` is its best atom (docs/theory.md, proposition 6).
 
     For a ``w`` in the hull of the atoms, too; ``squared_distance`` is that of the best kernel known.
@@ -34,16 +35,16 @@ def shifts(blocks: Blocks, w: NDArray, squared_distance: float) -> NDArray:
 class Relaxation:
     """Outcome of :func:`tighten`: the best shift, its bound on ``‖z − a‖²``, and atoms worth starting from."""
 
-    shift: NDArray
+    shift: NDArray[Any]
     bound: float
-    atoms: list[NDArray] = field(default_factory=list)
+    atoms: list[NDArray[Any]] = field(default_factory=list)
 
 
 def tighten(
     block: Blocks,
-    w: NDArray,
+    w: NDArray[Any],
     squared_distance: float,
-    bound_of: Callable[[NDArray], float],
+    bound_of: Callable[[NDArray[Any]], float],
     keep_going: Callable[[], bool],
     max_steps: int = 300,
 ) -> Relaxation:
@@ -94,7 +95,9 @@ def tighten(
     return best
 
 
-def _line_search(block: Blocks, point: NDArray, along: NDArray, limit: float, squared_distance: float) -> float:
+def _line_search(
+    block: Blocks, point: NDArray[Any], along: NDArray[Any], limit: float, squared_distance: float
+) -> float:
     """Where on the segment the concave function ``Re Σ A w + sin φ √(γ² − c)`` is largest."""
     _, sine = caps.angle(np.array(squared_distance), NUMPY)
     top = float(block.top[0])

@@ -102,7 +102,7 @@ class Angle:
         ``c``.
     """
 
-    def __init__(self, matrix: NDArray, counts: Array, sums: NDArray, level: float) -> None:
+    def __init__(self, matrix: NDArray[Any], counts: Array, sums: NDArray[Any], level: float) -> None:
         self.matrix, self.counts, self.sums, self.level = matrix, counts, sums, level
         self.spheres = Spheres((2 * matrix.shape[0], 2 * matrix.shape[1]))
 
@@ -113,12 +113,12 @@ class Angle:
         height = float(np.linalg.norm(self.matrix, 2))
         return self._of(height, top) if self._filled(top) else np.inf
 
-    def pair(self, z: Array) -> tuple[NDArray, NDArray]:
+    def pair(self, z: Array) -> tuple[NDArray[Any], NDArray[Any]]:
         """The unit vectors of a point."""
         u, v = self.spheres.split(z)
         return u.view(complex), v.view(complex)
 
-    def point(self, u: NDArray, v: NDArray) -> Array:
+    def point(self, u: NDArray[Any], v: NDArray[Any]) -> Array:
         """The point of two unit vectors."""
         return np.concatenate([u, v]).view(float)
 

@@ -1,5 +1,7 @@
 """The search over all blocks against many random restarts over frequencies and vectors."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -231,11 +233,11 @@ def test_a_batch_is_as_one_by_one(geometry, library):
     levels = gains + rng.uniform(0.05, 0.95, count) * (max(geometry.taps_per_phase) - gains)
     symbols = symbol.of(a, geometry)
     squares = np.stack([norms.squared_norms(x) for x in symbols])
-    arrays = (a, symbols, squares, levels)
+    arrays: tuple[Any, Any, Any, Any] = (a, symbols, squares, levels)
     if library == "torch":
         import torch
 
-        arrays = [torch.tensor(x) for x in arrays]
+        arrays = (torch.tensor(a), torch.tensor(symbols), torch.tensor(squares), torch.tensor(levels))
     found = reduce.nearest(*arrays, geometry, xp)
     points, distances, bounds = (xp.to_numpy(x) for x in (found.points, found.squared_distances, found.bounds))
     for k in range(count):

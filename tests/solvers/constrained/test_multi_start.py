@@ -144,7 +144,7 @@ def quadratic_penalty(fun, x0, *, constraints, callback, maxiter, **_):
 class Method:
     """A callable without a name."""
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def __call__(self, *args, **kwargs):
         return slsqp_again(*args, **kwargs)
