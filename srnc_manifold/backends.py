@@ -8,7 +8,8 @@ autograd and torch are imported on first use.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -86,6 +87,10 @@ class Namespace:
     def real_fft(self, array: Any, sizes: tuple[int, ...]) -> Any:
         """Real FFT over the last axes, zero-padded to ``sizes``, half of the last axis kept."""
         return self.fft.rfftn(array, s=sizes, axes=tuple(range(-len(sizes), 0)))
+
+    def value(self, function: Callable[[Any], Any], point: NDArray[Any]) -> float:
+        """Value of a scalar function at a NumPy point."""
+        return float(function(point))
 
     def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         """Value and gradient of a scalar function at a NumPy point."""
@@ -189,21 +194,33 @@ class _Torch(Namespace):
         return array.float() if array.element_size() < 4 else array
 
     def value_and_gradient(self, function: Callable[[Any], Any], point: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        tensor = self._torch.tensor(point, requires_grad=True)
-        value = function(tensor)
-        (gradient,) = self._torch.autograd.grad(value, tensor)
+        with self._own_settings():
+            tensor = self._torch.tensor(point, requires_grad=True)
+            value = function(tensor)
+            (gradient,) = self._torch.autograd.grad(value, tensor)
         return float(value.detach()), gradient.numpy()
 
     def hessian_product(
         self, function: Callable[[Any], Any], point: NDArray[Any], vector: NDArray[Any]
     ) -> NDArray[Any]:
-        tensor = self._torch.tensor(point, requires_grad=True)
-        (gradient,) = self._torch.autograd.grad(function(tensor), tensor, create_graph=True)
-        product = self._torch.sum(gradient * self._torch.tensor(vector))
-        if not product.requires_grad:  # the gradient does not depend on the point
-            return np.zeros_like(point)
-        (result,) = self._torch.autograd.grad(product, tensor)
+        with self._own_settings():
+            tensor = self._torch.tensor(point, requires_grad=True)
+            (gradient,) = self._torch.autograd.grad(function(tensor), tensor, create_graph=True)
+            product = self._torch.sum(gradient * self._torch.tensor(vector))
+            if not product.requires_grad:  # the gradient does not depend on the point
+                return np.zeros_like(point)
+            (result,) = self._torch.autograd.grad(product, tensor)
         return result.numpy()
+
+    def value(self, function: Callable[[Any], Any], point: NDArray[Any]) -> float:
+        with self._own_settings():
+            return float(function(self._torch.tensor(point)).detach())
+
+    @contextlib.contextmanager
+    def _own_settings(self) -> Iterator[None]:
+        """Gradients on the CPU, whatever the caller has set: no_grad, inference mode, another default device."""
+        with self._torch.inference_mode(False), self._torch.enable_grad(), self._torch.device("cpu"):
+            yield
 
 
 def _first_line(error: Exception) -> str:

@@ -7,11 +7,11 @@ SETUP = Path(__file__).parent.parent / "setup.cfg"
 
 
 def lowest() -> list[str]:
-    """One line for each requirement with a lower bound."""
+    """One line for each requirement with a lower bound. Torch is not among them: the Makefile pins it."""
     setup = configparser.ConfigParser()
     setup.read(SETUP, encoding="utf-8")
     extras = setup["options.extras_require"]
-    texts = [setup["options"]["install_requires"], *(extras[name] for name in ("torch", "notebooks", "test"))]
+    texts = [setup["options"]["install_requires"], *(extras[name] for name in ("notebooks", "test"))]
     lines = [line.strip() for text in texts for line in text.splitlines()]
     return [line.replace(">=", "==") for line in lines if ">=" in line]
 

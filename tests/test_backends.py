@@ -1,11 +1,16 @@
 """The three libraries behind one set of names do the same."""
 
+import contextlib
+import warnings
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
 import torch
 
+import srnc_manifold as srnc
 from srnc_manifold.backends import NAMES, NUMPY, namespace, namespace_of
+from srnc_manifold.testing import check_cost
 
 COMPLEX = np.random.default_rng(0).standard_normal((3, 4, 5)) + 1j * np.random.default_rng(1).standard_normal((3, 4, 5))
 
@@ -61,3 +66,38 @@ def test_names_of_libraries():
         assert namespace_of(array).name == name
     with pytest.raises(ValueError, match="backend: 'jax' given, expected one of numpy, autograd, torch"):
         namespace("jax")
+
+
+@contextlib.contextmanager
+def default(setting, value, before):
+    setting(value)
+    try:
+        yield
+    finally:
+        setting(before)
+
+
+CONTEXTS = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "default device": lambda: default(torch.set_default_device, "meta", None),
+    "default type": lambda: default(torch.set_default_dtype, torch.float16, torch.float32),
+    "anomaly detection": lambda: torch.autograd.set_detect_anomaly(True),
+}
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_settings_of_torch_change_nothing(name):
+    kernel = np.random.default_rng(0).standard_normal((2, 2, 3))
+    problem = srnc.partway(kernel, 8, 0.5)
+    solver = srnc.solvers.Riemannian(srnc.costs.Penalty(), backend="torch", max_iterations=20)
+    alone = srnc.solve(problem, solver, rng=0)
+    batches = [torch.tensor(kernel[None]), torch.tensor(kernel[None, :1], dtype=torch.float32)]
+    found = [srnc.solve_batch(batch, 8, stable_rank_fraction=0.9).kernels for batch in batches]
+    with warnings.catch_warnings(), CONTEXTS[name]():
+        warnings.simplefilter("ignore", UserWarning)  # anomaly detection announces itself
+        assert np.array_equal(srnc.solve(problem, solver, rng=0).kernel, alone.kernel)
+        check_cost(srnc.costs.LogSumExp())
+        for batch, kernels in zip(batches, found, strict=True):
+            assert torch.equal(srnc.solve_batch(batch, 8, stable_rank_fraction=0.9).kernels, kernels)
+            assert srnc.spectral_norm(batch[0], 8).dtype == batch.dtype

@@ -43,7 +43,7 @@ class SphereFunction:
         """The cost at ``z``."""
         if self.xp.name == "numpy":
             return sum(float(function.cost.value(function.view(w), self.xp)) for function, w in self._kernels(z))
-        return float(self._traced(self.xp.asarray(z)))
+        return self.xp.value(self._traced, z)
 
     def gradient(self, z: Array) -> Array:
         """Euclidean gradient at ``z``."""
