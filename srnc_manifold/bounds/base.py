@@ -13,6 +13,7 @@ from srnc_manifold.operators import atoms, norms
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry
 from srnc_manifold.problem import Problem, SRNProblem
+from srnc_manifold.process import exclusive
 from srnc_manifold.result import Bound
 from srnc_manifold.validation import require_choice
 
@@ -22,6 +23,7 @@ METHODS = ("caps", "sdp")
 _ROUNDS = 5
 
 
+@exclusive
 def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
     """A proved lower bound on the objective of a problem, without solving it.
 

@@ -17,6 +17,7 @@ from srnc_manifold.operators.atoms import Level
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis
 from srnc_manifold.problem.target import SAME_STABLE_RANK, Target
+from srnc_manifold.process import exclusive
 from srnc_manifold.result import Bound
 
 # Entries of the symbols that are held at once.
@@ -69,6 +70,7 @@ class BatchResult:
         return Bound(float(self.bounds[k]), "the Lemma and multipliers", "caps", certificate)
 
 
+@exclusive
 def solve_batch(
     kernels: Any,
     input_size: InputSize,

@@ -13,6 +13,7 @@ from srnc_manifold.arrays import as_kernel
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.problem import SRNProblem
+from srnc_manifold.process import exclusive
 from srnc_manifold.result import Result, Status
 
 # Singular values, or caps, nearer to each other than this (relatively) are taken for equal.
@@ -50,6 +51,7 @@ class Sensitivity:
         return self._along(change)
 
 
+@exclusive
 def sensitivity(problem: SRNProblem, result: Result) -> Sensitivity:
     """Derivatives of the global minimizer of a problem that reduces the stable rank.
 

@@ -12,6 +12,7 @@ from srnc_manifold.operators.norms import NormTests
 from srnc_manifold.problem import Problem, SRNProblem, StackProblem
 from srnc_manifold.problem.scores import Restoration
 from srnc_manifold.problem.target import SAME_STABLE_RANK
+from srnc_manifold.process import exclusive
 from srnc_manifold.registry import solver_from_name
 from srnc_manifold.result import Evaluation, Result
 from srnc_manifold.solvers.base import Rng, Solver
@@ -21,6 +22,7 @@ from srnc_manifold.solvers.stacks import carry_out
 from srnc_manifold.validation import require_rng
 
 
+@exclusive
 def solve(
     problem: Problem,
     solver: Solver | str | None = None,
@@ -31,7 +33,7 @@ def solve(
     callback: Callback | None = None,
     throw: bool = False,
 ) -> Result:
-    """Solve a problem and score what was found.
+    """Solve a problem and score what was found. One thread at a time solves; others wait.
 
     Parameters
     ----------

@@ -1,0 +1,47 @@
+"""What belongs to the whole process: threads of linear algebra, warnings, treatment of errors, compiled programs.
+
+All of them are changed during a computation. Two threads that did this at the same time would restore what the other
+one had changed, and would share a compiled cone program. So one thread at a time computes, the others wait.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_LOCK = threading.RLock()
+
+# What NumPy does by default, whatever the caller has set.
+_ERRORS: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+
+
+def exclusive(function: F) -> F:
+    """Decorator: one thread at a time is in the decorated functions, with NumPy's default treatment of errors.
+
+    Afterwards warnings and NumPy's settings are what they were before.
+    """
+
+    @functools.wraps(function)
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        with _LOCK, warnings.catch_warnings(), np.errstate(**_ERRORS):
+            return function(*args, **kwargs)
+
+    return alone  # type: ignore[return-value]
+
+
+def _renew() -> None:
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+# The copy of a process has none of its other threads: a lock that one of them held would never be released.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
