@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import operator
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import certificates
+from srnc_manifold.display import Shown, short
+from srnc_manifold.exchange import UNREADABLE, array_from, from_json, reason, to_json
 from srnc_manifold.problem.base import Problem
 from srnc_manifold.problem.scores import Evaluation
 from srnc_manifold.writing import write_text
@@ -40,8 +42,8 @@ class Status(StrEnum):
         return self is Status.CONVERGED
 
 
-@dataclass(frozen=True)
-class Bound:
+@dataclass(frozen=True, repr=False, eq=False)
+class Bound(Shown):
     """A lower bound on the objective of a problem, and what proves it.
 
     Attributes
@@ -64,6 +66,9 @@ class Bound:
     kind: str
     certificate: dict[str, NDArray[Any]] = field(default_factory=dict)
     parts: tuple[Bound, ...] = ()
+
+    def summary(self) -> dict[str, str]:
+        return {"objective": f">= {self.objective:.10g}", "by": short(self.method), "kind": self.kind}
 
     @classmethod
     def total(cls, parts: Sequence[Bound]) -> Bound:
@@ -94,8 +99,8 @@ class Bound:
             raise ValueError(f"problem: the certificate is not of this problem ({error})") from None
 
 
-@dataclass
-class History:
+@dataclass(repr=False, eq=False)
+class History(Shown):
     """One row per recorded iterate, in columns; ``points`` are unit vectors, kept for small kernels only.
 
     Columns: ``iteration``, ``evaluations``, ``time`` (s), ``cost`` (what the solver minimizes), ``gradient_norm``,
@@ -105,6 +110,9 @@ class History:
 
     columns: dict[str, list[float]] = field(default_factory=dict)
     points: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def summary(self) -> dict[str, str]:
+        return {"rows": str(len(self)), "columns": ", ".join(self.columns) or "none", "points": str(len(self.points))}
 
     def append(self, **row: float) -> None:
         """Add one row."""
@@ -125,8 +133,8 @@ class History:
         return pandas.DataFrame(self.columns)
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False, eq=False)
+class Result(Shown):
     """Outcome of one run of a solver.
 
     Attributes
@@ -187,6 +195,21 @@ class Result:
     restore_message: str = ""
     details: dict[str, Any] = field(default_factory=dict)
 
+    def summary(self) -> dict[str, str]:
+        found = self.evaluation
+        scores = {}
+        if found is not None:
+            feasible = "feasible" if found.feasible else f"violation {found.violation:.1e}"
+            scores = {"objective": f"{found.objective:.10g}, {feasible}", "stable rank": f"{found.stable_rank:.6g}"}
+        return {
+            "solver": self.solver,
+            "status": f"{self.status.value}, {short(self.message)}",
+            **scores,
+            **({} if self.gap is None else {"gap": f"{self.gap:.1e} of ‖C(a)‖²"}),
+            "evaluations": f"{self.n_evaluations} in {self.runtime:.3g} s",
+            "kernel": f"shape {self.kernel.shape}",
+        }
+
     def to_json(self) -> str:
         """The whole result as JSON text; floats are written so that they read back bit for bit."""
         data = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -195,7 +218,7 @@ class Result:
         data["dtype"] = self.kernel.dtype.name
         data["bound"] = None if self.bound is None else _bound_to_json(self.bound)
         data["history"] = {"columns": self.history.columns, "points": self.history.points}
-        return json.dumps(data, default=_encode)
+        return to_json(data)
 
     @classmethod
     def from_json(cls, text: str) -> Result:
@@ -207,21 +230,9 @@ class Result:
             If the text is not the JSON of a result.
         """
         try:
-            data = json.loads(text)
-            history = data["history"]
-            data["history"] = History(history["columns"], [np.asarray(p, float) for p in history["points"]])
-            data["status"] = Status(data["status"])
-            dtype = data.pop("dtype", "float64")
-            data["kernel"] = np.asarray(data["kernel"], dtype)
-            data["alternatives"] = tuple(np.asarray(k, dtype) for k in data["alternatives"])
-            data["bound"] = None if data.get("bound") is None else _bound_from_json(data["bound"])
-            for name in ("evaluation", "restored"):
-                data[name] = None if data[name] is None else Evaluation(**data[name])
-            if data["restored_kernel"] is not None:
-                data["restored_kernel"] = np.asarray(data["restored_kernel"], float)
-            return cls(**data)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"text: not the JSON of a Result ({error})") from None
+            return cls(**_fields_from_json(from_json(text)))
+        except UNREADABLE as error:
+            raise ValueError(f"text: not the JSON of a Result ({reason(error)})") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`to_json` to a file, as a whole: see :mod:`srnc_manifold.writing`."""
@@ -229,8 +240,51 @@ class Result:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Result:
-        """Read a file written by :meth:`save`."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        """Read a file written by :meth:`save`.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it holds something else.
+        """
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:  # text in another encoding is one, too
+            raise ValueError(f"path: {str(path)!r} is not a saved Result ({reason(error)})") from None
+
+
+def _fields_from_json(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a :class:`Result`, each of the type that it has."""
+    dtype = data.pop("dtype")
+    history = data["history"]
+    columns = {str(name): [float(x) for x in column] for name, column in history["columns"].items()}
+    if len({len(column) for column in columns.values()}) > 1:
+        raise ValueError("columns of the history that are not equally long")
+    read: dict[str, Any] = {
+        "history": History(columns, [array_from(p, float) for p in history["points"]]),
+        "status": Status(data["status"]),
+        "kernel": array_from(data["kernel"], dtype),
+        "alternatives": tuple(array_from(k, dtype) for k in data["alternatives"]),
+        "bound": None if data["bound"] is None else _bound_from_json(data["bound"]),
+        "details": dict(data["details"]),
+    }
+    for name in ("evaluation", "restored"):
+        scores = data[name]
+        read[name] = None if scores is None else Evaluation(**{key: float(x) for key, x in scores.items()})
+    for name in ("n_evaluations", "n_gradients", "n_hessians"):
+        read[name] = operator.index(data[name])
+    for name in ("gradient_norm", "cost", "runtime"):
+        read[name] = float(data[name])
+    for name in ("gap", "gap_to_objective"):
+        read[name] = None if data[name] is None else float(data[name])
+    for name in ("message", "solver", "restore_message"):
+        if not isinstance(data[name], str):
+            raise TypeError(f"{name} is not a text")
+    if data["restored_kernel"] is not None:
+        read["restored_kernel"] = array_from(data["restored_kernel"], float)
+    return {**data, **read}
 
 
 def _bound_to_json(bound: Bound) -> dict[str, Any]:
@@ -246,15 +300,9 @@ def _bound_to_json(bound: Bound) -> dict[str, Any]:
 def _bound_from_json(data: dict[str, Any]) -> Bound:
     certificate = {}
     for name, stored in data["certificate"].items():
-        array = np.array(stored["parts"][0], stored["dtype"])
+        array = np.array(array_from(stored["parts"][0], float), array_from([], stored["dtype"]).dtype)
         if len(stored["parts"]) == 2:  # set, not added: 1j times a number loses the sign of zeros
             array.imag = stored["parts"][1]
         certificate[name] = array.reshape(stored["shape"])
     summands = tuple(_bound_from_json(part) for part in data.get("parts", ()))
-    return Bound(data["objective"], data["method"], data["kind"], certificate, summands)
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+    return Bound(float(data["objective"]), str(data["method"]), str(data["kind"]), certificate, summands)

@@ -1,4 +1,8 @@
+"""Results: files, texts, equality."""
+
+import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,10 +52,102 @@ def test_results_survive_pickle_and_json_bit_for_bit(result, tmp_path):
     assert_same(result, srnc.Result.load(tmp_path / "result.json"))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"kernel": 1}', "null"])
-def test_other_text_is_refused(text):
-    with pytest.raises(ValueError, match="not the JSON of a Result"):
+def refuse(constant):
+    raise ValueError(f"{constant} is not JSON")
+
+
+def test_results_are_json_for_every_tool(result):
+    extreme = replace(result, cost=np.nan, gradient_norm=-np.inf, details={"a": [np.inf, np.nan, None], "b": "nan"})
+    extreme.history.columns["penalty"] = [np.nan] * len(extreme.history)
+    text = extreme.to_json()
+    json.loads(text, parse_constant=refuse)
+    assert srnc.Result.from_json(text) == extreme
+
+
+def changed(**fields):
+    data = json.loads(srnc.solve(srnc.SRNProblem([1.0, 2.0, 3.0], 16, stable_rank_fraction=0.9)).to_json())
+    data.update(fields)
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[1]",
+        '{"kernel": 1}',
+        "null",
+        "[" * 100_000,
+        changed(dtype="object"),
+        changed(dtype="U8"),
+        changed(kernel={"a": 1}),
+        changed(kernel=["a"]),
+        changed(kernel=[[1.0], [1.0, 2.0]]),
+        changed(alternatives=5),
+        changed(status="great"),
+        changed(history=[]),
+        changed(history={"columns": {"a": [1.0], "b": []}, "points": []}),
+        changed(history={"columns": {"a": ["x"]}, "points": []}),
+        changed(bound={"objective": "low"}),
+        changed(bound={"objective": 1, "method": "", "kind": "caps", "certificate": {"a": {"shape": [10**20]}}}),
+        changed(evaluation={"objective": 1.0}),
+        changed(evaluation=[1.0]),
+        changed(n_evaluations=1.5),
+        changed(cost=None),
+        changed(message=5),
+        changed(details=3),
+        changed(more=1),
+    ],
+)
+def test_other_text_is_refused(text, tmp_path):
+    with pytest.raises(ValueError, match="not the JSON of a Result") as caught:
         srnc.Result.from_json(text)
+    assert len(str(caught.value).splitlines()) == 1
+    (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(ValueError, match="not a saved Result"):
+        srnc.Result.load(tmp_path / "bad.json")
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    (tmp_path / "bad.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="not a saved Result"):
+        srnc.Result.load(tmp_path / "bad.json")
+
+
+def test_results_are_shown_in_a_few_lines():
+    problem = srnc.SRNProblem([1.0, 0, 0], 64, stable_rank=32)
+    result = srnc.solve(problem, srnc.solvers.GradientDescent(max_iterations=3000), rng=0)
+    batch = srnc.solve_batch(np.random.default_rng(0).standard_normal((100, 3, 3)), 8, stable_rank_fraction=0.99)
+    comparison = srnc.compare(problem, ["exact"], [0])
+    exact = comparison.results["problem 1", "exact", 0]
+    for value in (result, result.history, batch, comparison, exact, exact.bound):
+        assert len(repr(value)) < 600
+        assert "\n" not in repr(value)
+        assert value._repr_html_().startswith(f"<b>{type(value).__name__}</b><table>")
+    for words in ("gradient-descent", "limit", "3000 iterations", "violation", "stable rank"):
+        assert words in repr(result)
+    assert "optimum" not in repr(result)
+    assert "gap" in repr(exact)
+    strange = replace(exact, message="<b>&\nsecond line" + "x" * 1000)
+    assert "<b>&" not in strange._repr_html_().replace("<b>Result", "")
+    assert len(repr(strange)) < 600
+
+
+def test_results_are_equal_to_themselves_only():
+    problem = srnc.SRNProblem([1.0, 0, 0], 64, stable_rank=32)
+    one = srnc.solve(problem, srnc.solvers.Riemannian(max_iterations=4), rng=0)  # with NaN in its fields
+    assert one == one
+    assert one == pickle.loads(pickle.dumps(one))
+    assert one != replace(one, kernel=np.nextafter(one.kernel, 1))
+    assert one != replace(one, kernel=one.kernel.astype("f"))
+    assert one != replace(one, message="other")
+    assert one != "a result"
+    batch = srnc.solve_batch(np.eye(3)[None] + np.eye(3)[::-1], 8, stable_rank_fraction=1.0)
+    assert batch == batch
+    assert (batch == replace(batch, gaps=batch.gaps + 1)) is False
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one)
 
 
 def test_only_convergence_is_success():

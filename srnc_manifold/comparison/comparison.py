@@ -11,12 +11,13 @@ from srnc_manifold import plots
 from srnc_manifold.comparison.report import text_report
 from srnc_manifold.comparison.rows import Row, frame, write_table
 from srnc_manifold.comparison.summary import summary
+from srnc_manifold.display import Shown, short
 from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.result import Result
 
 
-@dataclass
-class Comparison:
+@dataclass(repr=False, eq=False)
+class Comparison(Shown):
     """Outcome of :func:`compare`.
 
     Attributes
@@ -35,6 +36,14 @@ class Comparison:
     row_list: list[Row] = field(default_factory=list)
     results: dict[tuple[str, str, int], Result] = field(default_factory=dict)
     interrupted: bool = False
+
+    def summary(self) -> dict[str, str]:
+        solvers = dict.fromkeys(row.solver for row in self.row_list if row.solver)
+        return {
+            "problems": short(", ".join(self.problems)) or "none",
+            "solvers": short(", ".join(solvers)) or "none",
+            "runs": f"{len(self.row_list)}{', interrupted' if self.interrupted else ''}",
+        }
 
     @property
     def rows(self) -> Any:

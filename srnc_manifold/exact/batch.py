@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from srnc_manifold import certificates
 from srnc_manifold.arrays import as_kernels
 from srnc_manifold.backends import Namespace
+from srnc_manifold.display import Shown
 from srnc_manifold.exact import reduce
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.atoms import Level
@@ -24,8 +25,8 @@ from srnc_manifold.result import Bound
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True)
-class BatchResult:
+@dataclass(frozen=True, repr=False, eq=False)
+class BatchResult(Shown):
     """Solutions of many problems; arrays of the library and on the device of the given kernels.
 
     Attributes
@@ -58,6 +59,14 @@ class BatchResult:
 
     def __len__(self) -> int:
         return len(self.kernels)
+
+    def summary(self) -> dict[str, str]:
+        library = type(self.kernels).__module__.partition(".")[0]
+        return {
+            "kernels": f"{len(self)} of shape {tuple(self.kernels.shape)[1:]}, {library}",
+            "largest violation": f"{float(self.violations.max()):.1e}",
+            "largest gap": f"{float(self.gaps.max()):.1e} of ‖C(a)‖²",
+        }
 
     def bound(self, k: int) -> Bound:
         """The bound on the objective of ``kernels[k]`` with its certificate, as :func:`solve` gives it.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.backends import NUMPY, Namespace
+from srnc_manifold.exchange import UNREADABLE
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators.atoms import Level
 from srnc_manifold.operators.base import Operator
@@ -118,7 +119,7 @@ class Problem(ABC):
             raise storage.not_a_problem(path, f"it holds {fields['kind']!r}, expected {cls.kind!r}")
         try:
             return cls.from_fields(fields)
-        except storage.UNREADABLE as error:
+        except UNREADABLE as error:
             raise storage.not_a_problem(path, error) from None
 
     # -- from points to kernels -----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from srnc_manifold import certificates
 from srnc_manifold.arrays import as_kernel, kernel_and_dtype, require_entries
+from srnc_manifold.exchange import array_from
 from srnc_manifold.numerics import Array, binary_scale
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.base import Operator
@@ -295,7 +296,7 @@ class SRNProblem(KernelProblem):
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         layout = {name: fields[name] for name in ("groups", "stride", "dilation") if name in fields}
-        kernel = np.asarray(fields["kernel"], np.dtype(fields["dtype"]))
+        kernel = array_from(fields["kernel"], fields["dtype"])
         where = Dense(fields["matrices"]) if "matrices" in fields else fields["input_size"]
         return cls(kernel, where, stable_rank=float(fields["stable_rank"]), **layout)
 

@@ -7,30 +7,14 @@ arrays are apart, and the entry ``problem`` is the JSON text of the rest.
 from __future__ import annotations
 
 import hashlib
-import json
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from srnc_manifold.exchange import UNREADABLE, from_json, reason, to_json
 from srnc_manifold.writing import FilePath, replacing, write_text
-
-# What can go wrong when a file that holds something else is read.
-UNREADABLE = (
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-)
 
 _ARRAY = "array in this file"
 
@@ -45,7 +29,7 @@ def write(path: FilePath, fields: Mapping[str, Any]) -> None:
     """
     path = Path(path)
     if path.suffix == ".json":
-        write_text(path, json.dumps(_replaced(fields, lambda array: array.tolist())))
+        write_text(path, to_json(fields))
     elif path.suffix == ".npz":
         arrays, text = _apart(fields)
         with replacing(path) as file:
@@ -68,9 +52,9 @@ def read(path: FilePath) -> dict[str, Any]:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as data:
-                fields = _together(json.loads(str(data["problem"])), data)
+                fields = _together(from_json(str(data["problem"])), data)
         else:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields = from_json(path.read_text(encoding="utf-8"))
         if not isinstance(fields["kind"], str):
             raise ValueError("it has no kind")
         return dict(fields)
@@ -80,8 +64,7 @@ def read(path: FilePath) -> dict[str, Any]:
 
 def not_a_problem(path: FilePath, error: Exception | str) -> ValueError:
     """The error for a file that does not hold a problem."""
-    reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return ValueError(f"path: {str(path)!r} is not a saved problem ({reason})")
+    return ValueError(f"path: {str(path)!r} is not a saved problem ({reason(error)})")
 
 
 def digest(fields: Mapping[str, Any]) -> str:
@@ -103,7 +86,7 @@ def _apart(fields: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], str]:
         arrays[key] = array
         return {_ARRAY: key}
 
-    return arrays, json.dumps(_replaced(fields, name), sort_keys=True)
+    return arrays, to_json(dict(sorted(_replaced(fields, name).items())))
 
 
 def _replaced(value: Any, replace: Callable[[np.ndarray], Any]) -> Any:

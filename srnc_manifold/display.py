@@ -1,0 +1,56 @@
+"""How results are shown and compared: short texts, tables for notebooks, equality of dataclasses that hold arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+
+class Shown:
+    """A dataclass with arrays in it. It is shown by its :meth:`summary`, and equal to another with the same fields."""
+
+    def summary(self) -> dict[str, str]:
+        """What is worth knowing about it, in words, by name."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}: {text}' for name, text in self.summary().items())})"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            f"<tr><th style='text-align: left'>{escape(name)}</th><td style='text-align: left'>{escape(text)}</td></tr>"
+            for name, text in self.summary().items()
+        )
+        return f"<b>{type(self).__name__}</b><table>{''.join(rows)}</table>"
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other) if type(other) is type(self) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal: arrays and numbers bit for bit (NaN is NaN), containers by their parts."""
+    if hasattr(one, "detach") and hasattr(other, "detach"):
+        one, other = one.detach().cpu().numpy(), other.detach().cpu().numpy()
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        one, other = np.asarray(one), np.asarray(other)
+        inexact = one.dtype.kind in "fc" and other.dtype.kind in "fc"
+        return one.dtype == other.dtype and bool(np.array_equal(one, other, equal_nan=inexact))
+    if is_dataclass(one) and type(one) is type(other):
+        return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other) or (one != one and other != other)
+
+
+def short(text: str, length: int = 120) -> str:
+    """The first line of a text, cut to a length."""
+    line = (text.splitlines() or [""])[0]
+    return line if len(line) <= length else line[: length - 1] + "…"
