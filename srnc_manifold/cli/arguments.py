@@ -25,6 +25,7 @@ NameOption = Annotated[str | None, typer.Option(help="Name of the array in the f
 KernelFile = Annotated[Path, typer.Argument(help=f"A file with kernels: {', '.join(srnc.files.SUFFIXES)}.")]
 StableRankOption = Annotated[float | None, typer.Option(help="Target stable rank.")]
 RelativeOption = Annotated[float | None, typer.Option(help="Target as a fraction of the largest feasible stable rank.")]
+ClipOption = Annotated[bool, typer.Option("--clip", help="Move a target that is not feasible to the nearest one.")]
 FractionOption = Annotated[float | None, typer.Option(help="Target as a fraction of the kernel's stable rank.")]
 
 
@@ -42,7 +43,11 @@ def sizes(option: str, text: str) -> Any:
 
 
 def problem_of(
-    kernel: np.ndarray, input_size: str, target: tuple[float | None, float | None, float | None], layout: Layout
+    kernel: np.ndarray,
+    input_size: str,
+    target: tuple[float | None, float | None, float | None],
+    clip: bool,
+    layout: Layout,
 ) -> srnc.SRNProblem:
     absolute, relative, fraction = target
     return srnc.SRNProblem(
@@ -51,6 +56,7 @@ def problem_of(
         stable_rank=absolute,
         relative_stable_rank=relative,
         stable_rank_fraction=fraction,
+        clip=clip,
         **layout,
     )
 

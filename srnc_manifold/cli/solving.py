@@ -10,6 +10,7 @@ import typer
 
 import srnc_manifold as srnc
 from srnc_manifold.cli.arguments import (
+    ClipOption,
     DilationOption,
     FractionOption,
     GroupsOption,
@@ -35,6 +36,7 @@ def solve(
     stable_rank: StableRankOption = None,
     relative_stable_rank: RelativeOption = None,
     stable_rank_fraction: FractionOption = None,
+    clip: ClipOption = False,
     groups: GroupsOption = 1,
     stride: StrideOption = "1",
     dilation: DilationOption = "1",
@@ -55,6 +57,7 @@ def solve(
         one_array(kernel_file, name),
         input_size,
         (stable_rank, relative_stable_rank, stable_rank_fraction),
+        clip,
         layout_of(groups, stride, dilation),
     )
     from rich.console import Console
@@ -83,7 +86,8 @@ def _summary(problem: srnc.SRNProblem, result: srnc.Result) -> dict[str, str]:
     assert found is not None
     return {
         "status": f"{result.status.value}: {result.message}",
-        "stable rank": f"{problem.kernel_stable_rank:.6g} -> {found.stable_rank:.6g}, target {problem.stable_rank:.6g}",
+        "stable rank": f"{problem.kernel_stable_rank:.6g} -> {found.stable_rank:.6g}, target {problem.stable_rank:.6g}"
+        + (" (clipped)" if problem.clipped else ""),
         "spectral norm": f"{found.spectral_norm:.6g}, target {problem.spectral_norm:.6g}",
         "objective": f"{found.objective:.10g}; the kernel moved by {found.relative_distance:.2%} of its norm",
         "bound": _bound_text(result),
@@ -99,6 +103,7 @@ def bound(
     stable_rank: StableRankOption = None,
     relative_stable_rank: RelativeOption = None,
     stable_rank_fraction: FractionOption = None,
+    clip: ClipOption = False,
     groups: GroupsOption = 1,
     stride: StrideOption = "1",
     dilation: DilationOption = "1",
@@ -111,6 +116,7 @@ def bound(
         one_array(kernel_file, name),
         input_size,
         (stable_rank, relative_stable_rank, stable_rank_fraction),
+        clip,
         layout_of(groups, stride, dilation),
     )
     found = srnc.bound(problem, method)

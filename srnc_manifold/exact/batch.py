@@ -35,6 +35,8 @@ class BatchResult(Shown):
         The minimizers; in single precision if the kernels were given in that or less, else in double.
     stable_ranks : array, shape ``(K,)``
         The targets.
+    clipped : array, shape ``(K,)``
+        Whether each target was moved to the nearest feasible one.
     objectives : array, shape ``(K,)``
         ``‖C(x) − C(a)‖_F²`` (paper, (7)), of the kernels as they are returned.
     violations : array, shape ``(K,)``
@@ -49,6 +51,7 @@ class BatchResult(Shown):
 
     kernels: Any
     stable_ranks: Any
+    clipped: Any
     objectives: Any
     violations: Any
     bounds: Any
@@ -87,6 +90,7 @@ def solve_batch(
     stable_rank: Any = None,
     relative_stable_rank: Any = None,
     stable_rank_fraction: Any = None,
+    clip: bool = False,
     groups: int = 1,
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
@@ -105,6 +109,9 @@ def solve_batch(
         As in :meth:`Geometry.of`, for one kernel.
     stable_rank, relative_stable_rank, stable_rank_fraction : float or sequence of ``K`` floats
         Exactly one of them, as in :class:`SRNProblem`; none above the kernels' own stable ranks.
+    clip : bool, optional
+        Whether targets that are not feasible are moved to the nearest feasible one, instead of an error. Targets above
+        a kernel's own stable rank are moved to it, so that the kernel stays as it is.
     groups, stride, dilation : int or sequence of int, optional
         With PyTorch's meaning.
 
@@ -119,7 +126,7 @@ def solve_batch(
     target = Target.of_many(len(values), stable_rank, relative_stable_rank, stable_rank_fraction)
     at_once = max(1, _CHUNK // (geometry.n_blocks * int(np.prod(geometry.block_shape))))
     parts = [
-        _solve_chunk(values[first : first + at_once], target.part(first, at_once), geometry, xp, single)
+        _solve_chunk(values[first : first + at_once], target.part(first, at_once), geometry, xp, single, clip)
         for first in range(0, len(values), at_once)
     ]
     scores = [xp.concatenate(of_parts, axis=0) for of_parts in zip(*(part for part, _ in parts), strict=True)]
@@ -128,7 +135,7 @@ def solve_batch(
 
 
 def _solve_chunk(
-    kernels: Any, target: Target, geometry: Geometry, xp: Namespace, single: bool
+    kernels: Any, target: Target, geometry: Geometry, xp: Namespace, single: bool, clip: bool
 ) -> tuple[tuple[Any, ...], tuple[NDArray[Any], ...]]:
     """Solve some of the kernels: the fields of a :class:`BatchResult`, and its certificates as arrays of NumPy."""
     count, n = len(kernels), Circular(geometry).gram_weight
@@ -146,10 +153,10 @@ def _solve_chunk(
         least, most = (f"{rank / unit[k]:.6g}" for rank in (geometry.stable_rank_range[0], own[k]))
         return (
             f" for kernels[{target.first + k}], whose own stable rank is {own[k]:.6g}; expected {least} <= "
-            f"{target.name} <= {most} (SRNProblem and solve() also raise stable ranks)"
+            f"{target.name} <= {most} (or clip=True; SRNProblem and solve() also raise stable ranks)"
         )
 
-    goals = target.stable_ranks(own, geometry.stable_rank_range, refuse, reduce=True)
+    goals, clipped = target.stable_ranks(own, geometry.stable_rank_range, refuse, reduce=True, clip=clip)
     ranks = xp.constant(goals, gains)
     # Not n / ranks: torch would multiply with a rounded inverse.
     exact = Level.of_target(n, goals)
@@ -178,6 +185,7 @@ def _solve_chunk(
     scores = (
         xp.reshape(returned, kernels.shape),
         ranks,
+        xp.constant(clipped, gains),
         objectives,
         xp.maximum(rank_errors, norm_errors),
         bounds,

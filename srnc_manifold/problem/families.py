@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from srnc_manifold.operators.geometry import InputSize, PerAxis
+from srnc_manifold.operators.geometry import InputSize, Layout, PerAxis
 from srnc_manifold.problem.base import Problem
 from srnc_manifold.problem.kernel import SRNProblem
 
@@ -70,12 +70,11 @@ def partway(
     With ``increase`` the target is between that of the kernel (0) and the largest feasible one (1).
     """
 
-    def problem(**target: float) -> SRNProblem:
-        return SRNProblem(kernel, input_size, groups=groups, stride=stride, dilation=dilation, **target)
-
-    own = problem(stable_rank_fraction=1.0)
+    layout: Layout = {"groups": groups, "stride": stride, "dilation": dilation}
+    own = SRNProblem(kernel, input_size, stable_rank_fraction=1.0, **layout)
     (low, high), rank = own.feasible_range, own.kernel_stable_rank
-    return problem(stable_rank=rank + fraction * (high - rank) if increase else low + fraction * (rank - low))
+    target = rank + fraction * (high - rank) if increase else low + fraction * (rank - low)
+    return SRNProblem(kernel, input_size, stable_rank=target, **layout)
 
 
 def load_family(name_or_path: str | os.PathLike[str]) -> list[Entry]:

@@ -44,6 +44,8 @@ class SRNProblem(KernelProblem):
         Target as ``β`` in ``r = β · min(c_out, c_in) · |N|`` (the paper's ``β N²``).
     stable_rank_fraction : float, optional
         Target as a fraction ``0 < τ <= 1`` of the kernel's own stable rank.
+    clip : bool, optional
+        Whether a target that is not feasible is moved to the nearest feasible one, instead of an error.
     groups, stride, dilation : int or sequence of int, optional
         With PyTorch's meaning; see :meth:`Geometry.of`.
 
@@ -57,6 +59,8 @@ class SRNProblem(KernelProblem):
     operator : Operator
     stable_rank : float
         The target ``r``.
+    clipped : bool
+        Whether the target was moved.
     spectral_norm : float
         ``M = ‖C(a)‖₂``, to be kept.
     kernel_stable_rank : float
@@ -93,6 +97,7 @@ class SRNProblem(KernelProblem):
         stable_rank: float | None = None,
         relative_stable_rank: float | None = None,
         stable_rank_fraction: float | None = None,
+        clip: bool = False,
         groups: int = 1,
         stride: PerAxis = 1,
         dilation: PerAxis = 1,
@@ -113,7 +118,7 @@ class SRNProblem(KernelProblem):
         self.direction.setflags(write=False)
         # The kernel in units of its own spectral norm: nothing below depends on its scale.
         self.unit_kernel: Array = scaled / math.sqrt(gain)
-        self.stable_rank = self._target(stable_rank, relative_stable_rank, stable_rank_fraction)
+        self.stable_rank = self._target(stable_rank, relative_stable_rank, stable_rank_fraction, clip)
         weight = self.operator.gram_weight
         self.unit_radius = math.sqrt(self.stable_rank / weight)
         self.radius = self.unit_radius * self.spectral_norm
@@ -137,7 +142,8 @@ class SRNProblem(KernelProblem):
     def __repr__(self) -> str:
         return (
             f"SRNProblem(kernel of shape {self.kernel.shape}, input_size={self.input_size}, "
-            f"stable_rank={self.stable_rank:.6g} from {self.kernel_stable_rank:.6g}: {self.regime})"
+            f"stable_rank={self.stable_rank:.6g}{' (clipped)' if self.clipped else ''} from "
+            f"{self.kernel_stable_rank:.6g}: {self.regime})"
         )
 
     def describe(self) -> str:
@@ -317,18 +323,20 @@ class SRNProblem(KernelProblem):
 
     # -- helpers --------------------------------------------------------------------------------------------
 
-    def _target(self, absolute: float | None, relative: float | None, fraction: float | None) -> float:
+    def _target(self, absolute: Any, relative: Any, fraction: Any, clip: bool) -> float:
         target = Target.of_one(absolute, relative, fraction)
         low, high = self.feasible_range
 
         def refuse(_: int, units: Array) -> str:
             return (
                 f", infeasible for a kernel of shape {self.kernel.shape} on input_size {self.input_size}: expected "
-                f"{low / float(units[0])!r} <= {target.name} <= {high / float(units[0])!r}"
+                f"{low / float(units[0])!r} <= {target.name} <= {float(most[0] / units[0])!r}, or clip=True"
             )
 
         own = np.array([self.kernel_stable_rank])
-        found = float(target.stable_ranks(own, (low, high), refuse, reduce=False)[0])
+        most = target.ceiling(own, high, reduce=False)
+        values, moved = target.stable_ranks(own, (low, high), refuse, reduce=False, clip=clip)
+        found, self.clipped = float(values[0]), bool(moved[0])
         if target.name == "relative_stable_rank" and found > self.kernel_stable_rank:
             warnings.warn(
                 f"relative_stable_rank={relative!r} is a stable rank of {found:.6g}, above the kernel's own "

@@ -37,7 +37,7 @@ class SeparableProblem(Problem):
 
     Parameters
     ----------
-    kernel, input_size, stable_rank, relative_stable_rank, stable_rank_fraction, stride, dilation
+    kernel, input_size, stable_rank, relative_stable_rank, stable_rank_fraction, clip, stride, dilation
         As in :class:`SRNProblem`. The kernel has one channel and at least two axes.
 
     Attributes
@@ -62,6 +62,7 @@ class SeparableProblem(Problem):
         stable_rank: float | None = None,
         relative_stable_rank: float | None = None,
         stable_rank_fraction: float | None = None,
+        clip: bool = False,
         groups: int = 1,
         stride: PerAxis = 1,
         dilation: PerAxis = 1,
@@ -73,6 +74,7 @@ class SeparableProblem(Problem):
             stable_rank=stable_rank,
             relative_stable_rank=relative_stable_rank,
             stable_rank_fraction=stable_rank_fraction,
+            clip=clip,
             groups=groups,
             stride=stride,
             dilation=dilation,

@@ -55,8 +55,6 @@ class Target:
         values = _real(name, value, "a real number")
         if values.ndim:
             raise TypeError(f"{name}: shape {values.shape} given, expected a real number")
-        if name == "stable_rank_fraction" and not 0 < float(values) <= 1:
-            raise ValueError(f"{name}: {value!r} given, expected 0 < fraction <= 1")
         return cls(name, values[None])
 
     @classmethod
@@ -93,8 +91,9 @@ class Target:
         refuse: Callable[[int, NDArray[Any]], str],
         *,
         reduce: bool,
-    ) -> NDArray[Any]:
-        """The target stable ranks.
+        clip: bool,
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The target stable ranks, and which of them were moved to the nearest feasible one.
 
         Parameters
         ----------
@@ -105,22 +104,30 @@ class Target:
         refuse : callable
             Given a kernel's place and :meth:`units`, says what is wrong with its target, after name and value.
         reduce : bool
-            Whether none may lie above the kernel's own.
+            Whether none may lie above the kernel's own. A fraction may not in any case.
+        clip : bool
+            Whether targets that are not feasible are moved.
 
         Raises
         ------
         ValueError
-            For the first that is not feasible.
+            For the first that is not feasible, or not a number.
         """
         low, high = feasible
         units = self.units(own, high)
         targets = self.values * units
-        ceiling = (np.minimum(own, high) if reduce else high) * (1 + SAME_STABLE_RANK)
-        bad = np.flatnonzero(~((targets >= low * (1 - SAME_STABLE_RANK)) & (targets <= ceiling)))
+        ceiling = self.ceiling(own, high, reduce)
+        within = (targets >= low * (1 - SAME_STABLE_RANK)) & (targets <= ceiling * (1 + SAME_STABLE_RANK))
+        bad = np.flatnonzero(np.isnan(targets) if clip else ~within)
         if len(bad):
             k = int(bad[0])
             raise ValueError(f"{self.name}: {float(self.values[k])!r} given{refuse(k, units)}")
-        return np.clip(targets, low, high)
+        # Those that lie beyond an end by rounding alone have not been moved.
+        return np.where(within, np.clip(targets, low, high), np.clip(targets, low, ceiling)), ~within
+
+    def ceiling(self, own: NDArray[Any], high: float, reduce: bool) -> NDArray[Any]:
+        """The largest stable rank that may be asked for, of each kernel."""
+        return np.minimum(own, high) if reduce or self.name == "stable_rank_fraction" else np.full_like(own, high)
 
 
 def _real(name: str, value: Any, expected: str) -> NDArray[np.float64]:

@@ -369,3 +369,23 @@ def test_tensors_that_need_gradients_are_detached():
     assert not found.kernels.requires_grad
     expected = srnc.solve_batch(GOOD, 8, stable_rank_fraction=0.9)
     np.testing.assert_allclose(found.kernels.numpy(), expected.kernels, atol=1e-12)  # the same sums
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_a_batch_does_not_die_of_one_kernel(library):
+    kernels = np.random.default_rng(0).standard_normal((300, 3))
+    with pytest.raises(ValueError, match=r"or clip=True"):
+        srnc.solve_batch(kernels, 16, stable_rank_fraction=0.6)
+    batch = srnc.solve_batch(LIBRARIES[library](kernels), 16, stable_rank_fraction=0.6, clip=True)
+    clipped = np.asarray(batch.clipped)
+    assert 0 < np.sum(clipped) < 300
+    for k in [*np.flatnonzero(clipped)[:5], *np.flatnonzero(~clipped)[:5]]:
+        problem = srnc.SRNProblem(kernels[k], 16, stable_rank_fraction=0.6, clip=True)
+        assert problem.clipped == clipped[k]
+        assert float(batch.stable_ranks[k]) == pytest.approx(problem.stable_rank, rel=1e-12)
+        result = srnc.solve(problem)
+        assert result.evaluation.objective == pytest.approx(float(batch.objectives[k]), rel=1e-6)
+        assert problem.evaluate(np.asarray(batch.kernels[k])).violation < 1e-7
+    above = srnc.solve_batch(kernels, 16, stable_rank=15.9, clip=True)  # kernels keep their own stable rank
+    stay = above.clipped
+    np.testing.assert_allclose(above.kernels[stay], kernels[stay], rtol=1e-12)

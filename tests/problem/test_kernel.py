@@ -111,7 +111,7 @@ def test_exactly_one_target(targets):
         ({"stable_rank": float("inf")}, "expected 21.333333333333332 <= stable_rank <= 64.0"),
         ({"relative_stable_rank": 0.2}, "expected 0.3333333333333333 <= relative_stable_rank <= 1.0"),
         ({"stable_rank_fraction": 0.1}, "expected 0.3333333333333333 <= stable_rank_fraction <= 1.0"),
-        ({"stable_rank_fraction": 1.5}, "0 < fraction <= 1"),
+        ({"stable_rank_fraction": 1.5}, "expected 0.3333333333333333 <= stable_rank_fraction <= 1.0"),
     ],
 )
 def test_infeasible_targets_are_told_the_feasible_range(targets, expected):
@@ -254,3 +254,33 @@ def test_what_cannot_be_restored_says_why():
     assert "cannot be restored" in restored.message
     assert restored.distance == 0
     np.testing.assert_allclose(problem.to_sphere(restored.kernel), x / np.sqrt(2))
+
+
+@pytest.mark.parametrize(
+    ("target", "clipped", "expected"),
+    [
+        ({"stable_rank": 3.0}, True, "low"),
+        ({"stable_rank": 1e9}, True, "high"),
+        ({"stable_rank": -np.inf}, True, "low"),
+        ({"relative_stable_rank": 0.01}, True, "low"),
+        ({"stable_rank_fraction": 0.01}, True, "low"),
+        ({"stable_rank_fraction": 1.5}, True, "own"),
+        ({"stable_rank_fraction": 1.0}, False, "own"),
+        ({"stable_rank": 64.0 * (1 + 1e-13)}, False, "high"),
+        ({"stable_rank": 64 / 9 * (1 - 1e-13)}, False, "low"),
+    ],
+)
+def test_targets_that_are_not_feasible_can_be_clipped(target, clipped, expected):
+    kernel = np.random.default_rng(0).standard_normal((3, 3))
+    problem = srnc.SRNProblem(kernel, 8, clip=True, **target)
+    own = float(srnc.stable_rank(kernel, 8))
+    ends = {"low": 64 / 9, "high": 64.0, "own": own}
+    assert problem.stable_rank == pytest.approx(ends[expected], rel=1e-14)
+    assert problem.clipped is clipped
+    assert ("clipped" in repr(problem)) is clipped
+    assert not srnc.SRNProblem(kernel, 8, stable_rank_fraction=0.9, clip=True).clipped
+    with pytest.raises(ValueError, match="nan given"):
+        srnc.SRNProblem(kernel, 8, stable_rank=np.nan, clip=True)
+    if clipped:
+        with pytest.raises(ValueError, match="or clip=True"):
+            srnc.SRNProblem(kernel, 8, **target)
