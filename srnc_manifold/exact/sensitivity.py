@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from srnc_manifold.result import Result, Status
 _SIMPLE = 1e-7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sensitivity:
     """Derivatives of a solution.
 
@@ -38,17 +37,34 @@ class Sensitivity:
     by_stable_rank: Array
     objective_by_stable_rank: float
     distance_to_tie: float
-    _along: Callable[[Array], Array]
+    _problem: SRNProblem = field(repr=False)
+    _system: _System = field(repr=False)
 
     def along(self, change: Array) -> Array:
-        """Directional derivative of the minimizer with respect to the kernel ``a``, for the same target.
+        """Directional derivative of the minimizer with respect to the kernel ``a``.
+
+        The target is held as the problem was given it: if it is a fraction of the kernel's stable rank, the stable rank
+        ``r`` changes with the kernel. (A target that was clipped, or read from a file, is a stable rank.)
 
         Raises
         ------
         ValueError
             If ``change`` does not have the kernel's shape, or the spectral norm of ``a`` is not differentiable.
         """
-        return self._along(change)
+        problem = self._problem
+        change = as_kernel(change, "change") if np.any(change) else np.zeros(np.shape(change))
+        if change.shape != problem.kernel.shape:
+            raise ValueError(f"change: shape {change.shape} given, expected the kernel's shape {problem.kernel.shape}")
+        unit = change / problem.spectral_norm
+        of_norm = float(np.sum(_norm_gradient(problem) * unit))
+        along = float(np.sum(problem.direction * unit))
+        size = float(np.linalg.norm(problem.unit_kernel))
+        tangent = (unit - problem.direction * along) / size
+        moved = problem.radius * (self._system.solve(tangent, 0.0) + self._system.z * of_norm)
+        if not problem.follows_kernel:
+            return moved
+        # srank = w ‖a‖² / ‖C(a)‖², so its relative change is 2 (d‖a‖/‖a‖ − d‖C(a)‖/‖C(a)‖).
+        return moved + self.by_stable_rank * problem.stable_rank * 2 * (along / size - of_norm)
 
 
 @exclusive
@@ -85,19 +101,9 @@ def sensitivity(problem: SRNProblem, result: Result) -> Sensitivity:
     size = float(np.linalg.norm(problem.unit_kernel))
     slope = problem.operator.gram_weight * problem.unit_radius * (problem.unit_radius - size * system.eta) / r
     by_rank = problem.radius * (dz + system.z / (2 * r))
-
-    def along(change: Array) -> Array:
-        change = as_kernel(change, "change") if np.any(change) else np.zeros(np.shape(change))
-        if change.shape != problem.kernel.shape:
-            raise ValueError(f"change: shape {change.shape} given, expected the kernel's shape {problem.kernel.shape}")
-        unit = change / problem.spectral_norm
-        of_norm = float(np.sum(_norm_gradient(problem) * unit))
-        tangent = (unit - problem.direction * np.sum(problem.direction * unit)) / size
-        return problem.radius * (system.solve(tangent, 0.0) + system.z * of_norm)
-
     apart = result.details["distance_to_tie"]
     tie = np.inf if apart is None else float(apart)
-    return Sensitivity(by_rank, slope * problem.spectral_norm * problem.spectral_norm, tie, along)
+    return Sensitivity(by_rank, slope * problem.spectral_norm * problem.spectral_norm, tie, problem, system)
 
 
 def _norm_gradient(problem: SRNProblem) -> Array:

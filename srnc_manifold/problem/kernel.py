@@ -61,6 +61,8 @@ class SRNProblem(KernelProblem):
         The target ``r``.
     clipped : bool
         Whether the target was moved.
+    follows_kernel : bool
+        Whether the target was given as a fraction of the kernel's stable rank, so that it changes with the kernel.
     spectral_norm : float
         ``M = ‖C(a)‖₂``, to be kept.
     kernel_stable_rank : float
@@ -337,6 +339,7 @@ class SRNProblem(KernelProblem):
         most = target.ceiling(own, high, reduce=False)
         values, moved = target.stable_ranks(own, (low, high), refuse, reduce=False, clip=clip)
         found, self.clipped = float(values[0]), bool(moved[0])
+        self.follows_kernel = target.name == "stable_rank_fraction" and not self.clipped
         if target.name == "relative_stable_rank" and found > self.kernel_stable_rank:
             warnings.warn(
                 f"relative_stable_rank={relative!r} is a stable rank of {found:.6g}, above the kernel's own "

@@ -1,5 +1,8 @@
 """Derivatives of the solution against differences of solutions."""
 
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +56,25 @@ def test_derivatives_are_those_of_solutions(shape, size, layout, fraction):
     assert not np.any(found.along(np.zeros(shape)))
 
 
+@pytest.mark.parametrize(("shape", "size", "layout"), CASES)
+def test_a_fraction_follows_the_kernel(shape, size, layout):
+    rng = np.random.default_rng(4)
+    kernel, change = rng.standard_normal(shape), rng.standard_normal(shape)
+    own = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0, **layout)
+    fraction = (0.4 * own.feasible_range[0] + 0.6 * own.kernel_stable_rank) / own.kernel_stable_rank
+
+    def solved(kernel):
+        problem = srnc.SRNProblem(kernel, size, stable_rank_fraction=fraction, **layout)
+        return problem, srnc.solve(problem)
+
+    found = pickle.loads(pickle.dumps(srnc.sensitivity(*solved(kernel))))
+    (_, up), (_, down) = (solved(kernel + sign * STEP * change) for sign in (1, -1))
+    difference = (up.kernel - down.kernel) / (2 * STEP)
+    np.testing.assert_allclose(found.along(change), difference, atol=10 * TOLERANCE * np.linalg.norm(change))
+    # The problem is homogeneous: the solution of a scaled kernel is the scaled solution.
+    np.testing.assert_allclose(found.along(kernel), solved(kernel)[1].kernel, atol=1e-7 * np.linalg.norm(kernel))
+
+
 def test_where_there_is_no_derivative_it_says_why(paper):
     tied = paper(32)
     with pytest.raises(ValueError, match="1 other minimizers are tied"):
@@ -68,6 +90,10 @@ def test_where_there_is_no_derivative_it_says_why(paper):
     half = srnc.partway(kernel, 16, 0.5)
     with pytest.raises(ValueError, match="what Exact"):
         srnc.sensitivity(half, srnc.solve(half, srnc.solvers.MultiStart(n_starts=1), rng=0))
+    matrix = srnc.partway(np.random.default_rng(0).standard_normal((3, 3)), (), 0.5)
+    equal = replace(srnc.solve(matrix), kernel=np.diag([2.0, 2.0, 1.0]))
+    with pytest.raises(ValueError, match="two singular values of its dominant frequency are equal"):
+        srnc.sensitivity(matrix, equal)
     with pytest.raises(ValueError, match="expected the kernel's shape"):
         srnc.sensitivity(half, srnc.solve(half)).along(np.ones(4))
 
