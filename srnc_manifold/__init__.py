@@ -1,6 +1,6 @@
 """Stable rank normalization of convolution kernels: exact solutions, Riemannian solvers, honest comparisons."""
 
-from srnc_manifold import bounds, costs, files, plots, solvers
+from srnc_manifold import bounds, costs, files, interop, plots, solvers
 from srnc_manifold.bounds import bound
 from srnc_manifold.comparison import Comparison, compare
 from srnc_manifold.exact.sensitivity import Sensitivity, sensitivity
@@ -45,6 +45,7 @@ __all__ = [
     "families",
     "files",
     "frobenius_norm",
+    "interop",
     "load_family",
     "load_problem",
     "partway",

@@ -2,7 +2,8 @@
 
 A name stands for a class and some of its settings; in brackets follow the settings that differ from what the name alone
 means. What cannot be written as a plain value (a callable, an instance of a class without a name) is printed with its
-qualified name, which is not accepted as text.
+qualified name, which is not accepted as text. Of an instance of another package's class the settings follow that differ
+from those of an instance made without any.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 #: What separates parts of names.
 RESERVED = set("[],=:")
@@ -129,7 +132,7 @@ class Names:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.kind}: {text!r} given, but {error}") from error
 
-    def _text(self, value: Any) -> str:
+    def _text(self, value: Any, depth: int = 3) -> str:
         for names in self._of_settings.values():
             if any(type(value) is entry.make for entry in names._entries.values()):
                 return names.of(value)
@@ -141,7 +144,26 @@ class Names:
             return value if _plain(value) == value and not RESERVED & set(value) else repr(value)
         if callable(value):
             return _qualified(value)
-        return f"{_qualified(type(value))}[{', '.join(f'{k}={self._text(v)}' for k, v in settings_of(value).items())}]"
+        if isinstance(value, tuple | list | dict | set | np.ndarray):
+            return " ".join(repr(value).split())
+        if dataclasses.is_dataclass(value):
+            return _bracketed(_qualified(type(value)), {k: self._text(v) for k, v in settings_of(value).items()})
+        return self._of_foreign(value, depth)
+
+    def _of_foreign(self, value: Any, depth: int) -> str:
+        """The name of an instance of a class that is no dataclass, with the settings that differ from its defaults."""
+        name = _qualified(type(value))
+        if depth == 0:  # it may refer to itself
+            return name
+        try:
+            defaults = _kept_arguments(type(value)())
+        except Exception:  # it cannot be made without settings
+            defaults = {}
+        texts, usual = (
+            {key: self._text(own, depth - 1) for key, own in settings.items()}
+            for settings in (_kept_arguments(value), defaults)
+        )
+        return _bracketed(name, {key: text for key, text in texts.items() if usual.get(key) != text})
 
 
 def settings_of(instance: Any) -> dict[str, Any]:
@@ -149,6 +171,26 @@ def settings_of(instance: Any) -> dict[str, Any]:
     if not dataclasses.is_dataclass(instance):
         return {}
     return {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
+
+
+def _kept_arguments(instance: Any) -> dict[str, Any]:
+    """What an instance was made with, as far as it tells: attributes named as the arguments of its class and its bases.
+
+    If some argument has no such attribute, it may be kept in any other: then all attributes are given.
+    """
+    arguments: dict[str, None] = {}
+    for kind in type(instance).__mro__:
+        initialize = vars(kind).get("__init__")
+        if inspect.isfunction(initialize):
+            parameters = list(inspect.signature(initialize).parameters.values())[1:]
+            arguments.update({p.name: None for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)})
+    attributes = dict(getattr(instance, "__dict__", {}))
+    # The private one first: the public one of the same name may be a state of the instance.
+    kept = {name: next((a for a in (f"_{name}", name) if a in attributes), None) for name in arguments}
+    found = {name: attributes[attribute] for name, attribute in kept.items() if attribute is not None}
+    if len(found) < len(arguments):
+        found |= {name: value for name, value in attributes.items() if name not in kept.values()}
+    return found
 
 
 def split(text: str) -> list[str]:

@@ -44,3 +44,14 @@ def forgiving(stream: Any, descriptor: int) -> tuple[ForgivingStream, Any]:
         os.set_inheritable(descriptor, True)
     raw, encoding = ForgivingStream(descriptor), "utf-8" if stream is None else stream.encoding
     return raw, io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors="replace", line_buffering=True)
+
+
+def printable(text: object) -> str:
+    """Text from data in one line, as it may be printed: what a terminal would obey is replaced by its code.
+
+    Control characters, line ends, marks that turn the direction of text and halves of surrogate pairs are written as in
+    Python, for example ``\\x1b``. The rest is unchanged; rich also needs it as ``rich.text.Text``, without markup.
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in str(text)
+    )

@@ -67,6 +67,7 @@ for _optimizer in OPTIMIZERS:
 COSTS.add("augmented-lagrangian", AugmentedLagrangianCost, listed=False)
 COSTS.add("exact-penalty", ExactPenaltyCost, listed=False)
 SOLVERS.add("multi-start", MultiStart, listed=False)
+SOLVERS.add("riemannian", Riemannian, listed=False)
 
 #: The package's own names.
 COST_NAMES, SOLVER_NAMES = tuple(COSTS), tuple(SOLVERS)

@@ -104,8 +104,9 @@ class History(Shown):
     """One row per recorded iterate, in columns; ``points`` are unit vectors, kept for small kernels only.
 
     Columns: ``iteration``, ``evaluations``, ``time`` (s), ``cost`` (what the solver minimizes), ``gradient_norm``,
-    ``objective`` (paper, (7)), ``stable_rank``, ``spectral_norm``, ``distance`` (‖x − a‖), and the relative errors
-    ``stable_rank_error`` and ``spectral_norm_error``. NaN where a solver has no such quantity.
+    ``objective`` (paper, (7)), ``stable_rank``, ``spectral_norm``, ``distance`` (‖x − a‖), the relative errors
+    ``stable_rank_error`` and ``spectral_norm_error``, and ``violation``, the larger one of the two. Some solvers have
+    more, such as ``penalty``. NaN where a solver has no such quantity.
     """
 
     columns: dict[str, list[float]] = field(default_factory=dict)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
+
+# More are a mistake, and would fill the memory before the first run.
+_MOST_SEEDS = 1_000_000
 
 
 def require_positive(**settings: Any) -> None:
@@ -53,7 +57,9 @@ def require_seeds(seeds: Any) -> list[int]:
     """
     if not isinstance(seeds, Iterable) or isinstance(seeds, str):
         raise TypeError(f"seeds: {seeds!r} given, expected integers in a sequence, such as range({seeds!r})")
-    numbers_given = list(seeds)
+    numbers_given = list(islice(seeds, _MOST_SEEDS + 1))
+    if len(numbers_given) > _MOST_SEEDS:
+        raise ValueError(f"seeds: more than {_MOST_SEEDS} given, expected fewer")
     if not numbers_given:
         raise ValueError("seeds: none given")
     for seed in numbers_given:

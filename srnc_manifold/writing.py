@@ -38,14 +38,15 @@ def replacing(path: FilePath, *, text: bool = False) -> Iterator[IO[Any]]:
         If the file cannot be written.
     """
     kind, encoding, newline = ("t", "utf-8", "") if text else ("b", None, None)
+    errors = "backslashreplace" if text else None  # a character that UTF-8 lacks must not cost the rest of the file
     end = Path(os.path.realpath(path))
     if end.exists() and not end.is_file():
-        with open(end, "w" + kind, encoding=encoding, newline=newline) as file:
+        with open(end, "w" + kind, encoding=encoding, errors=errors, newline=newline) as file:
             yield file
         return
     partial = end.with_name(f".{end.name[:100]}.{secrets.token_hex(4)}.part")
     try:
-        with open(partial, "x" + kind, encoding=encoding, newline=newline) as file:
+        with open(partial, "x" + kind, encoding=encoding, errors=errors, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -58,6 +59,11 @@ def replacing(path: FilePath, *, text: bool = False) -> Iterator[IO[Any]]:
         if isinstance(error, OSError) and error.filename in (None, os.fspath(partial)):
             raise OSError(error.errno, f"{error.strerror}, the file is not written", os.fspath(path)) from None
         raise
+
+
+def writable(text: str) -> str:
+    """A text that every file takes: half characters (lone surrogates) are replaced by question marks."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def write_text(path: FilePath, text: str) -> None:

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tiers import some
 
 import srnc_manifold as srnc
+from srnc_manifold import cli
+from srnc_manifold.cli import app
+from srnc_manifold.files import read_file
 
 SRNC = Path(sys.executable).with_name("srnc")
 
@@ -29,6 +33,19 @@ def folder(tmp_path):
     np.save(tmp_path / "kernel.npy", rng.standard_normal((3, 3)))
     np.savez(tmp_path / "several.npz", conv=rng.standard_normal((4, 2, 3, 3)), bias=np.ones(4), zero=np.zeros((3, 3)))
     return tmp_path
+
+
+@pytest.fixture
+def command(folder, monkeypatch, capsys):
+    """The command in this process: faster, and without what becomes of errors."""
+
+    def command(*arguments):
+        app([*map(str, arguments)], standalone_mode=False)
+        return capsys.readouterr().out
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "100")
+    return command
 
 
 def test_compare(folder):
@@ -63,6 +80,106 @@ def test_inspect(folder):
     assert f"{srnc.spectral_norm(kernel, 16):.6g}" in out
     assert "28.4444 to 512" in out
     assert "skipped zero: kernel: all entries are zero" in out
+
+
+def columns(out, name):
+    """The cells of a kernel's row."""
+    (line,) = [line for line in out.splitlines() if line.strip("│ ").startswith(name)]
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_inspect_of_a_grouped_layer_says_what_it_assumed(folder, command, dense):
+    rng = np.random.default_rng(1)
+    layers = {
+        "stem.weight": rng.standard_normal((4, 3, 3, 3)),
+        "depthwise.weight": rng.standard_normal((4, 1, 3, 3)),
+        "point.weight": rng.standard_normal((8, 4, 1, 1)),
+        "grouped.weight": rng.standard_normal((4, 2, 3, 3)),
+    }
+    np.savez(folder / "net.npz", **layers)
+    alone, right = command("inspect", "net.npz", "-n", "4"), command("inspect", "net.npz", "-n", "4", "--groups", "4")
+    for out, groups in ((alone, 1), (right, 4)):
+        assert f"input size 4, groups {groups}, stride 1, dilation 1, circular padding" in out
+        for name in ("depthwise.weight", "grouped.weight"):
+            values = np.linalg.svd(dense(layers[name], (4, 4), groups), compute_uv=False)
+            _, _, rank, _, _, norm = columns(out, name)
+            assert float(norm) == pytest.approx(values[0], rel=1e-5)
+            assert float(rank) == pytest.approx(np.sum(values**2) / values[0] ** 2, rel=1e-5)
+    notes = [line for line in alone.splitlines() if line.startswith("note")]
+    assert [line.split()[1] for line in notes] == ["depthwise.weight:", "grouped.weight:"]
+    assert all("--groups 4" in line for line in notes)
+    notes = [line.split()[1] for line in right.splitlines() if line.startswith("note")]
+    assert notes == ["point.weight:"]  # it fits the four outputs before it without groups
+
+
+def test_inspect_leaves_out_what_is_no_kernel(folder, command):
+    ones = np.arange(1, 5.0)
+    none = {
+        "conv.bias": ones,
+        "conv.scale": ones,
+        "bn.weight": ones,
+        "bn.bias": ones,
+        "bn.running_mean": ones,
+        "bn.running_var": ones,
+        "bn.num_batches_tracked": np.array(7),
+        "norm.weight": np.ones((4, 8)),
+        "norm.bias": np.ones((4, 8)),
+        "attention.in_proj_bias": ones,
+        "spectral.weight_u": ones,
+        "steps": np.array(3),
+    }
+    kernels = {
+        "conv.weight": np.random.default_rng(0).standard_normal((4, 2, 3)),
+        "taps": np.array([1.0, 2, 1]),
+        "spectral.weight_orig": np.ones((4, 2, 3)),
+        "filter.weight": np.array([1.0, 2, 1]),
+    }
+    np.savez(folder / "net.npz", **none, **kernels)
+    out = command("inspect", "net.npz", "-n", "16")
+    for name in none:
+        assert f"skipped {name}: " in out
+    assert "skipped bn.weight: of a normalization" in out
+    for name, kernel in kernels.items():
+        assert columns(out, name)[1] == "×".join(map(str, kernel.shape))
+
+
+def test_inspect_notes_dense_layers(folder, command):
+    np.savez(folder / "net.npz", **{"fc.weight": np.ones((4, 5)) + np.eye(4, 5), "fc.bias": np.ones(4), "k": np.eye(3)})
+    assert "note fc.weight: its bias has an entry for each row" in command("inspect", "net.npz", "-n", "16")
+    out = command("inspect", "net.npz", "-n", "dense")
+    assert "Assumed for every kernel: a dense matrix" in out
+    assert "note" not in out
+
+
+def test_names_in_files_are_not_markup(folder, command):
+    kernel = torch.eye(3)
+    names = ["block[/end].weight", "w[conv1]", "\x1b[31mred\x07", "one\ntwo", "conv:heart:1"]
+    odd = torch.ones(2, device="meta")
+    torch.save({**{name: kernel + k for k, name in enumerate(names)}, "odd[/x]\x1b": odd}, folder / "w.pt")
+    out = command("inspect", "w.pt", "-n", "8")
+    for shown in ("block[/end].weight", "w[conv1]", r"\x1b[31mred\x07", r"one\ntwo", "conv:heart:1"):
+        assert columns(out, shown)[1] == "3×3"
+    assert r"skipped odd[/x]\x1b: a tensor that is on the meta device" in out
+    assert "\x1b" not in out
+    for name in names:
+        assert "feasible       yes" in command("solve", "w.pt", *SIZE, *TARGET, "--clip", "--name", name)
+
+
+def test_an_odd_entry_is_told_by_name(folder, command):
+    np.savez(folder / "w.npz", kernel=np.eye(3), odd=np.array([{}], object))
+    assert list(read_file(folder / "w.npz").skipped) == ["odd"]
+    with pytest.raises(ValueError, match="name: 'odd' given, which cannot be read from 'w.npz': Object arrays"):
+        command("solve", "w.npz", *SIZE, *TARGET, "--name", "odd")
+    with pytest.raises(ValueError, match="name: none given, expected one of the arrays of 'w.npz': kernel"):
+        command("solve", "w.npz", *SIZE, *TARGET)
+    assert "skipped odd: Object arrays" in command("inspect", "w.npz", *SIZE)
+
+
+def test_errors_are_printed_without_control_characters(folder):
+    np.savez(folder / "w.npz", **{"a\x1b[31m": np.eye(3), "two\nlines": np.eye(3)})
+    errors = run("solve", "w.npz", *SIZE, *TARGET, cwd=folder, code=2)
+    assert r"a\x1b[31m, two\nlines" in errors
+    assert "\x1b" not in errors
 
 
 @pytest.mark.parametrize("size", ["8", "8x8", "8×8"])
@@ -258,3 +375,22 @@ def test_compare_leaves_what_is_there(folder):
     assert len(pd.read_csv(folder / "results-2" / "rows.csv")) == 4
     assert "Saved: results/rows.csv" in run(*arguments, "--overwrite", cwd=folder)
     assert len(pd.read_csv(folder / "results" / "rows.csv")) == 4
+
+
+def test_help_texts_have_examples_and_goals_end_runs(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    for verb in ("compare", "study", "solve", "bound", "inspect", "solvers"):
+        cli.app([verb, "--help"], standalone_mode=False)
+        text = capsys.readouterr().out
+        assert f"Example: srnc {verb}" in " ".join(text.split())
+        assert len(text.splitlines()) < 75
+    arguments = ["solve", "kernel.npy", "-n", "8", "--stable-rank-fraction", "0.7", "--solver"]
+    goals = {
+        ("augmented-lagrangian", "--goal-violation", "0.01"): "is within the goal of 0.01",
+        ("augmented-lagrangian", "--goal-gap", "0.5"): "to the bound is within the goal of 0.5",
+        ("trust-regions", "--goal-gradient-norm", "0.1"): "is within the goal of 0.1",
+        ("gradient-descent", "--max-evaluations", "5"): "the budget of 5 evaluations is used up",
+    }
+    for (solver, *goal), message in goals.items():
+        cli.app([*arguments, solver, *goal], standalone_mode=False)
+        assert message in capsys.readouterr().out

@@ -131,7 +131,7 @@ class GlobalState(Good):
 class ScalesTheProblem(Good):
     def after(self, run):
         for part in run.problem.parts:
-            part.unit_kernel *= 2
+            part.unit_kernel = 2 * part.unit_kernel  # its entries are read-only
 
 
 class ScalesTheStart(Good):

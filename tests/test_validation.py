@@ -1,5 +1,7 @@
 """Checks of settings name the argument, what was given and what is expected."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -54,3 +56,20 @@ def test_generators():
     for rng, error in ((-1, ValueError), (1.0, TypeError), (True, TypeError), ("0", TypeError), (np.random, TypeError)):
         with pytest.raises(error, match="^rng: .* given, expected an integer"):
             validation.require_rng(rng)
+
+
+def test_seeds():
+    assert validation.require_seeds(range(3)) == validation.require_seeds(np.arange(3)) == [0, 1, 2]
+    wrong = [([], ValueError), ([-1], ValueError), ([0.5], ValueError), ([True], ValueError)]
+    endless = [(range(10**13), ValueError), (itertools.count(), ValueError)]
+    for seeds, error in [(5, TypeError), ("01", TypeError), *wrong, *endless]:
+        with pytest.raises(error, match="seeds: "):
+            validation.require_seeds(seeds)
+
+
+def test_jobs():
+    for n_jobs, error in ((0, ValueError), (1.0, TypeError), (True, TypeError), ("2", TypeError)):
+        with pytest.raises(error, match="n_jobs: "):
+            validation.require_jobs(n_jobs=n_jobs)
+    validation.require_jobs(n_jobs=-1)
+    validation.require_jobs(n_jobs=np.int64(4))

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 import srnc_manifold as srnc
-from srnc_manifold.cli import comparing, solving
-from srnc_manifold.printing import forgiving
+from srnc_manifold.cli import comparing, inspecting, solving
+from srnc_manifold.printing import forgiving, printable
 
 __all__ = ["app", "main"]
 
@@ -26,7 +26,7 @@ def main() -> None:
     """Entry point. For bad input it prints one line on standard error and exits with code 2. A warning is one line."""
 
     def warn(message: Warning | str, *_: Any, **__: Any) -> None:
-        typer.secho(f"srnc: {message}", err=True, fg="yellow")
+        typer.secho(f"srnc: {printable(message)}", err=True, fg="yellow")
 
     warnings.showwarning = warn
     printed, sys.stdout = forgiving(sys.stdout, 1)
@@ -37,11 +37,11 @@ def main() -> None:
     except SystemExit as end:
         code = end.code
     except (ValueError, TypeError, OSError, ImportError) as error:
-        typer.secho(f"srnc: {error}", err=True, fg="red")
+        typer.secho(f"srnc: {printable(error)}", err=True, fg="red")
         code = 2
     sys.stdout.flush()
     if printed.error is not None and not isinstance(printed.error, BrokenPipeError):
-        typer.secho(f"srnc: not all could be printed: {printed.error}", err=True, fg="red")
+        typer.secho(f"srnc: not all could be printed: {printable(printed.error)}", err=True, fg="red")
         code = code or 2
     sys.stderr.flush()
     sys.exit(code)
@@ -67,7 +67,7 @@ for command in (
     comparing.study,
     solving.solve,
     solving.bound,
-    solving.inspect,
+    inspecting.inspect,
     comparing.solvers,
 ):
     app.command()(command)

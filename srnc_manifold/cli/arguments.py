@@ -25,6 +25,13 @@ NameOption = Annotated[str | None, typer.Option(help="Name of the array in the f
 KernelFile = Annotated[Path, typer.Argument(help=f"A file with kernels: {', '.join(srnc.files.SUFFIXES)}.")]
 StableRankOption = Annotated[float | None, typer.Option(help="Target stable rank.")]
 RelativeOption = Annotated[float | None, typer.Option(help="Target as a fraction of the largest feasible stable rank.")]
+EvaluationsOption = Annotated[int | None, typer.Option(min=1, help="Largest number of evaluations of a run.")]
+ViolationGoal = Annotated[
+    float | None, typer.Option(help="End a run when both constraints are met to this relative error.")
+]
+GradientNormGoal = Annotated[
+    float | None, typer.Option(help="End a run when the gradient norm of the solver's cost is at most this.")
+]
 ClipOption = Annotated[bool, typer.Option("--clip", help="Move a target that is not feasible to the nearest one.")]
 FractionOption = Annotated[float | None, typer.Option(help="Target as a fraction of the kernel's stable rank.")]
 
@@ -66,9 +73,12 @@ def layout_of(groups: int, stride: str, dilation: str) -> Layout:
 
 
 def one_array(path: Path, name: str | None) -> np.ndarray:
-    arrays = srnc.read_arrays(path)
-    if name is None and len(arrays) == 1:
+    contents = srnc.files.read_file(path)
+    arrays, skipped = contents.arrays, contents.skipped
+    if name is None and len(arrays) == 1 and not skipped:
         return next(iter(arrays.values()))
+    if name in skipped:
+        raise ValueError(f"name: {name!r} given, which cannot be read from {str(path)!r}: {skipped[name]}")
     if name not in arrays:
         given = "none" if name is None else repr(name)
         raise ValueError(f"name: {given} given, expected one of the arrays of {str(path)!r}: {', '.join(arrays)}")

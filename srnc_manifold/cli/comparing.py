@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 
 import srnc_manifold as srnc
+from srnc_manifold.cli.arguments import EvaluationsOption, GradientNormGoal, ViolationGoal
 from srnc_manifold.comparison.rows import Row
 from srnc_manifold.naming import split
 from srnc_manifold.plugins import working
+from srnc_manifold.printing import printable
 from srnc_manifold.registry import COST_NAMES, DEFAULT_SOLVERS, SOLVER_NAMES, cost_plugins, solver_plugins
 from srnc_manifold.studies import STUDIES
 from srnc_manifold.studies import run as run_study
@@ -21,7 +23,6 @@ from srnc_manifold.writing import unused_folder
 _SEEDS = typer.Option(min=1, help="Number of seeds: each solver is run on each problem with seeds 0, 1, ….")
 _MAX_TIME = typer.Option(min=0.001, help="Time limit of a run in seconds.")
 JobsOption = Annotated[int, typer.Option("--jobs", "-j", help="Processes; -1 for all cores.")]
-EvaluationsOption = Annotated[int | None, typer.Option(min=1, help="Largest number of evaluations of a run.")]
 OutputOption = Annotated[Path, typer.Option(help="Folder for the results. If it is not empty, results-2, … is used.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Write to this folder even if it is not empty.")]
 
@@ -34,19 +35,24 @@ def compare(
     solvers: Annotated[
         str | None,
         typer.Option(
-            help=f"Comma-separated: {', '.join(SOLVER_NAMES)}. Some accept a cost, :{'|:'.join(COST_NAMES)}. All "
-            "accept settings, such as slsqp[n_starts=3]. 'srnc solvers' also lists the solvers of plug-ins. Default: "
-            f"{', '.join(DEFAULT_SOLVERS)}."
+            help="Names, separated by commas; 'srnc solvers' lists them. Some take a cost (trust-regions:penalty), all "
+            f"take settings (slsqp[n_starts=3]). Default: {len(DEFAULT_SOLVERS)} of them."
         ),
     ] = None,
     seeds: Annotated[int, _SEEDS] = 3,
     max_time: Annotated[float, _MAX_TIME] = 10.0,
     max_evaluations: EvaluationsOption = None,
+    goal_violation: ViolationGoal = None,
+    goal_gradient_norm: GradientNormGoal = None,
     jobs: JobsOption = -1,
     output: OutputOption = Path("results"),
     overwrite: OverwriteOption = False,
+    details: Annotated[bool, typer.Option("--details", help="Print all columns, 126 characters wide.")] = False,
 ) -> None:
-    """Compare solvers on problems. The tables are printed; rows, tables and figures are saved."""
+    """Compare solvers on problems. The tables are printed; rows, tables and figures are saved.
+
+    Example: srnc compare paper mine.py --solvers exact,slsqp[n_starts=3] --seeds 5 --output results
+    """
     from rich.console import Console
 
     from srnc_manifold.comparison import report
@@ -57,7 +63,7 @@ def compare(
             problem_files,
             list(DEFAULT_SOLVERS) if solvers is None else split(solvers),
             range(seeds),
-            budget=srnc.Budget(max_evaluations, max_time),
+            budget=srnc.Budget(max_evaluations, max_time, goal_gradient_norm, goal_violation),
             n_jobs=jobs,
             progress=lambda done, total, row: progress(_running(row), done, total),
             output=folder / "rows.csv",
@@ -65,8 +71,8 @@ def compare(
         )
     with _saving(comparison, folder, output):
         # Never narrower than a table: wrapped lines are readable, but numbers that are cut off are not.
-        console = Console(width=max(Console().width, report.WIDTH))
-        report.print_report(comparison.table(), comparison.problems, console)
+        console = Console(width=max(Console().width, report.width_of(details)))
+        report.print_report(comparison.table(), comparison.problems, console, details=details)
 
 
 def study(
@@ -83,6 +89,8 @@ def study(
     formulations: which formulation of the problem, with which parameters, finds the optimum?
 
     srnc: what does the published method SRN-C return, and can it be repaired?
+
+    Example: srnc study srnc --seeds 1 --output study
     """
     folder = output if overwrite else unused_folder(output)
     budget = None if max_time is max_evaluations is None else srnc.Budget(max_evaluations, max_time)
@@ -105,8 +113,8 @@ def _saving(results: Any, folder: Path, asked: Path) -> Iterator[None]:
     finally:
         yield
     if folder != asked:
-        typer.echo(f"{asked} exists and is not changed; use --overwrite to write there")
-    typer.echo(f"Saved: {', '.join(map(str, saved))}")
+        typer.echo(f"{printable(asked)} exists and is not changed; use --overwrite to write there")
+    typer.echo(f"Saved: {', '.join(map(printable, saved))}")
     if results.interrupted:
         typer.secho("srnc: interrupted; the tables contain the runs that were done", err=True, fg="red")
         raise typer.Exit(130)
@@ -120,16 +128,15 @@ def _running(row: Row | None) -> str:
 def _progress_bar() -> Iterator[Any]:
     """The function that is called to show the progress: with what is done now, how much is done, and the total."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task("", total=None)
 
     def progress(description: str, done: int, total: int) -> None:
         bar.start()  # only now, after the arguments have been checked
-        bar.update(task, completed=done, total=total, description=escape(description))
+        bar.update(task, completed=done, total=total, description=printable(description))
 
     try:
         yield progress
@@ -139,7 +146,10 @@ def _progress_bar() -> Iterator[Any]:
 
 
 def solvers() -> None:
-    """List the names of the solvers and costs. For those of plug-ins, the distribution is given too."""
+    """List the names of the solvers and costs. For those of plug-ins, the distribution is given too.
+
+    Example: srnc solvers
+    """
     for title, own, found in (("solvers", SOLVER_NAMES, solver_plugins()), ("costs", COST_NAMES, cost_plugins())):
         others = (f"{plugin.name} ({plugin.distribution})" for plugin in working(found.values()))
-        typer.echo(f"{title + ':':8} {', '.join((*own, *others))}")
+        typer.echo(f"{title + ':':8} {printable(', '.join((*own, *others)))}")

@@ -1,4 +1,4 @@
-"""Commands that work on the kernels of a file."""
+"""Commands that work on one kernel of a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import srnc_manifold as srnc
 from srnc_manifold.cli.arguments import (
     ClipOption,
     DilationOption,
+    EvaluationsOption,
     FractionOption,
+    GradientNormGoal,
     GroupsOption,
     InputSizeOption,
     KernelFile,
@@ -20,11 +22,12 @@ from srnc_manifold.cli.arguments import (
     RelativeOption,
     StableRankOption,
     StrideOption,
+    ViolationGoal,
     layout_of,
     one_array,
     problem_of,
-    sizes,
 )
+from srnc_manifold.printing import printable
 from srnc_manifold.registry import solver_from_name
 from srnc_manifold.writing import replacing, require_writable
 
@@ -43,11 +46,21 @@ def solve(
     solver: Annotated[str, typer.Option(help="See 'srnc solvers'.")] = "exact",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
     max_time: Annotated[float | None, typer.Option(min=0.001, help="Time limit of the run in seconds.")] = None,
+    max_evaluations: EvaluationsOption = None,
+    goal_violation: ViolationGoal = None,
+    goal_gradient_norm: GradientNormGoal = None,
+    goal_gap: Annotated[
+        float | None,
+        typer.Option(help="End the run when a feasible iterate is this near to a proved bound, as a part of ‖C(a)‖²."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the kernel (.npy) or the whole result (.json) here.")
     ] = None,
 ) -> None:
-    """Normalize the stable rank of one kernel."""
+    """Normalize the stable rank of one kernel.
+
+    Example: srnc solve kernel.npy -n 32x32 --stable-rank-fraction 0.5 --output normalized.npy
+    """
     if output is not None and output.suffix not in (".npy", ".json"):
         raise ValueError(f"output: {str(output)!r} given, expected a name ending in .npy or .json")
     if output is not None:
@@ -61,9 +74,18 @@ def solve(
         layout_of(groups, stride, dilation),
     )
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(f"{method.name} …"):
-        result = srnc.solve(problem, method, rng=seed, budget=srnc.Budget(max_time=max_time))
+    budget = srnc.Budget(
+        max_evaluations,
+        max_time,
+        goal_gradient_norm,
+        goal_violation,
+        goal_gap,
+        None if goal_gap is None else srnc.bound(problem),
+    )
+    with Console(stderr=True).status(Text(printable(f"{method.name} …"))):
+        result = srnc.solve(problem, method, rng=seed, budget=budget)
     try:
         if output is not None and output.suffix == ".npy":
             with replacing(output) as file:
@@ -72,9 +94,9 @@ def solve(
             result.save(output)
     finally:  # if writing fails, the result is still printed
         for label, text in _summary(problem, result).items():
-            typer.echo(f"{label:14} {text}")
+            typer.echo(f"{label:14} {printable(text)}")
     if output is not None:
-        typer.echo(f"{'written':14} {output}")
+        typer.echo(f"{'written':14} {printable(output)}")
     if result.details.get("interrupted"):
         raise typer.Exit(130)
     if result.status is srnc.Status.FAILED:
@@ -111,7 +133,10 @@ def bound(
         str | None, typer.Option(help=f"{' or '.join(srnc.bounds.METHODS)}. Default: the first that applies.")
     ] = None,
 ) -> None:
-    """A proved lower bound on the objective of any feasible kernel, without solving the problem."""
+    """A proved lower bound on the objective of any feasible kernel, without solving the problem.
+
+    Example: srnc bound kernel.npy -n 32x32 --stable-rank-fraction 0.5 --method sdp
+    """
     problem = problem_of(
         one_array(kernel_file, name),
         input_size,
@@ -127,39 +152,7 @@ def bound(
         "verified": f"{found.verify(problem):.10g}, recomputed from its certificate",
     }
     for label, text in lines.items():
-        typer.echo(f"{label:14} {text}")
-
-
-def inspect(
-    kernel_file: KernelFile,
-    input_size: InputSizeOption,
-    groups: GroupsOption = 1,
-    stride: StrideOption = "1",
-    dilation: DilationOption = "1",
-) -> None:
-    """Stable rank, spectral norm and feasible range of every kernel in a file, if it fits the input size."""
-    from rich.console import Console
-    from rich.table import Table
-
-    size, layout = sizes("input-size", input_size), layout_of(groups, stride, dilation)
-    table = Table("kernel", "shape", "stable rank", "relative", "feasible range", "spectral norm")
-    skipped = []
-    for name, array in srnc.read_arrays(kernel_file).items():
-        try:
-            problem = srnc.SRNProblem(array, size, stable_rank_fraction=1.0, **layout)
-        except (ValueError, TypeError) as error:
-            skipped.append(f"{name}: {error}")
-            continue
-        low, high = problem.feasible_range
-        own = problem.kernel_stable_rank
-        cells = (f"{own:.6g}", f"{own / high:.4f}", f"{low:.6g} to {high:.6g}", f"{problem.spectral_norm:.6g}")
-        table.add_row(name, "×".join(map(str, array.shape)), *cells)
-    if not table.rows:
-        raise ValueError(f"no kernel in {str(kernel_file)!r} fits input size {input_size}: {'; '.join(skipped)}")
-    console = Console(width=max(Console().width, 110))
-    console.print(table)
-    for reason in skipped:
-        console.print(f"skipped {reason}", highlight=False, markup=False, soft_wrap=True)
+        typer.echo(f"{label:14} {printable(text)}")
 
 
 def _bound_text(result: srnc.Result) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from srnc_manifold import plots
-from srnc_manifold.comparison.report import text_report
+from srnc_manifold.comparison.report import html_winners, text_report
 from srnc_manifold.comparison.rows import Row, frame, write_table
-from srnc_manifold.comparison.summary import summary
+from srnc_manifold.comparison.summary import summary, winners
 from srnc_manifold.display import Shown, short
 from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.result import Result
@@ -57,9 +57,19 @@ class Comparison(Shown):
         """
         return summary(self.row_list, self.problems)
 
-    def report(self) -> str:
-        """The tables of all problems as text."""
-        return text_report(self.table(), self.problems)
+    def winners(self) -> Any:
+        """A pandas DataFrame that tells who wins: one row per solver, best first, with a column for each problem.
+
+        The columns are described in :func:`srnc_manifold.comparison.summary.winners`.
+        """
+        return winners(self.table())
+
+    def report(self, *, details: bool = False) -> str:
+        """Who wins, and the tables of all problems, as plain text of 80 columns; with all columns if asked for."""
+        return text_report(self.table(), self.problems, details=details)
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + html_winners(self.winners())
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """A figure of violations and objectives. It is saved if a path is given."""

@@ -1,42 +1,139 @@
-"""Printed tables of a comparison."""
+"""Printed tables of a comparison: first who wins, then a table for each problem."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from html import escape as html_escape
 from typing import Any
 
 import numpy as np
 
-from srnc_manifold.comparison.summary import NO_GAP
+from srnc_manifold.comparison.rows import UNAVAILABLE
+from srnc_manifold.comparison.summary import NO_GAP, winners
+from srnc_manifold.printing import printable
 from srnc_manifold.problem.families import NamedProblem
+
+#: Width of the report in characters, and with all columns.
+WIDTH, DETAILED_WIDTH = 80, 126
+
+# Characters for the name of a solver in the table of winners; longer ones are folded.
+_NAME_WIDTH = 24
+
+# With more solvers than this, those that solve nothing are listed below the table, so that it fits on a screen.
+_MANY = 12
+
+_ALL, _SOME, _NONE, _NOT_RUN = "●", "◐", "○", "–"
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[int] = ()) -> str:
     """A table in Markdown. Columns are aligned to the right, except those whose numbers are in ``left``."""
     rule = ["---" if k in left else "---:" for k in range(len(headers))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, rule, *rows))
+    # A bar in a cell would begin the next one, even in code.
+    escaped = ([printable(cell).replace("|", "\\|") for cell in cells] for cells in (headers, rule, *rows))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
 
 
-def rich_tables(summary: Any, problems: Mapping[str, NamedProblem]) -> list[Any]:
-    """A rich table for each problem. Below it are the solvers without a result for this problem, with the reason."""
-    from rich.box import SIMPLE_HEAD
+def escape(text: Any) -> str:
+    """Text from data as rich's markup: in one line, and in which nothing is markup."""
     from rich.markup import escape
+
+    return escape(printable(text))
+
+
+def _plain(text: Any) -> Any:
+    """The same for a cell of a table, in which rich would also see names of emoji."""
+    from rich.text import Text
+
+    return Text(printable(text))
+
+
+def winners_parts(summary: Any) -> list[Any]:
+    """The screen that answers who wins: a table of solvers and problems, and the key to the problems' numbers."""
     from rich.table import Table
 
+    table = winners(summary)
+    if not len(table):
+        return ["no runs", ""]
+    names = list(table.columns[2:])
+    longest = min(max(len(solver) for solver in table.index), _NAME_WIDTH)
+    # Columns of problems are as wide as there is room; if there are too many, only the whole share is shown.
+    room = WIDTH - longest - len("  solved  100.0 ms ")
+    width = next((w for w in (3, 2, 1) if (w + 1) * len(names) <= room), 0)
+    shown = names if width else []
+    screen = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    screen.add_column("solver", max_width=_NAME_WIDTH, overflow="fold")
+    for column in ("solved", "time"):
+        screen.add_column(column, justify="right", no_wrap=True)
+    for number in range(1, len(shown) + 1):
+        # Numbers of two digits in a column of one are written downwards.
+        header = str(number) if width > 1 else "\n".join(str(number))
+        screen.add_column(header, justify="right" if width > 1 else "left", min_width=width, no_wrap=True)
+    losers = table[table["solved"] == 0] if len(table) > _MANY else table[:0]
+    for solver, record in table.drop(losers.index).iterrows():
+        cells = [_symbol(record[name]) for name in shown]
+        screen.add_row(_plain(solver), f"{100 * record['solved']:.0f} %", _seconds(record["time"]), *cells)
+    best = summary[summary["reference_kind"] == "best known"]["problem"]
+    parts: list[Any] = ["[bold]Who wins[/bold]: solved is feasible, and within 1e-6 of the optimum", "", screen, ""]
+    if len(losers):
+        parts[-1:] = [escape(f"solved none: {', '.join(map(str, losers.index))}"), ""]
+    if shown:
+        parts.append(f"{_ALL} all runs solved it  {_SOME} some  {_NONE} none  {_NOT_RUN} not for this problem")
+        digits = len(str(len(names)))
+        stars = {name: "*" if name in set(best) else "" for name in names}
+        parts += [
+            escape(line) for line in _packed([f"{k:{digits}} {name}{stars[name]}" for k, name in enumerate(names, 1)])
+        ]
+    if len(best):
+        parts.append("* optimum not known: within 1e-6 of the best that was found" if shown else
+                     "Where the optimum is not known, the best that was found counts.")  # fmt: skip
+    missing = summary[summary["status"] == UNAVAILABLE]["problem"]
+    if len(missing):
+        parts.append(f"left out: {escape(', '.join(map(str, missing)))}")
+    return [*parts, ""]
+
+
+def html_winners(table: Any) -> str:
+    """The table of winners in HTML."""
+    if not len(table):
+        return ""
+
+    def share(value: float) -> str:
+        return _NOT_RUN if np.isnan(value) else f"{100 * value:.0f} %"
+
+    def row(cells: Iterable[str], tag: str = "td") -> str:
+        first, *rest = (html_escape(printable(cell)) for cell in cells)
+        others = "".join(f"<{tag} style='text-align: right'>{cell}</{tag}>" for cell in rest)
+        return f"<tr><th style='text-align: left'>{first}</th>{others}</tr>"
+
+    rows = [
+        row([str(solver), share(record["solved"]), _seconds(record["time"]), *map(share, record.iloc[2:])])
+        for solver, record in table.iterrows()
+    ]
+    caption = "Share of the runs that are feasible, and within 1e-6 of the optimum"
+    return f"<p>{caption}</p><table>{row(['solver', *table.columns], 'th')}{''.join(rows)}</table>"
+
+
+def rich_tables(summary: Any, problems: Mapping[str, NamedProblem], *, details: bool = False) -> list[Any]:
+    """A rich table for each problem. Below it are the solvers without a result for this problem, with the reason."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    columns = _DETAILED if details else _COLUMNS
     parts: list[Any] = []
     for name, block in summary.groupby("problem", sort=False):
         entry = problems.get(str(name))
         if entry is None:
-            parts.append(f"[bold]{escape(str(name))}[/bold]: skipped, {escape(block.iloc[0]['message'])}")
+            parts += [f"[bold]{escape(str(name))}[/bold]: skipped, {escape(block.iloc[0]['message'])}", ""]
             continue
         parts.append(_title(entry, block.iloc[0]))
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
-        for column, justify in _COLUMNS:
+        gaps: dict[str, Any] = {"padding": (0, 1), "collapse_padding": True} if details else {"padding": 0}
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, **gaps)
+        for column, justify, _ in columns:
             # A long solver name is wrapped. A number is never cut off.
             table.add_column(column, justify=justify, no_wrap=column != "solver", overflow="fold")
         for record in block[block["runs"] > 0].to_dict("records"):
-            table.add_row(*map(escape, _cells(record)))
+            table.add_row(*(_plain(cell(record)) for _, _, cell in columns))
         if table.rows:
             parts.append(table)
         without = block[block["runs"] == 0].to_dict("records")
@@ -45,41 +142,7 @@ def rich_tables(summary: Any, problems: Mapping[str, NamedProblem]) -> list[Any]
     return parts
 
 
-# First the results as found, then the result after restoration, then the cost of the run.
-_COLUMNS: tuple[tuple[str, Any], ...] = (
-    ("solver", "left"),
-    ("feas.", "right"),
-    ("srank\nerror", "right"),
-    ("norm\nerror", "right"),
-    ("objective", "right"),
-    ("gap", "right"),
-    ("to bound", "right"),
-    ("spread", "right"),
-    ("restored", "right"),
-    ("evals", "right"),
-    ("time", "right"),
-    ("status", "left"),
-)
-
-#: Width of a table in characters.
-WIDTH = 126
-
-LEGEND = """\
-feas.         runs that ended feasible, as found: relative errors of stable rank and norm both below 1e-6
-srank, norm   these two errors, as found
-objective     ‖C(x) − C(a)‖², as found
-gap           (objective − reference) / ‖C(a)‖², feasible runs only; can be negative within the tolerance
-to bound      (objective − best proved lower bound) / ‖C(a)‖²: 0 means proved to be optimal
-spread        range of the objective over the seeds / ‖C(a)‖²
-restored      objective after a small local move onto the feasible set, for comparison only
-evals         kernels whose singular values were computed
-Values are medians over the seeds. Best first: feasible runs, then gap or violation, then time.
-"""
-
-
 def _title(entry: NamedProblem, record: Any) -> str:
-    from rich.markup import escape
-
     reference = f"; {record['reference_kind']} {record['reference']:.6g}" if record["reference_kind"] else ""
     if np.isfinite(record["bound"]) and record["reference_kind"] != "optimum":
         reference += f"; proved bound {record['bound']:.6g}"
@@ -87,21 +150,16 @@ def _title(entry: NamedProblem, record: Any) -> str:
     return f"[bold]{escape(entry.name)}[/bold]: {escape(text)}" + (f"\n{escape(entry.note)}" if entry.note else "")
 
 
-def _cells(record: dict[str, Any]) -> list[str]:
-    return [
-        str(record["solver"]),
-        f"{round(record['success'] * record['runs'])}/{record['runs']}",
-        f"{record['stable_rank_error']:.0e}",
-        f"{record['spectral_norm_error']:.0e}",
-        f"{record['objective']:.6g}",
-        _small(record["gap"]),
-        _small(record["bound_gap"]),
-        _small(record["spread"]) if record["runs"] > 1 else "",
-        "cannot" if np.isnan(record["restored"]) else f"{record['restored']:.6g}",
-        f"{record['evaluations']:.0f}",
-        _seconds(record["time"]),
-        record["status"],
-    ]
+def _symbol(share: float) -> str:
+    return _NOT_RUN if np.isnan(share) else _ALL if share == 1 else _SOME if share > 0 else _NONE
+
+
+def _packed(items: Sequence[str]) -> list[str]:
+    """Items in lines, in columns of one width if they fit."""
+    wide = max(map(len, items)) + 2
+    per_line = max(1, WIDTH // wide)
+    groups = [items[k : k + per_line] for k in range(0, len(items), per_line)]
+    return ["".join(item.ljust(wide) for item in group).rstrip() for group in groups]
 
 
 def _small(value: float) -> str:
@@ -111,20 +169,92 @@ def _small(value: float) -> str:
 
 
 def _seconds(value: float) -> str:
+    if np.isnan(value):
+        return "–"
     return f"{1000 * value:.1f} ms" if value < 0.1 else f"{value:.2f} s"
 
 
-def print_report(summary: Any, problems: Mapping[str, NamedProblem], console: Any) -> None:
-    """Print all tables and the legend to a rich console."""
-    for part in rich_tables(summary, problems):
-        console.print(part, highlight=False)
-    console.print(LEGEND, highlight=False)
+def _violation(record: dict[str, Any]) -> str:
+    return f"{max(record['stable_rank_error'], record['spectral_norm_error']):.0e}"
 
 
-def text_report(summary: Any, problems: Mapping[str, NamedProblem]) -> str:
-    """All tables and the legend as plain text."""
+# Each column with its side and what it says of a record of the summary.
+_SOLVER: tuple[Any, ...] = ("solver", "left", lambda r: str(r["solver"]))
+_FEASIBLE: tuple[Any, ...] = ("feas.", "right", lambda r: f"{round(r['success'] * r['runs'])}/{r['runs']}")
+_OBJECTIVE: tuple[Any, ...] = ("objective", "right", lambda r: f"{r['objective']:.6g}")
+_GAP: tuple[Any, ...] = ("gap", "right", lambda r: _small(r["gap"]))
+_TIME: tuple[Any, ...] = ("time", "right", lambda r: _seconds(r["time"]))
+_STATUS: tuple[Any, ...] = ("status", "left", lambda r: str(r["status"]))
+
+_COLUMNS: tuple[tuple[Any, ...], ...] = (
+    _SOLVER,
+    _FEASIBLE,
+    ("violation", "right", _violation),
+    _GAP,
+    _OBJECTIVE,
+    _TIME,
+    _STATUS,
+)
+
+# First the results as found, then the result after restoration, then the cost of the run.
+_DETAILED: tuple[tuple[Any, ...], ...] = (
+    _SOLVER,
+    _FEASIBLE,
+    ("srank\nerror", "right", lambda r: f"{r['stable_rank_error']:.0e}"),
+    ("norm\nerror", "right", lambda r: f"{r['spectral_norm_error']:.0e}"),
+    _OBJECTIVE,
+    _GAP,
+    ("to bound", "right", lambda r: _small(r["bound_gap"])),
+    ("spread", "right", lambda r: _small(r["spread"]) if r["runs"] > 1 else ""),
+    ("restored", "right", lambda r: "cannot" if np.isnan(r["restored"]) else f"{r['restored']:.6g}"),
+    ("evals", "right", lambda r: f"{r['evaluations']:.0f}"),
+    _TIME,
+    _STATUS,
+)
+
+_MEDIANS = """\
+Values are medians over the seeds. Best first: feasible runs, then gap or
+violation, then time.
+"""
+
+LEGEND = f"""\
+feas.      runs that ended feasible, as found: violation below 1e-6
+violation  the larger relative error of stable rank and norm, as found
+gap        (objective − reference) / ‖C(a)‖², feasible runs only; can be
+           negative within the tolerance
+objective  ‖C(x) − C(a)‖², as found; a violation can buy a lower one
+{_MEDIANS}"""
+
+DETAILED_LEGEND = f"""\
+feas.         runs that ended feasible, as found: relative errors of stable rank and norm both below 1e-6
+srank, norm   these two errors, as found
+objective     ‖C(x) − C(a)‖², as found
+gap           (objective − reference) / ‖C(a)‖², feasible runs only; can be negative within the tolerance
+to bound      (objective − best proved lower bound) / ‖C(a)‖²: 0 means proved to be optimal
+spread        range of the objective over the seeds / ‖C(a)‖²
+restored      objective after a small local move onto the feasible set, for comparison only
+evals         kernels whose singular values were computed
+{_MEDIANS}"""
+
+
+def print_report(summary: Any, problems: Mapping[str, NamedProblem], console: Any, *, details: bool = False) -> None:
+    """Print who wins, all tables and the legend to a rich console, which should have the width of :func:`width_of`."""
+    for part in [*winners_parts(summary), *rich_tables(summary, problems, details=details)]:
+        console.print(part, highlight=False, emoji=False)
+    console.print(DETAILED_LEGEND if details else LEGEND, highlight=False)
+
+
+def width_of(details: bool) -> int:
+    """Characters that the report needs."""
+    return DETAILED_WIDTH if details else WIDTH
+
+
+def text_report(summary: Any, problems: Mapping[str, NamedProblem], *, details: bool = False) -> str:
+    """Who wins, all tables and the legend as plain text, without escape sequences wherever it is asked for."""
     from rich.console import Console
 
     text = io.StringIO()
-    print_report(summary, problems, Console(file=text, width=WIDTH, force_jupyter=False))
-    return text.getvalue()
+    # Rich would take a notebook, or an environment that forces colours, for a terminal.
+    plain: dict[str, Any] = {"force_jupyter": False, "force_terminal": False, "color_system": None}
+    print_report(summary, problems, Console(file=text, width=width_of(details), **plain), details=details)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"

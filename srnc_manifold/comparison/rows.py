@@ -68,7 +68,7 @@ class RowWriter:
 
     def __init__(self, path: FilePath | None) -> None:
         self._path = path
-        self._file = None if path is None else open(path, "w", newline="", encoding="utf-8")  # noqa: SIM115 - see __exit__
+        self._file = None if path is None else open(path, "w", newline="", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - see __exit__
         if self._file is not None:
             self._writer = csv.DictWriter(self._file, [f.name for f in fields(Row)])
             self._attempt(self._writer.writeheader)

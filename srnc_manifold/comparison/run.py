@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +15,11 @@ from srnc_manifold.comparison import tasks as checked
 from srnc_manifold.comparison.comparison import Comparison
 from srnc_manifold.comparison.rows import FAILED, UNAVAILABLE, Row, RowWriter
 from srnc_manifold.comparison.tasks import Problems
-from srnc_manifold.problem.families import NamedProblem, UnavailableProblem
+from srnc_manifold.problem.families import FILE_MODULES, NamedProblem, UnavailableProblem
 from srnc_manifold.result import Result
 from srnc_manifold.solvers import Budget, Solver, solve
 from srnc_manifold.validation import require_jobs, require_seeds
-from srnc_manifold.writing import require_new
+from srnc_manifold.writing import require_new, writable
 
 Progress = Callable[[int, int, "Row | None"], Any]
 
@@ -112,7 +113,7 @@ def compare(
                 report(done, len(tasks), row)
         except KeyboardInterrupt:
             comparison.interrupted = True
-        except Exception as error:  # outside of the runs: for example, a process died or a cost cannot be pickled
+        except Exception as error:  # outside of the runs: for example, a process was killed
             done_already = {number for number, _ in numbered}
             for number, entry, label, _, seed in tasks:
                 if number not in done_already:
@@ -123,24 +124,73 @@ def compare(
     return comparison
 
 
-def _run_all(tasks: Sequence[tuple[int, NamedProblem, str, Solver, int]], budget: Budget | None, n_jobs: int) -> Any:
+Task = tuple[int, NamedProblem, str, Solver, int]
+Outcome = tuple[int, Row, "Result | None"]
+
+
+def _run_all(tasks: Sequence[Task], budget: Budget | None, n_jobs: int) -> Iterator[Outcome]:
+    """The outcomes of the tasks. A task that cannot go to another process, or come back, is run in this one."""
     import joblib
 
-    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered" if n_jobs != 1 else "generator")
-    # The names are computed in this process, because other processes do not know the names that a script registers.
-    return parallel(joblib.delayed(_run_one)(*task, budget, task[3].name) for task in tasks)
+    jobs = min(joblib.effective_n_jobs(n_jobs), len(tasks))
+    if jobs <= 1:
+        yield from (_run_one(*task, budget, task[3].name) for task in tasks)
+        return
+    sent, left = [], {}
+    for task in tasks:
+        # The names are computed in this process, because other processes do not know the names that a script registers.
+        content = _pickled((*task, budget, task[3].name))
+        left[task[0]] = task
+        if content is not None:
+            sent.append((task[0], content))
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    for number, content in parallel(joblib.delayed(_run_pickled)(*item) for item in sent):
+        if content is not None:
+            del left[number]
+            yield pickle.loads(content)
+    for task in left.values():
+        yield _run_one(*task, budget, task[3].name)
+
+
+def _pickled(value: Any) -> bytes | None:
+    """A value as bytes, with the classes of scripts and problem files in them; None if it cannot be pickled."""
+    import cloudpickle
+
+    for module in FILE_MODULES.values():
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        content: bytes = cloudpickle.dumps(value)
+        return content
+    except Exception:
+        return None
+    finally:
+        for module in FILE_MODULES.values():
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _run_pickled(number: int, content: bytes) -> tuple[int, bytes | None]:
+    """Run a task in another process; None if it cannot be read there, or its outcome cannot be sent back."""
+    try:
+        task = pickle.loads(content)
+    except Exception:
+        return number, None
+    return number, _pickled(_run_one(*task))
 
 
 def _run_one(
     number: int, entry: NamedProblem, label: str, solver: Solver, seed: int, budget: Budget | None, name: str
-) -> tuple[int, Row, Result | None]:
+) -> Outcome:
     try:
         result = replace(solve(entry.problem, solver, budget=budget, rng=seed), solver=name)
-    except Exception as error:
-        return number, Row(entry.name, label, seed, FAILED, f"{type(error).__name__}: {error}"), None
+        return number, _row(entry, label, seed, result), result
+    except (Exception, SystemExit) as error:
+        return number, Row(entry.name, label, seed, FAILED, writable(f"{type(error).__name__}: {error}")), None
+
+
+def _row(entry: NamedProblem, label: str, seed: int, result: Result) -> Row:
     evaluation, restored = result.evaluation, result.restored
     assert evaluation is not None
-    row = Row(
+    return Row(
         problem=entry.name,
         solver=label,
         seed=seed,
@@ -159,7 +209,6 @@ def _run_one(
         gradient_norm=result.gradient_norm,
         time=result.runtime,
     )
-    return number, row, result
 
 
 class _SafeProgress:

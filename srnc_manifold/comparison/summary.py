@@ -8,18 +8,22 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold import bounds
-from srnc_manifold.comparison.rows import Row, frame
+from srnc_manifold.comparison.rows import UNSUPPORTED, Row, frame
 from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 
 # A gap smaller than this is set to zero. A feasible result can be below the optimum within the feasibility tolerance.
 NO_GAP = 1e-9
 
+# A run has solved a problem if it is feasible, and its gap to the reference is at most this.
+SOLVED = FEASIBILITY_TOLERANCE
+
 SUMMARY_COLUMNS = (
     "problem",
     "solver",
     "runs",
     "success",
+    "solved",
     "stable_rank_error",
     "spectral_norm_error",
     "objective",
@@ -48,6 +52,9 @@ def summary(rows: Sequence[Row], problems: Mapping[str, NamedProblem]) -> Any:
         Number of runs; 0 if none of them returned a kernel.
     success
         Fraction of the runs that ended feasible, as found (both relative errors below 1e-6).
+    solved
+        Fraction of the runs that ended feasible, as found, with an objective within 1e-6 of ``‖C(a)‖²`` of the
+        reference.
     stable_rank_error, spectral_norm_error, objective
         Medians over the runs, as found.
     gap
@@ -79,6 +86,51 @@ def summary(rows: Sequence[Row], problems: Mapping[str, NamedProblem]) -> Any:
         ]
         records.extend(sorted(block, key=_merit))
     return pandas.DataFrame(records, columns=list(SUMMARY_COLUMNS))
+
+
+def winners(summary: Any) -> Any:
+    """Who wins: one row per solver, best first, from the table of :func:`summary`.
+
+    Columns
+    -------
+    solver
+        The index.
+    solved
+        Share of the problems that are solved, of all that are available: the mean of the shares below. A problem that
+        the solver does not support counts as not solved.
+    time
+        Median over the problems of the median time of a run, in seconds.
+    the name of each problem
+        Share of the runs that are feasible, as found, and within 1e-6 of ``‖C(a)‖²`` of the optimum, or of the best
+        known objective. NaN if the solver was not run, because it does not support the problem. A problem whose name
+        is one of the columns above is called ``problem solved`` or ``problem time``.
+    """
+    import pandas
+
+    runs = summary[summary["solver"] != ""]  # without the problems that are not available here
+    problems = list(dict.fromkeys(runs["problem"]))
+    records = []
+    for solver, block in runs.groupby("solver", sort=False):
+        tried = block[block["status"] != UNSUPPORTED]
+        shares = dict(zip(tried["problem"], tried["solved"], strict=True))
+        cells = {name: shares.get(name, np.nan) for name in problems}
+        mean = float(np.nansum(list(cells.values()))) / len(problems)
+        feasible = float(tried["success"].sum()) / len(problems)
+        time = float(tried["time"].median()) if tried["time"].notna().any() else np.nan
+        errors = tried[["stable_rank_error", "spectral_norm_error"]].max(axis=1)
+        # Among solvers that solve nothing, the faster one is not better; the one that is nearer to feasible is.
+        last = time if mean > 0 else float(errors.median()) if errors.notna().any() else np.nan
+        records.append(((-mean, -feasible, last if np.isfinite(last) else np.inf), solver, mean, time, cells))
+    records.sort(key=lambda record: record[0])
+    taken = {"solved", "time"}
+    return pandas.DataFrame(
+        [
+            {"solved": mean, "time": time, **{f"problem {k}" if k in taken else k: v for k, v in cells.items()}}
+            for _, _, mean, time, cells in records
+        ],
+        index=pandas.Index([solver for _, solver, *_ in records], name="solver"),
+        columns=["solved", "time", *(f"problem {name}" if name in taken else name for name in problems)],
+    )
 
 
 def _reference(rows: Sequence[Row], entry: NamedProblem | None) -> tuple[float, str]:
@@ -119,6 +171,7 @@ def _record(rows: Any, reference: float, kind: str, bound: float) -> dict[str, A
         "solver": first["solver"],
         "runs": len(rows) if rows["objective"].notna().any() else 0,
         "success": float(rows["feasible"].mean()),
+        "solved": float((rows["feasible"] & ((rows["objective"] - reference) / size <= SOLVED)).mean()),
         "stable_rank_error": float(rows["stable_rank_error"].median()),
         "spectral_norm_error": float(rows["spectral_norm_error"].median()),
         "objective": float(rows["objective"].median()),

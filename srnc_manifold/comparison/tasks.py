@@ -58,7 +58,7 @@ def solvers(solvers: Any) -> dict[str, Solver]:
             label, solver = label or solver, solver_from_name(solver)
         if not isinstance(solver, Solver):
             raise TypeError(f"solvers: {solver!r} given, expected an instance of a solver or a name")
-        label = solver.name if label is None else str(label)
+        label = str(solver.name if label is None else label)
         if label in methods:
             raise ValueError(f"solvers: {label!r} is given twice; pass a dict to label them")
         methods[label] = solver
@@ -71,6 +71,6 @@ def refusal(solver: Solver, problem: Problem) -> tuple[str, str]:
     """Status and reason for the row of a solver that does not support a problem. Both are empty if it does."""
     try:
         taken, reason = supported(solver, problem)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return FAILED, f"supports() raised {type(error).__name__}: {error}"
     return ("", "") if taken else (UNSUPPORTED, reason)

@@ -1,3 +1,5 @@
 """Interfaces to optimizers of other packages."""
 
-__all__ = ["pymanopt"]
+from srnc_manifold.interop.problems import from_pymanopt, to_pymanopt
+
+__all__ = ["from_pymanopt", "to_pymanopt"]

@@ -224,6 +224,22 @@ def dominant_atom(kernel: Array, geometry: Geometry) -> Atom:
     return atom(geometry, block, u[:, 0], vh[0].conj())
 
 
+def top_atom(kernel: Array, geometry: Geometry, block: int, columns: slice = slice(None)) -> Atom:
+    """The atom with the largest ``⟨x, G⟩`` in one block, of those whose ``v`` is zero outside of some columns.
+
+    Only this block of the symbol is computed.
+    """
+    frequency, group = divmod(block, geometry.groups)
+    m, n = geometry.block_shape
+    taps = kernel.reshape(geometry.groups, -1, geometry.n_taps)[group]
+    transform = geometry.transform.reshape(-1, geometry.n_phases, geometry.n_taps)[frequency]
+    by_phase = (taps @ transform.T).reshape(m, geometry.channels[1], geometry.n_phases)
+    u, _, vh = symbol.singular_vectors(by_phase.swapaxes(1, 2).reshape(m, n)[:, columns])
+    v = np.zeros(n, complex)
+    v[columns] = vh[0].conj()
+    return atom(geometry, block, u[:, 0], v)
+
+
 def nearest_in_cap(anchor: Array, tensor: Array, level: float) -> Array:
     """Point of the cap ``{‖z‖ = 1, ⟨z, G⟩ >= level}`` nearest to an anchor outside it: ``x(G) / ρ`` of the theorem.
 

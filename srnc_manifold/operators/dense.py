@@ -44,6 +44,7 @@ class Dense(Operator):
         self.multiplicities = np.ones(1)
         self.stable_rank_range = (1.0, float(min(self.block_shape)))
         self.matrices = array
+        self.matrices.setflags(write=False)
         rows = array.reshape(-1, array.shape[-2] * array.shape[-1])
         values, vectors = np.linalg.eigh(rows @ rows.T)
         if values[0] <= 1e-12 * values[-1]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
@@ -90,7 +91,8 @@ class Geometry:
             If a size is not an integer.
         ValueError
             If the kernel is empty or has the wrong number of axes, if taps coincide on the input (a kernel larger than
-            it, for one), if ``groups`` does not divide the output channels or a stride the input size.
+            it, for one), if ``groups`` does not divide the output channels or a stride the input size, or if the symbol
+            does not fit into the memory of this machine.
         """
         shape = tuple(int(n) for n in kernel_shape)
         if 0 in shape:
@@ -123,6 +125,16 @@ class Geometry:
             raise ValueError(
                 f"dilation: {spacing} given, with which taps of a kernel of {taps} coincide on input_size {size}; "
                 f"expected at most {distinct} taps"
+            )
+        n_points = math.prod(n // s for n, s in zip(size, steps, strict=True))
+        n_taps = math.prod(taps)
+        per_point = max(channels[0] * channels[1] * min(math.prod(steps), n_taps), n_taps)
+        # Complex numbers at half of the frequencies, and three copies of them.
+        needed, there_is = 4 * 16 * (n_points / 2) * per_point, _memory()
+        if needed > there_is:
+            raise ValueError(
+                f"input_size: {size} given, where the symbol of a kernel of shape {shape} needs about "
+                f"{needed / 1e9:.3g} GB; this machine has {there_is / 1e9:.3g} GB"
             )
         return cls(channels, taps, size, shape, int(groups), steps, spacing)
 
@@ -260,6 +272,15 @@ def _layout(taps: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int,
         label = label * step + residue
     _, phase, counts = np.unique(label, return_inverse=True, return_counts=True)
     return _Layout(_frozen(offsets), _frozen(phase.reshape(q).astype(np.int64)), _frozen(counts.astype(np.int64)))
+
+
+@lru_cache(maxsize=1)
+def _memory() -> float:
+    """Bytes of memory of this machine, infinite if it does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def _sizes(name: str, given: PerAxis, n_axes: int) -> tuple[int, ...]:

@@ -22,7 +22,8 @@ def singular_values(
     Parameters
     ----------
     kernel : array or tensor
-        ``taps`` or ``(c_out, c_in / groups, *taps)``; see :meth:`Geometry.of`.
+        ``taps`` or ``(c_out, c_in / groups, *taps)``; see :meth:`Geometry.of`. It is one kernel: an array of shape
+        ``(1000, 1, 3, 3)`` is a layer with 1000 outputs, not 1000 kernels.
     input_size : int or sequence of int
         Grid on which the operator acts; ``()`` for a dense matrix.
     groups, stride, dilation : int or sequence of int, optional

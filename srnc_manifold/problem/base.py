@@ -57,8 +57,8 @@ class Problem(ABC):
         """What is asked, in a line."""
 
     @abstractmethod
-    def to_sphere(self, x: Any) -> Array:
-        """The point that describes a kernel."""
+    def to_sphere(self, x: Any, name: str = "x") -> Array:
+        """The point that describes a kernel, which has the given name in error messages."""
 
     @abstractmethod
     def evaluate(self, x: Any) -> Evaluation:

@@ -32,12 +32,22 @@ class NamedProblem:
         Objective of the global minimizer if a formula for it is known.
     note : str
         A remark that is printed with the problem.
+
+    Raises
+    ------
+    TypeError
+        If the name or the note is no text, or the problem is none.
     """
 
     name: str
     problem: Problem
     optimum: float | None = None
     note: str = ""
+
+    def __post_init__(self) -> None:
+        _require_texts(self, "name", "note")
+        if not isinstance(self.problem, Problem):
+            raise TypeError(f"problem: {type(self.problem).__name__} given for {self.name!r}, expected an SRNProblem")
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,26 @@ class UnavailableProblem:
     name: str
     reason: str
 
+    def __post_init__(self) -> None:
+        _require_texts(self, "name", "reason")
+
 
 class FamilyError(ValueError):
     """Raised for a file of problems that cannot be used."""
 
 
 Entry = NamedProblem | UnavailableProblem
+
+#: Modules of problem files, which no other process can import.
+FILE_MODULES: dict[str, ModuleType] = {}
+
+
+def _require_texts(entry: Entry, *names: str) -> None:
+    """Raise an error unless attributes are texts: tables find their rows by the name."""
+    for name in names:
+        given = getattr(entry, name)
+        if not isinstance(given, str):
+            raise TypeError(f"{name}: {given!r} given, expected a text")
 
 
 def partway(
@@ -107,16 +131,17 @@ def load_family(name_or_path: str | os.PathLike[str]) -> list[Entry]:
 
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise ValueError(f"problems: {str(path)!r} does not exist")
+        raise ValueError(f"problems: {str(path)!r} {'is a folder' if path.is_dir() else 'does not exist'}")
     spec = importlib.util.spec_from_file_location(f"srnc_problems_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ValueError(f"problems: {str(path)!r} cannot be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look up the module in which they are defined
+    FILE_MODULES[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[spec.name]
+        del sys.modules[spec.name], FILE_MODULES[spec.name]
         raise FamilyError(f"problems: {str(path)!r} raised {type(error).__name__}: {error}") from error
     return module
 

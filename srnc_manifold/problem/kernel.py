@@ -120,6 +120,7 @@ class SRNProblem(KernelProblem):
         self.direction.setflags(write=False)
         # The kernel in units of its own spectral norm: nothing below depends on its scale.
         self.unit_kernel: Array = scaled / math.sqrt(gain)
+        self.unit_kernel.setflags(write=False)
         self.stable_rank = self._target(stable_rank, relative_stable_rank, stable_rank_fraction, clip)
         weight = self.operator.gram_weight
         self.unit_radius = math.sqrt(self.stable_rank / weight)
@@ -201,9 +202,9 @@ class SRNProblem(KernelProblem):
         """The kernel ``ρ z`` of a point of the unit sphere, which has the right norm."""
         return self.operator.kernel(self.radius * np.reshape(z, self.kernel.shape))
 
-    def to_sphere(self, x: Any) -> Array:
+    def to_sphere(self, x: Any, name: str = "x") -> Array:
         """The point ``x / ‖x‖`` of the unit sphere; its stable rank is that of ``x``."""
-        x = self._checked(x)
+        x = self._checked(x, name)
         y = self.operator.coordinates(x / binary_scale(x))
         return y / np.linalg.norm(y)
 
@@ -322,6 +323,7 @@ class SRNProblem(KernelProblem):
         self.__dict__.update(state)
         self.kernel.setflags(write=False)
         self.direction.setflags(write=False)
+        self.unit_kernel.setflags(write=False)
 
     # -- helpers --------------------------------------------------------------------------------------------
 
@@ -350,8 +352,8 @@ class SRNProblem(KernelProblem):
             )
         return found
 
-    def _checked(self, x: Any) -> Array:
-        array = as_kernel(x, "x")
+    def _checked(self, x: Any, name: str = "x") -> Array:
+        array = as_kernel(x, name)
         if array.shape != self.kernel.shape:
-            raise ValueError(f"x: shape {array.shape} given, expected the kernel's shape {self.kernel.shape}")
+            raise ValueError(f"{name}: shape {array.shape} given, expected the kernel's shape {self.kernel.shape}")
         return array

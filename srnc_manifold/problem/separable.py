@@ -166,7 +166,7 @@ class SeparableProblem(Problem):
             rows.append(row)
         return np.concatenate(rows)
 
-    def to_sphere(self, x: Any) -> Array:
+    def to_sphere(self, x: Any, name: str = "x") -> Array:
         """The factors of a separable kernel, each divided by its norm.
 
         Raises
@@ -174,13 +174,13 @@ class SeparableProblem(Problem):
         ValueError
             If the kernel is not separable; see :meth:`nearest_separable`.
         """
-        x = self.free.to_sphere(x)
+        x = self.free.to_sphere(x, name)
         z = self._factors(x)
         left = float(np.linalg.norm(self.embed(z) - x.ravel()))
         if left > _SEPARABLE:
             raise ValueError(
-                f"x: a kernel given that is not separable (the nearest separable one has relative error {left:.1e}); "
-                "expected an outer product of one vector for each axis, see nearest_separable"
+                f"{name}: a kernel given that is not separable (relative error {left:.1e}), "
+                "expected an outer product of one vector for each axis; see nearest_separable"
             )
         return z
 

@@ -80,7 +80,10 @@ class StackProblem(Problem):
 
     def kernels(self, x: Any) -> list[Array]:
         """The kernels of a stack, each with its own shape."""
-        flat = self._checked(x)
+        return self._split(x, "x")
+
+    def _split(self, x: Any, name: str) -> list[Array]:
+        flat = self._checked(x, name)
         return [
             flat[place].reshape(part.kernel.shape) for part, place in zip(self._parts, self.kernel_slices, strict=True)
         ]
@@ -93,10 +96,10 @@ class StackProblem(Problem):
             raise ValueError(f"kernels: shapes {given} given, expected those of the parts, {expected}")
         return self._joined(arrays)
 
-    def to_sphere(self, x: Any) -> Array:
+    def to_sphere(self, x: Any, name: str = "x") -> Array:
         """The point of a stack: every kernel divided by its norm."""
-        pairs = zip(self._parts, self.kernels(x), strict=True)
-        return np.concatenate([part.to_sphere(kernel).ravel() for part, kernel in pairs])
+        pairs = zip(self._parts, self._split(x, name), strict=True)
+        return np.concatenate([part.to_sphere(kernel, name).ravel() for part, kernel in pairs])
 
     def evaluate(self, x: Any) -> Evaluation:
         """Scores of a stack: the sum of the objectives, the constraints of the kernel with the largest violation."""
@@ -124,10 +127,10 @@ class StackProblem(Problem):
         self.__dict__.update(state)
         self.kernel.setflags(write=False)
 
-    def _checked(self, x: Any) -> Array:
-        array = as_kernel(x, "x")
+    def _checked(self, x: Any, name: str) -> Array:
+        array = as_kernel(x, name)
         if array.shape != self.kernel.shape:
-            raise ValueError(f"x: shape {array.shape} given, expected the shape of the stack, {self.kernel.shape}")
+            raise ValueError(f"{name}: shape {array.shape} given, expected the shape of the stack, {self.kernel.shape}")
         return array.ravel()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold.exchange import UNREADABLE, from_json, reason, to_json
+from srnc_manifold.exchange import UNREADABLE, from_json, npz_entries, reason, to_json
 from srnc_manifold.writing import FilePath, replacing, write_text
 
 _ARRAY = "array in this file"
@@ -50,16 +50,23 @@ def read(path: FilePath) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as data:
-                fields = _together(from_json(str(data["problem"])), data)
-        else:
-            fields = from_json(path.read_text(encoding="utf-8"))
+        fields = _from_npz(path) if path.suffix == ".npz" else from_json(path.read_text(encoding="utf-8"))
         if not isinstance(fields["kind"], str):
             raise ValueError("it has no kind")
         return dict(fields)
     except UNREADABLE as error:
         raise not_a_problem(path, error) from None
+
+
+def _from_npz(path: Path) -> Any:
+    arrays: dict[str, np.ndarray] = {}
+    for name, entry in npz_entries(path):
+        if isinstance(entry, str):
+            raise ValueError(f"{name!r}: {entry}")
+        if name in arrays:
+            raise ValueError(f"{name!r} is given twice")
+        arrays[name] = entry
+    return _together(from_json(str(arrays["problem"])), arrays)
 
 
 def not_a_problem(path: FilePath, error: Exception | str) -> ValueError:

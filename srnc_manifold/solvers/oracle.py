@@ -165,7 +165,7 @@ class ConstrainedOracle(Oracle):
         The parameters are columns of the history, the same for every cost of a run.
         """
         self.function = SphereFunction(self.problem, cost, self.function.xp.name)
-        self.parameters, self._last = parameters, None
+        self.parameters, self._costs = parameters, Memo()  # those known are of the cost before
 
     def rank(self, z: Array, value: float) -> tuple[float, ...]:
         violation = self.violation(z)

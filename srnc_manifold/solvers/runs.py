@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import numbers
 import time
 import traceback
 from collections.abc import Callable
@@ -10,10 +12,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.arrays import real
+from srnc_manifold.exchange import to_json
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import Bound, History, Result, Status
 from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.writing import writable
 
 P = TypeVar("P", bound=Problem)
 
@@ -50,6 +55,8 @@ class Run(Generic[P]):
     budget : Budget, optional
     callback : callable, optional
         Shown each row of the history.
+    whole : Budget, optional
+        The budget of which this run has a share, as the user gave it. It is named in messages.
 
     Attributes
     ----------
@@ -71,11 +78,13 @@ class Run(Generic[P]):
         rng: np.random.Generator | None = None,
         budget: Budget | None = None,
         callback: Callback | None = None,
+        whole: Budget | None = None,
     ) -> None:
         self.problem: P = problem
         self.solver, self.start = solver, start
         self.rng = np.random.default_rng() if rng is None else rng
         self.budget, self.callback = budget or Budget(), callback
+        self.whole = whole or self.budget
         self.history = History()
         self.n_evaluations = self.n_gradients = self.n_hessians = 0
         self._best: Array | Callable[[], Array] | None = None
@@ -96,12 +105,12 @@ class Run(Generic[P]):
     def best(self) -> Array | None:
         """The kernel that is returned: the one offered with the least key, or that of a goal; None before any."""
         if callable(self._best):
-            self._best = self._best()
+            self._best = self._checked(self._best())
         return self._best
 
     @best.setter
     def best(self, unit_kernel: Array) -> None:
-        self._best = unit_kernel
+        self._best = self._checked(unit_kernel)
 
     @property
     def kernel(self) -> Array:
@@ -120,7 +129,7 @@ class Run(Generic[P]):
         """Count one evaluation, or end the run if the budget has none left."""
         limit = self.budget.max_evaluations
         if limit is not None and self.n_evaluations >= limit:
-            raise Stop(Status.LIMIT, f"the budget of {limit} evaluations is used up")
+            raise Stop(Status.LIMIT, self._used_up(f"{limit}", f"{self.whole.max_evaluations} evaluations"))
         self.require_time()
         self.n_evaluations += 1
 
@@ -129,20 +138,37 @@ class Run(Generic[P]):
 
         Raises
         ------
-        ValueError
-            If it has not as many entries as the problem's, or one that is not finite.
+        TypeError, ValueError
+            If it is not an array of real numbers, has not as many entries as the problem's, or one that is not finite.
         """
         if self._best is not None and not key < self.best_key:
             return
         if callable(unit_kernel):
             self._best, self.best_key = unit_kernel, key
             return
-        size = self.problem.kernel.size
-        if np.size(unit_kernel) != size:
-            raise ValueError(f"unit_kernel: {np.size(unit_kernel)} entries given, expected {size}")
-        if not np.all(np.isfinite(unit_kernel)):
+        self._best, self.best_key = self._checked(unit_kernel), key
+
+    def _drop_what_is_not_valid(self) -> None:
+        """Keep of a method that failed only what a result can hold."""
+        self.cost, self.gradient_norm = (
+            float(number) if isinstance(number, numbers.Real) else np.nan for number in (self.cost, self.gradient_norm)
+        )
+        kept: dict[str, Any] = {}  # a new one: the old one may be the solver's own
+        for name, value in self.details.items():
+            with contextlib.suppress(TypeError, ValueError, RecursionError):
+                to_json({name: value})
+                kept[name] = value
+        self.details = kept
+
+    def _checked(self, unit_kernel: Any) -> Array:
+        """A copy of a kernel that a method gives, which may be anything."""
+        given = real(unit_kernel, "unit_kernel")
+        kernel = np.array(given.xp.to_numpy(given.values))
+        if kernel.size != self.problem.kernel.size:
+            raise ValueError(f"unit_kernel: {kernel.size} entries given, expected {self.problem.kernel.size}")
+        if not np.all(np.isfinite(kernel)):
             raise ValueError("unit_kernel: entries given that are not finite")
-        self._best, self.best_key = np.array(unit_kernel), key
+        return kernel
 
     def record(self, unit_kernel: Array, *gains: float, cost: float, gradient_norm: float, **more: float) -> None:
         """Add an iterate to the history; ``more`` are columns of one solver, the same in every row.
@@ -150,13 +176,15 @@ class Run(Generic[P]):
         A gain is the square of the iterate's own spectral norm, of which a problem with several parts has as many.
         """
         unit_kernel = unit_kernel.ravel()
+        scores = self.problem.scores(unit_kernel, gains)
         row = {
             "iteration": len(self.history),
             "evaluations": self.n_evaluations,
             "time": self.runtime,
             "cost": cost,
             "gradient_norm": gradient_norm,
-            **self.problem.scores(unit_kernel, gains),
+            **scores,
+            "violation": max(scores["stable_rank_error"], scores["spectral_norm_error"]),
             **more,
         }
         self.history.append(**row)
@@ -183,7 +211,13 @@ class Run(Generic[P]):
     def require_time(self) -> None:
         """End the run if the budget leaves no time for another step."""
         if not self.time_is_left():
-            raise Stop(Status.LIMIT, f"the budget of {self.budget.max_time:g} s is used up")
+            whole = f"{self.whole.max_time:g} s" if self.whole.max_time is not None else ""
+            raise Stop(Status.LIMIT, self._used_up(f"{self.budget.max_time:.3g}", whole))
+
+    def _used_up(self, share: str, whole: str) -> str:
+        if self.whole == self.budget:
+            return f"the budget of {whole} is used up"
+        return f"its share of {share} of the budget of {whole} is used up"
 
     def notify(self, row: dict[str, float]) -> None:
         """Show a row to the callback, which may end the run."""
@@ -201,6 +235,8 @@ class Run(Generic[P]):
         """
         try:
             status, message = _checked(method(self))
+            self.cost, self.gradient_norm = float(self.cost), float(self.gradient_norm)
+            to_json(self.details)
         except Stop as stop:
             status, message = stop.status, stop.message
         except KeyboardInterrupt:
@@ -209,7 +245,8 @@ class Run(Generic[P]):
         except (Exception, SystemExit) as error:
             if throw:
                 raise
-            status, message = Status.FAILED, f"{type(error).__name__}: {error}"
+            self._drop_what_is_not_valid()
+            status, message = Status.FAILED, writable(f"{type(error).__name__}: {error}")
             self.details["traceback"] = traceback.format_exc()
         runtime = self.runtime
         if self.conclude is not None:
@@ -239,4 +276,4 @@ def _checked(outcome: Any) -> tuple[Status, str]:
     status, message = outcome
     if not isinstance(status, Status) or not isinstance(message, str):
         raise TypeError(f"run: {status!r} and {message!r} returned, expected a status and a message")
-    return status, message
+    return status, writable(message)

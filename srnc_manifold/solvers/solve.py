@@ -82,7 +82,7 @@ def solve(
     if not taken:
         raise ValueError(f"solver: {solver.name} does not support this problem: {reason}")
     if start is not None:
-        start = problem.from_units(problem.unit_kernels_at(problem.to_sphere(start).ravel()))
+        start = problem.from_units(problem.unit_kernels_at(problem.to_sphere(start, "start").ravel()))
     # One thread for whatever is iterated from a random start, since sums of another order would lead to another point;
     # for large blocks, since threads do not pay for many matrices of their size; and for least squares where the stable
     # rank is raised, which on a busy machine take ten times as long with threads that wait for each other.

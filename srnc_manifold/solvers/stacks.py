@@ -42,7 +42,7 @@ def carry_out(
     results: list[Result] = []
     for part, own_start, generator in zip(stack.parts, starts, generators, strict=True):
         share = None if budget is None else _share(budget, results, n_parts - len(results))
-        run = Run(part, solver.name, start=own_start, budget=share, rng=generator, callback=callback)
+        run = Run(part, solver.name, start=own_start, budget=share, rng=generator, callback=callback, whole=budget)
         results.append(run.carry_out(solver.run, throw=throw))
         if _ended(results[-1]):
             break

@@ -333,6 +333,7 @@ One step is enough only if the first atom is already stationary and no other fre
 alternating atoms of a single channel are stationary in their own frequency. The iteration ends in a stationary point,
 which is not always the best one. `Exact` finds the best one and proves that it is optimal, at a fraction of the cost. A
 power iteration is stopped after 10 000 steps (20 000 convolutions); this happens if two frequencies are close to a tie.
+`SRNC(pair="symbol")` is the same method without it: the pair is read from the symbol, in milliseconds.
 
 ## Layers of real networks
 

@@ -1,12 +1,15 @@
 import csv
 import functools
+import io
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import rich.console
 
 import srnc_manifold as srnc
+from srnc_manifold.comparison import report
 from srnc_manifold.costs import LogSumExp
 from srnc_manifold.registry import COST_NAMES, DEFAULT_SOLVERS, SOLVER_NAMES, solver_from_name
 from srnc_manifold.solvers import Budget, MultiStart, Riemannian
@@ -109,10 +112,79 @@ def test_medians_and_spread(comparison):
 
 def test_the_report_says_everything_in_words(comparison):
     report = comparison.report()
-    for text in ("paper", "note of the paper", "channels [2]", "optimum 10.6667", "to bound", "picky: unsupported",
-                 "missing: skipped, pip install something", "feas."):  # fmt: skip
+    for text in ("paper", "note of the paper", "channels [2]", "optimum 10.6667", "violation", "picky: unsupported",
+                 "missing: skipped, pip install something", "feas.", "left out: missing"):  # fmt: skip
         assert text in report
-    assert max(map(len, report.splitlines())) <= 126
+    assert "to bound" not in report
+    assert max(map(len, report.splitlines())) <= 80
+    details = comparison.report(details=True)
+    assert "to bound" in details
+    assert 80 < max(map(len, details.splitlines())) <= 126
+
+
+def test_the_report_is_plain_text_wherever_it_is_asked_for(comparison, monkeypatch):
+    before = comparison.report()
+    for name in ("FORCE_COLOR", "JUPYTER_COLUMNS", "COLUMNS", "DATABRICKS_RUNTIME_VERSION"):
+        monkeypatch.setenv(name, "40")
+    assert comparison.report() == before
+    assert "\x1b" not in before
+
+
+def test_winners(comparison):
+    winners, rows = comparison.winners(), comparison.rows
+    assert winners.index[0] == "exact"
+    assert winners.columns.tolist() == ["solved", "time", "paper", "channels [2]"]
+    assert winners.solved.tolist() == sorted(winners.solved, reverse=True)
+    assert winners.solved["exact"] == 1
+    assert winners.time["exact"] == pytest.approx(rows[rows.solver == "exact"].time.median())
+    slsqp = rows[(rows.solver == "slsqp") & (rows.problem == "paper")]
+    expected = slsqp.feasible & ((slsqp.objective - 32 / 3) / slsqp.squared_norm <= 1e-6)
+    assert winners.paper["slsqp"] == expected.mean() > 0
+    assert winners.paper["broken"] == winners.solved["broken"] == 0
+    assert np.isnan(winners.paper["picky"])
+    assert winners.solved["picky"] == 0
+    assert winners.solved["trust-regions:lse"] == 0  # not feasible, though below the optimum
+    table = comparison.table()
+    for solver, problem in (("exact", "paper"), ("slsqp", "channels [2]")):
+        (share,) = table[(table.solver == solver) & (table.problem == problem)].solved
+        assert share == winners.loc[solver, problem]
+
+
+def test_winners_of_problems_with_awkward_names(problems):
+    problem = problems[0].problem
+    winners = srnc.compare({"time": problem, "solved": problem, "x": problem}, "exact").winners()
+    assert winners.columns.tolist() == ["solved", "time", "problem time", "problem solved", "x"]
+    assert winners.loc["exact", "solved"] == winners.loc["exact", "problem time"] == 1
+
+
+@pytest.mark.parametrize("n", [4, 12, 17, 60])
+def test_who_wins_fits_on_one_screen(comparison, n):
+    table = comparison.table()
+    own = table[table.problem == "paper"]
+    solvers = DEFAULT_SOLVERS[: 20 if n == 12 else 10]
+    many = pd.concat([own.iloc[k % len(own) :][:1].assign(problem=f"layer {i} of a network", solver=solver)
+                      for i in range(n) for k, solver in enumerate(solvers)])  # fmt: skip
+    console = rich.console.Console(file=io.StringIO(), width=80)
+    for part in report.winners_parts(many):
+        console.print(part)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 25
+    text = " ".join(lines)
+    assert all(solver in text for solver in solvers)
+    assert "…" not in text
+    assert (f"{n} layer {n - 1} of a network" in text) == (n < 60)
+
+
+def test_a_notebook_shows_who_wins(problems, comparison):
+    html = comparison._repr_html_()
+    assert html.startswith("<b>Comparison</b><table>")
+    assert "100 %" in html
+    assert "<th style='text-align: right'>channels [2]</th>" in html
+    strange = srnc.compare({"<b>&": problems[0].problem}, {"<i>": srnc.solvers.Exact()})._repr_html_()
+    assert "&lt;i&gt;" in strange
+    assert "<i>" not in strange
+    assert "<b>&" not in strange
 
 
 def test_files_and_figures(comparison, tmp_path):
@@ -263,6 +335,8 @@ def test_an_interrupt_before_anything_is_done(problems, tmp_path):
     assert comparison.interrupted
     assert len(comparison.table()) == 0
     assert "feas." in comparison.report()
+    assert len(comparison.winners()) == 0
+    assert comparison._repr_html_().startswith("<b>Comparison</b><table>")
     assert [path.name for path in comparison.save(tmp_path)] == ["rows.csv", "table.csv"]
 
 
@@ -280,7 +354,7 @@ def test_one_failing_seed_hides_nothing(problems):
     assert "0/3" in comparison.report()
 
 
-def test_what_cannot_be_sent_to_a_process_is_a_row(problems):
+def test_what_cannot_be_sent_to_a_process_is_run_in_this_one(problems):
     class Refuses(srnc.solvers.Exact):
         def supports(self, problem):
             raise ValueError("who asks")
@@ -291,9 +365,9 @@ def test_what_cannot_be_sent_to_a_process_is_a_row(problems):
 
     solvers = {"refuses": Refuses(), "no pickle": Riemannian(NoPickle())}
     rows = srnc.compare(problems[:1], solvers, [0], n_jobs=2).rows
-    assert rows.status.tolist() == ["failed", "failed"]
+    assert rows.status[0] == "failed"
     assert "who asks" in rows.message[0]
-    assert "PicklingError" in rows.message[1]
+    assert rows.objective.notna()[1]
 
 
 def test_long_names_are_folded_and_numbers_kept(problems):

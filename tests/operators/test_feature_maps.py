@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import srnc_manifold as srnc
-from srnc_manifold.operators import norms, symbol
+from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.feature_maps import Convolution
 from srnc_manifold.operators.geometry import Geometry
 
@@ -51,6 +51,43 @@ def test_power_iteration_finds_the_spectral_norm(shape, size, layout):
     assert norm * (1 - 1e-10) <= pair.value <= norm * (1 + 1e-14)
     assert np.sum(pair.u * convolution.apply(kernel, pair.v)) == pytest.approx(pair.value, rel=1e-12)
     assert np.linalg.norm(pair.u) == pytest.approx(1, abs=1e-14)
+
+
+def feature_maps(convolution, atom, turn):
+    """The real feature maps of a block's singular vectors: real parts of exponentials, turned by a phase."""
+    geometry = convolution.geometry
+    frequency, group = divmod(atom.block, geometry.groups)
+    outputs = np.indices(geometry.grid).reshape(len(geometry.grid), geometry.n_points)
+    turns = geometry.frequencies[frequency] / np.array(geometry.grid)
+    wave = np.exp(2j * np.pi * (turns @ outputs + turn))
+    u, v = np.zeros(convolution.output_shape), np.zeros(convolution.input_shape)
+    u[group] = np.real(np.outer(atom.u, wave))
+    for taps, part in zip(geometry.taps_by_phase, atom.v.reshape(geometry.n_phases, -1), strict=True):
+        # A tap finds this phase of the input moved by its place, which its own factor says.
+        shifted = wave * geometry.phases[frequency, taps[0]]
+        v[group][:, convolution.sources[taps[0]]] = np.real(np.outer(part, shifted))
+    return u / np.linalg.norm(u), v / np.linalg.norm(v)
+
+
+@cases
+def test_the_symbol_gives_a_real_singular_pair_whose_gradient_is_the_atom_at_every_phase(shape, size, layout, dense):
+    kernel = np.random.default_rng(3).standard_normal(shape)
+    geometry = Geometry.of(shape, size, **layout)
+    convolution = Convolution(geometry)
+    dominant = atoms.dominant_atom(kernel, geometry)
+    norm = np.linalg.norm(dense(kernel, size, **layout), 2)
+    # Only at frequencies that are not their own mirror images is there a phase to choose.
+    phases = (0.0, 0.1, 0.37, 0.8) if geometry.multiplicities[dominant.block] == 2 else (0.0, 0.5)
+    for turn in phases:
+        u, v = feature_maps(convolution, dominant, turn)
+        np.testing.assert_allclose(convolution.apply(kernel, v), norm * u, atol=1e-10)
+        np.testing.assert_allclose(convolution.transposed(kernel, u), norm * v, atol=1e-10)
+        np.testing.assert_allclose(convolution.gradient(u, v), dominant.tensor, atol=1e-10)
+    for block in range(geometry.n_blocks):  # of every other block, too
+        atom = atoms.top_atom(kernel, geometry, block)
+        if geometry.multiplicities[block] == 2:
+            u, v = feature_maps(convolution, atom, 0.2)
+            np.testing.assert_allclose(convolution.gradient(u, v), atom.tensor, atol=1e-10)
 
 
 def test_power_iteration_says_when_it_has_not_converged():

@@ -71,3 +71,12 @@ def test_shapes_that_do_not_fit_are_refused(shape, size, message):
 def test_an_input_size_is_made_of_integers(size):
     with pytest.raises(TypeError, match="input_size"):
         Geometry.of((3,), size)
+
+
+@pytest.mark.parametrize("size", [10**20, 10**6, (10**9, 3)])
+def test_an_input_that_does_not_fit_into_the_memory_is_refused(size):
+    with pytest.raises(
+        ValueError, match=r"input_size: .* given, where the symbol .* needs about .* GB; this machine has"
+    ):
+        Geometry.of((3, 3), size)
+    Geometry.of((64, 64, 3, 3), 256)

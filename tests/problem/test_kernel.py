@@ -284,3 +284,41 @@ def test_targets_that_are_not_feasible_can_be_clipped(target, clipped, expected)
     if clipped:
         with pytest.raises(ValueError, match="or clip=True"):
             srnc.SRNProblem(kernel, 8, **target)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (srnc.SRNProblem, ([1.0, 2.0], 8)),
+        (srnc.SeparableProblem, (np.eye(2), 8)),
+        (srnc.solve_batch, (np.ones((2, 2)), 8)),
+        (srnc.partway, ([1.0, 2.0], 8, 0.5)),
+        (srnc.stable_rank, ([1.0, 2.0], 8)),
+        (srnc.singular_values, ([1.0, 2.0], 8)),
+    ],
+)
+def test_a_mistyped_argument_is_blamed_on_the_function_that_was_called(function, arguments):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'srank'") as caught:
+        function(*arguments, srank=3)
+    assert function.__name__ in str(caught.value)
+
+
+@pytest.mark.parametrize("start", [[1.0], [1.0, np.nan, 1.0], [1j, 0, 0], "start", np.zeros(3)])
+def test_a_wrong_start_is_called_start(start, paper):
+    for problem in (paper(32), srnc.StackProblem([paper(32)])):
+        wrong = [start] if isinstance(problem, srnc.StackProblem) and not isinstance(start, str) else start
+        with pytest.raises((TypeError, ValueError), match="^start: "):
+            srnc.solve(problem, "gradient-descent", start=wrong)
+    with pytest.raises(ValueError, match="^start: a kernel given that is not separable"):
+        srnc.solve(srnc.SeparableProblem(np.ones((2, 2)), 8, stable_rank_fraction=1.0), "slsqp", start=np.eye(2))
+
+
+def test_fractions_have_one_range():
+    kernel = np.random.default_rng(0).standard_normal((3, 3))
+    texts = set()
+    for fraction in (0.01, 1.2, -1, np.nan):
+        with pytest.raises(ValueError, match="stable_rank_fraction") as caught:
+            srnc.SRNProblem(kernel, 8, stable_rank_fraction=fraction)
+        texts.add(str(caught.value).partition(" given, ")[2])
+    assert len(texts) == 1
+    assert "<= stable_rank_fraction <= 1.0" in texts.pop()

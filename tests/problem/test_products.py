@@ -169,7 +169,7 @@ def test_the_approximation_of_a_kernel_whose_unfoldings_mislead():
 def test_kernels_that_are_not_separable_are_refused():
     problem = separable((3, 3), (6, 5))
     for action in (problem.to_sphere, problem.restore, lambda x: srnc.solve(problem, RiemannianLBFGS(), start=x)):
-        with pytest.raises(ValueError, match=r"not separable \(the nearest separable one has .* see nearest_separable"):
+        with pytest.raises(ValueError, match=r"not separable \(relative error .* see nearest_separable"):
             action(problem.kernel)
     near = problem.nearest_separable(problem.kernel)
     assert srnc.solve(problem, RiemannianLBFGS(), start=near).status is srnc.Status.CONVERGED

@@ -7,6 +7,7 @@ import pytest
 
 import srnc_manifold as srnc
 from srnc_manifold.solvers import Oracle, Run, Solver, Stop
+from srnc_manifold.solvers.oracle import ConstrainedOracle
 from srnc_manifold.solvers.stacks import carry_out
 
 PROBLEM = srnc.SRNProblem([1.0, 2.0, 3.0], 8, stable_rank=3)
@@ -110,3 +111,39 @@ def test_solvers_are_carried_out_without_scores():
     result = carry_out(srnc.solvers.Exact(), PROBLEM)
     assert result.evaluation is None
     assert result.status is srnc.Status.CONVERGED
+
+
+@pytest.mark.parametrize(
+    ("problem", "solver", "budget", "message"),
+    [
+        (PROBLEM, "gradient-descent", srnc.Budget(3), "the budget of 3 evaluations is used up"),
+        (
+            PROBLEM,
+            "slsqp[n_starts=10]",
+            srnc.Budget(100),
+            "its share of 10 of the budget of 100 evaluations is used up",
+        ),
+        (PROBLEM, "slsqp[n_starts=1]", srnc.Budget(3), "the budget of 3 evaluations is used up"),
+        (
+            srnc.StackProblem([PROBLEM] * 2),
+            "slsqp[n_starts=1]",
+            srnc.Budget(3),
+            "the budget of 3 evaluations is used up",
+        ),
+    ],
+)
+def test_messages_name_the_budget_that_was_given(problem, solver, budget, message):
+    if solver == "slsqp[n_starts=10]":
+        problem = srnc.partway(np.random.default_rng(0).standard_normal((3, 3)), 9, 0.5)
+    result = srnc.solve(problem, solver, rng=0, budget=budget)
+    assert message in result.message
+
+
+def test_a_cost_that_is_posed_forgets_the_values_of_the_one_before():
+    oracle = ConstrainedOracle(Run(PROBLEM, "test", rng=np.random.default_rng(0)), srnc.costs.ExactMax(0.1))
+    z = oracle.start
+    first = oracle.value(z)
+    assert oracle.cost_at(z) == first
+    oracle.pose(srnc.costs.ExactMax(10.0))
+    assert oracle.cost_at(z) == oracle.value(z) != first
+    assert not np.allclose(oracle.gradient(z), srnc.costs.SphereFunction(PROBLEM, srnc.costs.ExactMax(0.1)).gradient(z))

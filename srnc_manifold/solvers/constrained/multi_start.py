@@ -89,7 +89,7 @@ class MultiStart(Solver):
         # A callback cannot cross to another process; there it is called with the starts' last rows.
         watcher = run.callback if self.n_jobs == 1 else None
         outcomes: list[_Outcome] = []
-        tasks = (joblib.delayed(_one_start)(self, problem, z, share, watcher) for z in starts)
+        tasks = (joblib.delayed(_one_start)(self, problem, z, share, run.whole, watcher) for z in starts)
         try:
             for outcome in joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(tasks):
                 outcomes.append(outcome)
@@ -115,13 +115,15 @@ class _Outcome:
     violation: float
 
 
-def _one_start(solver: MultiStart, problem: Problem, z: Array, budget: Budget, callback: Callback | None) -> _Outcome:
-    """One local search, a run of its own: it may be in another process."""
+def _one_start(
+    solver: MultiStart, problem: Problem, z: Array, budget: Budget, whole: Budget, callback: Callback | None
+) -> _Outcome:
+    """One local search, a run of its own with a share of the whole budget: it may be in another process."""
     # Before the limit below, which reaches only the linear algebra libraries that are loaded.
     import scipy.optimize  # noqa: F401
     from threadpoolctl import threadpool_limits
 
-    run: Run[Problem] = Run(problem, solver.name, budget=budget, callback=callback)
+    run: Run[Problem] = Run(problem, solver.name, budget=budget, callback=callback, whole=whole)
     functions = _Functions(problem, run)
     run.offer(problem.unit_kernels_at(z), np.inf, np.inf)
     with threadpool_limits(1), warnings.catch_warnings(), np.errstate(all="ignore"):

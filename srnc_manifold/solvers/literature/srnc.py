@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +9,11 @@ import numpy as np
 
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators.atoms import nearest_in_cap
-from srnc_manifold.operators.feature_maps import Convolution, TopPair
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Status
 from srnc_manifold.solvers.base import Solver
 from srnc_manifold.solvers.runs import Run
+from srnc_manifold.solvers.steps.top_pairs import PAIRS, Pair, top_pairs
 from srnc_manifold.validation import require_choice, require_count, require_positive
 
 REPAIRS = ("none", "step", "iterated")
@@ -25,9 +23,8 @@ REPAIRS = ("none", "step", "iterated")
 class SRNC(Solver):
     """Stable rank normalization of convolutions by Tanay et al., as published and with two repairs.
 
-    Singular vectors are computed by power iteration with convolutions and transposed convolutions (paper, (4)). The
-    kernel ``G = ∇_x (u₁ᵀ (x ∗ v₁))`` is computed by differentiation (paper, (6)). Neither the operator nor its symbol
-    is formed.
+    For the top singular vectors ``u₁, v₁``, feature maps, the method computes the kernel ``G = ∇_x (u₁ᵀ (x ∗ v₁))``
+    (paper, (6)).
 
     ``repair="none"``
         The published method (paper, (5)-(6); Tanay et al., IEEE TPAMI 45, 2023). For the spectrally normalized kernel
@@ -48,6 +45,13 @@ class SRNC(Solver):
     Parameters
     ----------
     repair : str
+    pair : str
+        Where the singular vectors come from. ``"power"``, as published: power iteration with convolutions and
+        transposed convolutions (paper, (4)), from random feature maps, and ``G`` by differentiation. Neither the
+        operator nor its symbol is formed. It takes long if two frequencies are close to a tie. ``"symbol"``: from the
+        block of the symbol with the largest norm, which is known as the padding is circular. This is the same method:
+        the feature maps have a phase that is not determined, on which ``G`` does not depend (docs/theory.md,
+        proposition 18). Nothing is random.
     tolerance : float
         Power iteration ends when the relative residual is at most this, and ``"iterated"`` when the relative excess of
         the norm is.
@@ -58,6 +62,7 @@ class SRNC(Solver):
     """
 
     repair: str = "none"
+    pair: str = "power"
     tolerance: float = 1e-7
     max_steps: int = 10_000
     max_rounds: int = 1000
@@ -66,8 +71,13 @@ class SRNC(Solver):
 
     def __post_init__(self) -> None:
         require_choice(REPAIRS, repair=self.repair)
+        require_choice(PAIRS, pair=self.pair)
         require_positive(tolerance=self.tolerance)
         require_count(max_steps=self.max_steps, max_rounds=self.max_rounds)
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]  # only the start of power iteration is random
+        return self.pair == "power"
 
     def supports(self, problem: SRNProblem) -> tuple[bool, str]:
         if self.repair != "none" and problem.regime == "raise":
@@ -80,8 +90,8 @@ class SRNC(Solver):
 
     def _published(self, machine: _Machine) -> tuple[Status, str]:
         problem = machine.problem
-        pair = machine.top_pair(problem.unit_kernel)
-        normalized, first = problem.unit_kernel / pair.value, machine.atom(pair)
+        pair = machine.pairs.top(problem.unit_kernel)
+        normalized, first = problem.unit_kernel / pair.value, pair.atom()
         second = normalized - first
         size = np.sqrt(problem.operator.gram_weight) * float(np.linalg.norm(second))
         scale = np.sqrt(max(0.0, problem.stable_rank - 1)) / size if size > 0 else 0.0
@@ -103,20 +113,20 @@ class SRNC(Solver):
         level = np.sqrt(machine.problem.target_gain)
         for rounds in range(self.max_rounds):
             machine.offer(z)
-            # Power iteration hardly leaves the frequency where it starts. Random feature maps contain all frequencies.
-            pair = machine.top_pair(z, pair.v)
+            # First the frequency of the last atom, which is cheap, then all of them.
+            pair = machine.pairs.top(z, near=pair)
             machine.record(z, pair.value)
             if pair.value <= level * (1 + self.tolerance):
-                other = machine.top_pair(z)
+                other = machine.pairs.top(z)
                 if other.value <= level * (1 + self.tolerance):
                     if not other.converged:
                         return Status.LIMIT, (
-                            f"power iteration was stopped after {machine.count} convolutions, before it was "
+                            f"power iteration was stopped after {machine.pairs.effort}, before it was "
                             "clear whether another frequency exceeds the norm"
                         )
-                    return Status.CONVERGED, f"stationary after {rounds} steps, {machine.count} convolutions"
+                    return Status.CONVERGED, f"stationary after {rounds} steps, {machine.pairs.effort}"
                 pair = other
-            z = nearest_in_cap(machine.problem.direction, machine.atom(pair), level)
+            z = nearest_in_cap(machine.problem.direction, pair.atom(), level)
         machine.offer(z)
         return (
             Status.LIMIT,
@@ -125,55 +135,25 @@ class SRNC(Solver):
 
 
 class _Machine:
-    """The convolutions of one run. They are counted, and the budget is kept."""
+    """The iterates of one run, and its singular pairs."""
 
     def __init__(self, run: Run[SRNProblem], solver: SRNC) -> None:
-        self.run, self.problem, self._solver, self._rng = run, run.problem, solver, run.rng
-        self._convolution = Convolution(self.problem.geometry)
+        self.run, self.problem = run, run.problem
+        self.pairs = top_pairs(run, solver.pair, tolerance=solver.tolerance, max_steps=solver.max_steps)
         self.details = run.details
-        self.details |= {"convolutions": 0, "empty_cap": False}
-        self.converged = True  # whether every power iteration so far has converged
+        self.details["empty_cap"] = False
 
-    @property
-    def count(self) -> int:
-        return self._convolution.count
-
-    def top_pair(
-        self, kernel: Array, start: Array | None = None, project: Callable[[Array], Array] = lambda v: v
-    ) -> TopPair:
-        """The top singular pair by power iteration, which starts from random feature maps by default."""
-        self.run.count_evaluation()
-        if start is None:
-            start = self._rng.standard_normal(self._convolution.input_shape)
-        pair = self._convolution.top_pair(
-            kernel,
-            start,
-            tolerance=self._solver.tolerance,
-            max_steps=self._solver.max_steps,
-            keep_going=self.run.time_is_left,
-            project=project,
-        )
-        self.details["convolutions"] = self.count
-        self.converged = self.converged and pair.converged
-        return pair
-
-    def atom(self, pair: TopPair) -> Array:
-        """The kernel ``G`` of a singular pair."""
-        return self._convolution.gradient(pair.u, pair.v)
-
-    def first_point(self) -> tuple[Array, TopPair] | None:
+    def first_point(self) -> tuple[Array, Pair] | None:
         """The nearest point of the cap of the atom of ``a``. If this cap is empty, other atoms are tried."""
         direction, level = self.problem.direction, np.sqrt(self.problem.target_gain)
-        pair = self.top_pair(direction)
-        atom = self.atom(pair)
+        pair = self.pairs.top(direction)
+        atom = pair.atom()
         if np.linalg.norm(atom) >= level:
             return nearest_in_cap(direction, atom, level), pair
         self.details["empty_cap"] = True
-        best: tuple[float, Array, TopPair] | None = None
-        for project in _alternating_maps(self._convolution):
-            start = project(self._rng.standard_normal(self._convolution.input_shape))
-            pair = self.top_pair(direction, start, project)
-            atom = self.atom(pair)
+        best: tuple[float, Array, Pair] | None = None
+        for pair in self.pairs.constant_or_alternating(direction):
+            atom = pair.atom()
             # Because of rounding, an atom with the largest possible norm can be one ulp below the level.
             if np.linalg.norm(atom) < level * (1 - 1e-14):
                 continue
@@ -188,7 +168,7 @@ class _Machine:
         self.run.offer(self.problem.unit_radius * z, float(np.linalg.norm(z - self.problem.direction)))
 
     def record(self, z: Array, norm: float) -> None:
-        """Add an iterate to the history. Its spectral norm is known from power iteration."""
+        """Add an iterate to the history. Its spectral norm is known from the singular pair."""
         radius, distance = self.problem.unit_radius, float(np.linalg.norm(z - self.problem.direction))
         cost = self.problem.objective_at(distance**2)
         self.run.record(radius * z, (radius * norm) ** 2, cost=cost, gradient_norm=np.nan)
@@ -196,28 +176,6 @@ class _Machine:
 
     def outcome(self, done: str) -> tuple[Status, str]:
         """How a run ends that has delivered its kernel."""
-        if not self.converged:
-            return Status.LIMIT, f"power iteration was stopped after {self.count} convolutions"
-        return Status.CONVERGED, f"{done} after {self.count} convolutions"
-
-
-def _alternating_maps(convolution: Convolution) -> Iterator[Callable[[Array], Array]]:
-    """Projections onto feature maps that are constant or alternate along each axis of the output.
-
-    The feature maps of one group, on the part of the input that meets most taps, have the largest atoms
-    (docs/theory.md, proposition 3). The convolution maps each of these subspaces to such a subspace of the output.
-    """
-    geometry, d = convolution.geometry, len(convolution.geometry.grid)
-    largest = np.flatnonzero(geometry.taps_per_phase == np.max(geometry.taps_per_phase))
-    outputs = np.indices(geometry.grid).reshape(d, -1)
-    for group, phase in itertools.product(range(geometry.groups), largest):
-        places = convolution.sources[geometry.taps_by_phase[phase][0]]
-        for signs in itertools.product(*[(1, -1) if n % 2 == 0 else (1,) for n in geometry.grid]):
-            pattern = np.prod(np.array(signs).reshape(d, 1) ** outputs, axis=0)
-
-            def project(v: Array, group: int = group, places: Any = places, pattern: Any = pattern) -> Array:
-                kept = np.zeros_like(v)
-                kept[group][:, places] = np.mean(v[group][:, places] * pattern, axis=-1, keepdims=True) * pattern
-                return kept
-
-            yield project
+        if not self.pairs.all_converged:
+            return Status.LIMIT, f"power iteration was stopped after {self.pairs.effort}"
+        return Status.CONVERGED, f"{done}, {self.pairs.effort}"

@@ -1,3 +1,3 @@
-"""Parts that several solvers share: a line search and a quasi-Newton method."""
+"""Parts that several solvers share: a line search, a quasi-Newton method, and top singular pairs of convolutions."""
 
-__all__ = ["line_search", "quasi_newton"]
+__all__ = ["line_search", "quasi_newton", "top_pairs"]

@@ -6,20 +6,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srnc_manifold as srnc
-from srnc_manifold.operators import atoms
-from srnc_manifold.operators.feature_maps import Convolution
-from srnc_manifold.solvers import SRNC, Budget, MatrixSRN, ReshapeThenSRN, SpectralNormalization
+from srnc_manifold.operators import atoms, symbol
+from srnc_manifold.solvers import SRNC, Budget, MatrixSRN, ReshapeThenSRN, Run, SpectralNormalization
+from srnc_manifold.solvers.steps.top_pairs import PAIRS, top_pairs
+from srnc_manifold.testing import check_solver
 
 SOLVERS = [
     SRNC(),
     SRNC(repair="step"),
     SRNC(repair="iterated"),
+    SRNC(pair="symbol"),
+    SRNC(repair="step", pair="symbol"),
+    SRNC(repair="iterated", pair="symbol"),
     MatrixSRN(),
     ReshapeThenSRN(),
     SpectralNormalization(),
+    SpectralNormalization(pair="symbol"),
     SpectralNormalization("flattened"),
 ]
 every_solver = pytest.mark.parametrize("solver", SOLVERS, ids=[solver.name for solver in SOLVERS])
+every_pair = pytest.mark.parametrize("pair", PAIRS)
+
+# Kernels, inputs and layouts: 1-D and 2-D, channels, groups, stride, dilation, dense; the last with large blocks.
+CASES = [
+    ((5,), (12,), {}),
+    ((3, 3), (9, 8), {}),
+    ((3, 2, 3), (8,), {}),
+    ((4, 2, 3), (9,), {"groups": 2}),
+    ((2, 2, 3, 3), (8, 6), {"stride": 2}),
+    ((4, 1, 3), (12,), {"groups": 2, "stride": 3, "dilation": 2}),
+    ((3, 2, 3), (11,), {"dilation": 3}),
+    ((3, 4), (), {}),
+    ((14, 16, 3), (8,), {}),
+]
+every_case = pytest.mark.parametrize(("shape", "size", "layout"), CASES, ids=str)
 
 
 @pytest.fixture
@@ -99,6 +119,8 @@ def test_what_is_not_supported_says_why(solver, shape, size, fraction, reason, r
     ("make", "message"),
     [
         (lambda: SRNC(repair="all"), "repair"),
+        (lambda: SRNC(pair="fft"), "pair"),
+        (lambda: SpectralNormalization(pair="fft"), "pair"),
         (lambda: SRNC(tolerance=0), "tolerance"),
         (lambda: MatrixSRN(k=0), "k"),
         (lambda: SpectralNormalization("dense"), "operator"),
@@ -109,30 +131,106 @@ def test_settings_are_checked(make, message):
         make()
 
 
-@pytest.mark.parametrize(
-    ("shape", "size", "layout"),
-    [
-        ((5,), (12,), {}),
-        ((3, 3), (9, 8), {}),
-        ((3, 2, 3), (8,), {}),
-        ((2, 2, 3, 3), (8, 6), {"stride": 2}),
-        ((3, 4), (), {}),
-    ],
-)
-def test_a_1_is_the_atom_of_the_top_pair(shape, size, layout):
+def pairs_of(problem, pair, seed=0):
+    """The singular pairs of one run; power iteration to 12 digits."""
+    run = Run(problem, "pairs", rng=np.random.default_rng(seed))
+    return top_pairs(run, pair, tolerance=1e-12, max_steps=200_000)
+
+
+@every_case
+def test_a_1_is_the_atom_of_the_top_pair_from_both_sources(shape, size, layout, dense):
+    """The value is that of the dense operator. ``a₁`` does not depend on the phase that the start determines."""
     problem = srnc.SRNProblem(np.random.default_rng(0).standard_normal(shape), size, stable_rank_fraction=1.0, **layout)
-    convolution = Convolution(problem.geometry)
-    start = np.random.default_rng(1).standard_normal(convolution.input_shape)
-    pair = convolution.top_pair(problem.direction, start, tolerance=1e-12, max_steps=200_000)
+    norm = np.linalg.norm(dense(problem.direction, size, **layout), 2)
     atom = atoms.dominant_atom(problem.direction, problem.geometry)
-    np.testing.assert_allclose(convolution.gradient(pair.u, pair.v), atom.tensor, atol=1e-9)
+    for pair, seed in (("symbol", 0), ("power", 0), ("power", 1)):
+        found = pairs_of(problem, pair, seed).top(problem.direction)
+        assert found.converged
+        assert found.value == pytest.approx(norm, rel=1e-9)
+        assert np.sum(problem.direction * found.atom()) == pytest.approx(norm, rel=1e-9)
+        np.testing.assert_allclose(found.atom(), atom.tensor, atol=1e-9)
 
 
-def test_on_a_dense_matrix_srn_c_is_the_closed_form(random_problem):
+@every_case
+def test_constant_and_alternating_maps_have_the_same_pairs_from_both_sources(shape, size, layout):
+    problem = srnc.SRNProblem(np.random.default_rng(0).standard_normal(shape), size, stable_rank_fraction=1.0, **layout)
+    of_each = [list(pairs_of(problem, pair).constant_or_alternating(problem.direction)) for pair in PAIRS]
+    assert len(of_each[0]) == len(of_each[1]) > 0
+    for one in of_each[0]:  # the frequencies are not in the same order
+        other = min(of_each[1], key=lambda other: np.linalg.norm(other.atom() - one.atom()))
+        np.testing.assert_allclose(other.atom(), one.atom(), atol=1e-8)
+        assert other.value == pytest.approx(one.value, rel=1e-9)
+
+
+@every_case
+def test_the_pair_near_another_is_that_of_its_block(shape, size, layout):
+    rng = np.random.default_rng(0)
+    problem = srnc.SRNProblem(rng.standard_normal(shape), size, stable_rank_fraction=1.0, **layout)
+    pairs, other = pairs_of(problem, "symbol"), rng.standard_normal(shape)
+    near = pairs.top(other, near=pairs.top(problem.direction))
+    matrix = symbol.of(other, problem.geometry)[near.place]
+    assert near.value == pytest.approx(np.linalg.norm(matrix, 2), rel=1e-12)  # rounding
+
+
+@pytest.mark.parametrize(
+    ("kernel", "size"),
+    [
+        ([1.0, 2.0, 0.5], (12,)),  # constant maps
+        ([-1.0, 2.0, -0.5], (12,)),  # alternating maps
+        (np.abs(np.random.default_rng(0).standard_normal((3, 3, 3))), (8,)),
+        (np.random.default_rng(0).standard_normal((3, 4)), ()),
+    ],
+    ids=["DC", "Nyquist", "channels", "dense"],
+)
+def test_where_the_pair_is_unique_up_to_sign_srn_c_is_the_same_from_both_sources(kernel, size):
+    problem = srnc.partway(kernel, size, 0.5)
+    atom = atoms.dominant_atom(problem.direction, problem.geometry)
+    assert problem.geometry.multiplicities[atom.block] == 1
+    kernels = [srnc.solve(problem, SRNC(pair=pair, tolerance=1e-12), rng=0).kernel for pair in PAIRS]
+    np.testing.assert_allclose(*kernels, atol=1e-9)
+
+
+@pytest.mark.parametrize("repair", ["none", "step", "iterated"])
+@pytest.mark.parametrize("fraction", [0.1, 0.9])
+def test_srn_c_is_the_same_method_from_both_sources(repair, fraction, random_problem):
+    """Also where the feature maps are determined up to a phase only, and where the first cap is empty."""
+    empty = False
+    for seed in range(6):
+        problem = random_problem((3, 3), (8, 9), fraction, seed)
+        power, direct = (
+            srnc.solve(problem, SRNC(repair, pair, tolerance=1e-11, max_steps=50_000), rng=0) for pair in PAIRS
+        )
+        assert power.status is direct.status is srnc.Status.CONVERGED, power.message
+        assert power.details["empty_cap"] == direct.details["empty_cap"]
+        empty |= direct.details["empty_cap"]
+        # A stationary point is approached slowly, so its distance is known with fewer digits than its norm.
+        np.testing.assert_allclose(direct.kernel, power.kernel, atol=1e-6 * problem.radius)
+    assert empty or fraction > 0.5 or repair == "none"
+
+
+def test_what_is_from_the_symbol_is_not_random():
+    solvers = [SRNC(), SRNC(pair="symbol"), SpectralNormalization(), SpectralNormalization(pair="symbol")]
+    assert [solver.stochastic for solver in solvers] == [True, False, True, False]
+    assert not SpectralNormalization("flattened").stochastic
+    assert SRNC("iterated", pair="symbol").name == "srn-c-repaired[pair=symbol]"
+    for solver in (SRNC(pair="symbol"), SpectralNormalization(pair="symbol")):
+        check_solver(solver)
+
+
+def test_a_whole_layer_takes_moments_from_the_symbol():
+    kernel = np.random.default_rng(0).standard_normal((32, 32, 3, 3))
+    problem = srnc.partway(kernel, (32, 32), 0.5)
+    result = srnc.solve(problem, SRNC(repair="iterated", pair="symbol"), budget=Budget(max_time=10))
+    assert result.status is srnc.Status.CONVERGED, result.message
+    assert result.evaluation.violation < 1e-6
+
+
+@every_pair
+def test_on_a_dense_matrix_srn_c_is_the_closed_form(pair, random_problem):
     problem = random_problem((4, 5), (), 0.5)
     closed = srnc.solve(problem).kernel
     for repair in ("none", "step", "iterated"):
-        found = srnc.solve(problem, SRNC(repair=repair, tolerance=1e-12), rng=0)
+        found = srnc.solve(problem, SRNC(repair, pair, tolerance=1e-12), rng=0)
         np.testing.assert_allclose(found.kernel, closed, atol=1e-9)
 
 
@@ -153,21 +251,23 @@ def test_reshaping_keeps_the_norm_and_the_rank_of_the_matrix_not_of_the_operator
     assert flattened.evaluation.spectral_norm_error > 1e-2
 
 
-def test_spectral_normalization_keeps_the_norm_and_the_stable_rank(layer):
-    scores = srnc.solve(layer, SpectralNormalization(tolerance=1e-8), rng=0).evaluation
+@every_pair
+def test_spectral_normalization_keeps_the_norm_and_the_stable_rank(pair, layer):
+    scores = srnc.solve(layer, SpectralNormalization(pair=pair, tolerance=1e-8), rng=0).evaluation
     assert scores.spectral_norm_error < 1e-8
     assert scores.stable_rank == pytest.approx(layer.kernel_stable_rank, rel=1e-12)
 
 
+@every_pair
 @given(
     st.integers(0, 2**31), st.floats(0.05, 0.95), st.sampled_from([((3,), (16,)), ((3, 3), (8, 8)), ((2, 2, 3), (9,))])
 )
-def test_the_repaired_iteration_meets_both_constraints_and_no_step_goes_back(seed, fraction, case):
+def test_the_repaired_iteration_meets_both_constraints_and_no_step_goes_back(pair, seed, fraction, case):
     shape, size = case
     problem = srnc.partway(np.random.default_rng(seed).standard_normal(shape), size, fraction)
     if problem.regime != "reduce":
         return
-    result = srnc.solve(problem, SRNC(repair="iterated"), rng=0)
+    result = srnc.solve(problem, SRNC("iterated", pair), rng=0)
     assert result.status is srnc.Status.CONVERGED, result.message
     assert result.evaluation.violation < 1e-6
     distances = result.history["distance"]
@@ -176,21 +276,23 @@ def test_the_repaired_iteration_meets_both_constraints_and_no_step_goes_back(see
     assert result.evaluation.objective >= optimum - 1e-6 * problem.squared_norm  # the violation allowed buys as much
 
 
-def test_where_the_first_cap_is_empty_others_are_tried():
+@every_pair
+def test_where_the_first_cap_is_empty_others_are_tried(pair):
     kernel = np.array([1.0, 0.2, -1.0])  # its top frequency has short atoms
     problem = srnc.SRNProblem(kernel, 16, stable_rank=5.6)
-    result = srnc.solve(problem, SRNC(repair="iterated"), rng=0)
+    result = srnc.solve(problem, SRNC("iterated", pair), rng=0)
     assert result.details["empty_cap"]
     assert result.evaluation.feasible
     at_the_end = srnc.SRNProblem(kernel, 16, stable_rank=16 / 3)
-    assert srnc.solve(at_the_end, SRNC(repair="iterated"), rng=0).evaluation.violation < 1e-6
+    assert srnc.solve(at_the_end, SRNC("iterated", pair), rng=0).evaluation.violation < 1e-6
     # Five points have no alternating maps; a constant one has room.
-    assert srnc.solve(srnc.partway(kernel, 5, 0.05), SRNC(repair="iterated"), rng=0).evaluation.feasible
+    assert srnc.solve(srnc.partway(kernel, 5, 0.05), SRNC("iterated", pair), rng=0).evaluation.feasible
 
 
-def test_published_srn_c_uses_no_more_than_its_source(layer):
+@every_pair
+def test_published_srn_c_uses_no_more_than_its_source(pair, layer):
     """Formula (5) with the coefficient of (3), from the operator's singular value decomposition."""
-    result = srnc.solve(layer, SRNC(tolerance=1e-10, max_steps=100_000), rng=0)
+    result = srnc.solve(layer, SRNC(pair=pair, tolerance=1e-10, max_steps=100_000), rng=0)
     unit = layer.kernel / layer.spectral_norm
     first = atoms.dominant_atom(unit, layer.geometry).tensor
     second = unit - first
@@ -225,15 +327,16 @@ def test_a_point_that_was_computed_is_not_lost_to_the_budget(random_problem):
         ((4, 2, 3), (12,), {"groups": 2}),
     ],
 )
+@every_pair
 @pytest.mark.parametrize("fraction", [0.0, 0.05])
-def test_the_maps_with_the_largest_atoms_reach_every_target(shape, size, layout, fraction):
+def test_the_maps_with_the_largest_atoms_reach_every_target(pair, shape, size, layout, fraction):
     """Also where the constant part of a kernel is small, so that rounding errors lead away from it."""
     for seed in range(3):
         kernel = np.random.default_rng(seed).standard_normal(shape)
         axes = tuple(range(2, kernel.ndim))
         kernel -= 0.9 * np.mean(kernel, axis=axes, keepdims=True)
         problem = srnc.partway(kernel, size, fraction, **layout)
-        result = srnc.solve(problem, SRNC(repair="iterated"), rng=0)
+        result = srnc.solve(problem, SRNC("iterated", pair), rng=0)
         assert result.status is srnc.Status.CONVERGED, result.message
         assert result.evaluation.violation < 1e-6
 
