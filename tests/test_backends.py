@@ -7,6 +7,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 import torch
+from tiers import some
 
 import srnc_manifold as srnc
 from srnc_manifold.backends import NAMES, NUMPY, namespace, namespace_of
@@ -86,7 +87,7 @@ CONTEXTS = {
 }
 
 
-@pytest.mark.parametrize("name", CONTEXTS)
+@pytest.mark.parametrize("name", some(CONTEXTS, 4))
 def test_settings_of_torch_change_nothing(name):
     kernel = np.random.default_rng(0).standard_normal((2, 2, 3))
     problem = srnc.partway(kernel, 8, 0.5)
