@@ -20,3 +20,18 @@ def solved_shapes(random_problem):
         return min(gaps, default=np.inf)
 
     return lambda solver: sum(best_gap(solver, random_problem(shape, size)) < 1e-5 for shape, size in SHAPES)
+
+
+@pytest.fixture
+def assert_solves_the_paper_s_instance(paper):
+    """Assert that a solver converges to the optimum of the paper's instance from a start where it can."""
+
+    def check(solver):
+        result = srnc.solve(paper(32), solver, start=[0.9, 0.3, 0.2])
+        assert result.status is srnc.Status.CONVERGED
+        assert result.evaluation.violation < 1e-6
+        # The slope of the optimum by the stable rank is 1/3: as much as a violation of 1e-6 of 32 is worth.
+        assert result.evaluation.objective == pytest.approx(32 / 3, abs=2e-5)
+        np.testing.assert_allclose(result.kernel, [2 / 3, 1 / 6, 1 / 6], atol=1e-5)
+
+    return check

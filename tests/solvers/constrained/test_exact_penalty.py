@@ -22,13 +22,8 @@ def test_the_optimum_is_mostly_found(solver, enough, solved_shapes):
 
 
 @pytest.mark.parametrize("solver", [ExactPenalty(), ExactPenalty("log-sum-exp")])
-def test_the_paper_s_instance_is_solved(solver, paper):
-    result = srnc.solve(paper(32), solver, start=START)
-    assert result.status is srnc.Status.CONVERGED
-    assert result.evaluation.violation < 1e-6
-    # The slope of the optimum by the stable rank is 1/3: as much as a violation of 1e-6 of 32 is worth.
-    assert result.evaluation.objective == pytest.approx(32 / 3, abs=2e-5)
-    np.testing.assert_allclose(result.kernel, [2 / 3, 1 / 6, 1 / 6], atol=1e-5)
+def test_the_paper_s_instance_is_solved(solver, assert_solves_the_paper_s_instance):
+    assert_solves_the_paper_s_instance(solver)
 
 
 def test_the_history_tells_what_is_changed(paper):
