@@ -22,6 +22,9 @@ _WIDTHS = (3.0, 30.0, 300.0, 3e3)
 # Largest number of singular values near the target, because their gradients are kept as a dense matrix.
 _MOST_NEAR = 300
 
+# The hull of gradients holds zero if the square of its shortest vector is this part of the largest square, or less.
+_NO_DIRECTION = 1e-20
+
 # A path on the product of spheres, as a function of t from 0 to 1.
 Curve = Callable[[float], Array]
 
@@ -103,8 +106,12 @@ def gain_descents(problem: Problem) -> list[Callable[[Array], Curve]]:
         values, slopes = _slopes(problem, z, near)
         above = values - level
         # The least x with ⟨slope, x⟩ <= −d for all of them is −p/‖p‖² of the shortest p in the hull of slope/d.
-        shortest = shortest_in_hull(slopes / (np.maximum(above, 0.0) + np.max(above))[:, None])
-        step = -shortest / max(float(shortest @ shortest), 1e-300)
+        rows = slopes / (np.maximum(above, 0.0) + np.max(above))[:, None]
+        shortest = shortest_in_hull(rows)
+        squared = float(shortest @ shortest)
+        if squared <= _NO_DIRECTION * float(np.max(np.sum(rows**2, axis=1))):  # the step would have no end
+            raise ValueError("no direction lowers all singular values near the target")
+        step = -shortest / squared
         return lambda t: problem.spheres.retracted(z, t * step)
 
     return [partial(within, width) for width in _WIDTHS]

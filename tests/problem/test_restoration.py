@@ -50,9 +50,11 @@ def test_the_gain_falls_along_the_least_step_that_lowers_it(seed):
     z = problem.spheres.random_point(rng)
     if problem.gain(z) < 1.01 * problem.target_gain:
         return
-    curve = gain_descents(problem)[0](z)
-    if np.linalg.norm(curve(1e-6) - z) > 1e-3:  # no step lowers all of them: the least one is endless
+    try:
+        curve = gain_descents(problem)[0](z)
+    except ValueError:  # no direction lowers all of them
         return
+    assert np.linalg.norm(curve(1e-6) - z) < 1e-3
     assert problem.gain(curve(1e-6)) < problem.gain(z)
 
 
@@ -73,3 +75,12 @@ def test_curves_are_tried_one_after_the_other_and_the_last_reason_is_told():
     found = restored(problem, z, too_low=[nowhere, gain_ascent(problem)], too_high=[])
     assert found.success
     assert problem.evaluate(found).violation < 1e-9
+
+
+def test_where_no_direction_lowers_all_singular_values_there_is_no_endless_step():
+    # At a single tap every singular value is one. Each direction raises some of them; none leads to a gain below one.
+    problem = srnc.SRNProblem([1.0, 2.0], 8, stable_rank=7.9)
+    problem.target_gain = 0.9
+    for way in gain_descents(problem):
+        with pytest.raises(ValueError, match="no direction lowers all singular values"):
+            way(np.array([1.0, 0.0]))
