@@ -18,7 +18,9 @@ class Shown:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}: {text}' for name, text in self.summary().items())})"
+        text = f"{type(self).__name__}({', '.join(f'{name}: {text}' for name, text in self.summary().items())})"
+        # Names are data: no control character of theirs reaches a terminal.
+        return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
     def _repr_html_(self) -> str:
         rows = (

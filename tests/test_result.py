@@ -129,7 +129,8 @@ def test_results_are_shown_in_a_few_lines():
         assert words in repr(result)
     assert "optimum" not in repr(result)
     assert "gap" in repr(exact)
-    strange = replace(exact, message="<b>&\nsecond line" + "x" * 1000)
+    strange = replace(exact, message="<b>&\x1b[31m\nsecond line" + "x" * 1000)
+    assert "\x1b" not in repr(strange)
     assert "<b>&" not in strange._repr_html_().replace("<b>Result", "")
     assert len(repr(strange)) < 600
 

@@ -1,3 +1,5 @@
+"""The certified global solution as a solver."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
