@@ -53,8 +53,10 @@ def as_kernel(kernel: Any, name: str = "kernel") -> NDArray[np.float64]:
     return kernel_and_dtype(kernel, name)[0]
 
 
-def kernel_and_dtype(kernel: Any, name: str = "kernel") -> tuple[NDArray[np.float64], np.dtype[Any]]:
-    """A kernel as an array of doubles of NumPy, and the precision of results.
+def kernel_and_dtype(
+    kernel: Any, name: str = "kernel", *, of_problem: bool = False
+) -> tuple[NDArray[np.float64], np.dtype[Any]]:
+    """A kernel as an array of doubles of NumPy, and the precision of results; see :func:`require_entries`.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def kernel_and_dtype(kernel: Any, name: str = "kernel") -> tuple[NDArray[np.floa
     values = np.array(given.xp.to_numpy(given.values))  # a copy: a tensor of doubles would share its memory
     if values.size == 0:
         raise ValueError(f"{name}: empty, its shape is {values.shape}; expected at least one entry")
-    require_entries(np.array([np.max(np.abs(values))]), lambda _: name)
+    require_entries(np.array([np.max(np.abs(values))]), lambda _: name, of_problems=of_problem)
     return values, given.dtype
 
 

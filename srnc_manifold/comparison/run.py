@@ -22,6 +22,8 @@ from srnc_manifold.validation import require_jobs, require_seeds
 from srnc_manifold.writing import require_new, writable
 
 Progress = Callable[[int, int, "Row | None"], Any]
+Task = tuple[int, NamedProblem, str, Solver, int]
+Outcome = tuple[int, Row, "Result | None"]
 
 
 def compare(
@@ -79,7 +81,7 @@ def compare(
     report = _SafeProgress(progress)
 
     known: list[tuple[int, Row]] = []
-    tasks: list[tuple[int, NamedProblem, str, Solver, int]] = []
+    tasks: list[Task] = []
     order = 0
     for entry in entries:
         if isinstance(entry, UnavailableProblem):
@@ -124,10 +126,6 @@ def compare(
     return comparison
 
 
-Task = tuple[int, NamedProblem, str, Solver, int]
-Outcome = tuple[int, Row, "Result | None"]
-
-
 def _run_all(tasks: Sequence[Task], budget: Budget | None, n_jobs: int) -> Iterator[Outcome]:
     """The outcomes of the tasks. A task that cannot go to another process, or come back, is run in this one."""
     import joblib
@@ -136,15 +134,13 @@ def _run_all(tasks: Sequence[Task], budget: Budget | None, n_jobs: int) -> Itera
     if jobs <= 1:
         yield from (_run_one(*task, budget, task[3].name) for task in tasks)
         return
-    sent, left = [], {}
-    for task in tasks:
-        # The names are computed in this process, because other processes do not know the names that a script registers.
-        content = _pickled((*task, budget, task[3].name))
-        left[task[0]] = task
-        if content is not None:
-            sent.append((task[0], content))
+    # The names are computed in this process, because other processes do not know the names that a script registers.
+    # A task is pickled when it is sent, so that not all kernels are in memory at once.
+    contents = ((task[0], _pickled((*task, budget, task[3].name))) for task in tasks)
+    left = {task[0]: task for task in tasks}
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    for number, content in parallel(joblib.delayed(_run_pickled)(*item) for item in sent):
+    calls = (joblib.delayed(_run_pickled)(number, content) for number, content in contents if content is not None)
+    for number, content in parallel(calls):
         if content is not None:
             del left[number]
             yield pickle.loads(content)

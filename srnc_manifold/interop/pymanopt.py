@@ -18,7 +18,6 @@ It works around the following problems of pymanopt 2.2.1:
 from __future__ import annotations
 
 import copy
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,9 +38,6 @@ OPTIMIZERS = {
     "nelder-mead": ("NelderMead", False),
     "particle-swarm": ("ParticleSwarm", False),
 }
-
-# All threads share NumPy's global random state, so only one run is allowed at a time.
-_RANDOM_STATE = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -337,11 +333,13 @@ def _flat_product(spheres: Spheres, start: Array | None, rng: np.random.Generato
 
 @contextmanager
 def _own_random_state(generator: np.random.Generator) -> Iterator[None]:
-    """Seed NumPy's global random state, from which pymanopt's particle swarm draws, and restore it afterwards."""
-    with _RANDOM_STATE:
-        saved = np.random.get_state()  # noqa: NPY002 - the global state is what this is about
-        np.random.seed(generator.integers(2**32))  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(saved)  # noqa: NPY002
+    """Seed NumPy's global random state, from which pymanopt's particle swarm draws, and restore it afterwards.
+
+    All threads share this state; only one of them computes at a time (:mod:`srnc_manifold.process`).
+    """
+    saved = np.random.get_state()  # noqa: NPY002 - the global state is what this is about
+    np.random.seed(generator.integers(2**32))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(saved)  # noqa: NPY002

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import certificates
-from srnc_manifold.arrays import as_kernel, kernel_and_dtype, require_entries
+from srnc_manifold.arrays import as_kernel, kernel_and_dtype
 from srnc_manifold.exchange import array_from
 from srnc_manifold.numerics import Array, binary_scale
 from srnc_manifold.operators import atoms, norms, symbol
@@ -104,10 +104,9 @@ class SRNProblem(KernelProblem):
         stride: PerAxis = 1,
         dilation: PerAxis = 1,
     ) -> None:
-        self.kernel, self.dtype = kernel_and_dtype(kernel)
+        self.kernel, self.dtype = kernel_and_dtype(kernel, of_problem=True)
         self.kernel.setflags(write=False)
         self.operator = operator_of(self.kernel.shape, input_size, groups=groups, stride=stride, dilation=dilation)
-        require_entries(np.array([np.max(np.abs(self.kernel))]), lambda _: "kernel", of_problems=True)
         self._scale = binary_scale(self.kernel)
         scaled = self.operator.coordinates(self.kernel / self._scale)
         self._scaled: Array = scaled
