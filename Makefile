@@ -68,6 +68,7 @@ clean:
 	$(PIP) --editable ".[test]"
 	@touch $@
 
-.venv/.lint: .venv/.core
+# The tests are type-checked, too.
+.venv/.lint: .venv/.test
 	$(PIP) --editable ".[lint]"
 	@touch $@
