@@ -27,13 +27,14 @@ test: .venv/.test
 test-all: .venv/.test
 	HYPOTHESIS_PROFILE=all $(BIN)/python -m pytest --numprocesses 2 -m ""
 
-# An environment of its own, because its versions differ from those of constraints.txt.
+# An environment of its own, because its versions differ from those of constraints.txt. Old versions use what newer
+# packages beneath them deprecate.
 test-lowest: .venv/.made
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(PYTHON) tests/lowest.py > .venv-lowest/constraints.txt
 	.venv-lowest/bin/pip install --quiet torch==2.13.0
 	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --editable ".[test]"
-	.venv-lowest/bin/python -m pytest --numprocesses 2
+	.venv-lowest/bin/python -m pytest --numprocesses 2 -W ignore::DeprecationWarning
 
 lint: .venv/.lint
 	$(BIN)/ruff check .

@@ -126,11 +126,12 @@ class Geometry:
                 f"dilation: {spacing} given, with which taps of a kernel of {taps} coincide on input_size {size}; "
                 f"expected at most {distinct} taps"
             )
-        n_points = math.prod(n // s for n, s in zip(size, steps, strict=True))
-        n_taps = math.prod(taps)
+        grid, n_taps = tuple(n // s for n, s in zip(size, steps, strict=True)), math.prod(taps)
+        apart = _layout(taps, steps, spacing).apart
+        n_distinct = math.prod(n // math.gcd(n, step) for n, step in zip(grid, apart, strict=True))
         per_point = max(channels[0] * channels[1] * min(math.prod(steps), n_taps), n_taps)
-        # Complex numbers at half of the frequencies, and three copies of them.
-        needed, there_is = 4 * 16 * (n_points / 2) * per_point, _memory()
+        # Complex numbers at half of the distinct frequencies, and three copies of them.
+        needed, there_is = 4 * 16 * (n_distinct / 2) * per_point, _memory()
         if needed > there_is:
             raise ValueError(
                 f"input_size: {size} given, where the symbol of a kernel of shape {shape} needs about "
@@ -185,23 +186,44 @@ class Geometry:
 
     @cached_property
     def frequencies(self) -> NDArray[np.int64]:
-        """One frequency of each pair ``±l`` of the output grid, shape ``(L, d)``."""
-        return _half_spectrum(self.grid)[0]
+        """Frequencies of the output grid whose blocks differ, shape ``(L, d)``.
+
+        One of each pair ``±l``, whose blocks are conjugate, and one of all for which the phases of all taps agree, up
+        to a factor for each phase of the stride. With taps next to each other on each axis, only pairs do.
+        """
+        return self._spectrum.frequencies
 
     @cached_property
     def n_blocks(self) -> int:
-        """Blocks on half of the frequencies: ``L · groups``, block ``l · groups + group``."""
+        """Blocks on the listed frequencies: ``L · groups``, block ``l · groups + group``."""
         return len(self.frequencies) * self.groups
 
     @cached_property
     def multiplicities(self) -> NDArray[np.float64]:
-        """Number of blocks of the operator each listed one stands for, 1 or 2, shape ``(n_blocks,)``."""
-        return _frozen(np.repeat(_half_spectrum(self.grid)[1], self.groups))
+        """Number of blocks of the operator each listed one stands for, shape ``(n_blocks,)``."""
+        return _frozen(np.repeat(self._spectrum.multiplicities, self.groups))
+
+    @cached_property
+    def are_real(self) -> NDArray[np.bool_]:
+        """Whether each frequency is its own mirror image, so that its blocks are real; shape ``(L,)``."""
+        return np.all(2 * self.frequencies % np.array(self.grid, dtype=np.int64) == 0, axis=1)
 
     @cached_property
     def fft_index(self) -> NDArray[np.int64]:
         """Places of ``frequencies`` in the flattened output of a real FFT, shape ``(L,)``."""
-        return _half_spectrum(self.grid)[2]
+        return self._spectrum.fft_index
+
+    def listed(self, frequencies: NDArray[Any]) -> NDArray[np.int64]:
+        """Rows of :attr:`frequencies` whose blocks those of some frequencies are like, ``(n, d)`` to ``(n,)``."""
+        rows = {tuple(turns): k for k, turns in enumerate(self._relative_turns(self.frequencies).tolist())}
+        return np.array([rows[tuple(turns)] for turns in self._relative_turns(frequencies).tolist()], dtype=np.int64)
+
+    def _relative_turns(self, frequencies: NDArray[Any]) -> NDArray[np.int64]:
+        return _relative_turns(frequencies, self.taps, self.grid, self.stride, self.dilation)
+
+    @cached_property
+    def _spectrum(self) -> _Spectrum:
+        return _spectrum(self.taps, self.grid, self.stride, self.dilation)
 
     @cached_property
     def fft_shape(self) -> tuple[int, ...]:
@@ -255,6 +277,7 @@ class _Layout:
     offsets: NDArray[np.int64]  # (d, q), on the output grid
     phase_of_tap: NDArray[np.int64]  # (q,)
     taps_per_phase: NDArray[np.int64]  # (n_phases,)
+    apart: tuple[int, ...]  # greatest common divisor of the distances between taps of one phase, on each axis
 
 
 @lru_cache(maxsize=64)
@@ -270,8 +293,10 @@ def _layout(taps: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int,
     label = np.zeros(q, dtype=np.int64)
     for residue, step in zip(residues, stride, strict=True):
         label = label * step + residue
-    _, phase, counts = np.unique(label, return_inverse=True, return_counts=True)
-    return _Layout(_frozen(offsets), _frozen(phase.reshape(q).astype(np.int64)), _frozen(counts.astype(np.int64)))
+    _, first, phase, counts = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
+    phase = phase.reshape(q)
+    apart = tuple(int(step) for step in np.gcd.reduce(offsets - offsets[:, first[phase]], axis=1))
+    return _Layout(_frozen(offsets), _frozen(phase.astype(np.int64)), _frozen(counts.astype(np.int64)), apart)
 
 
 @lru_cache(maxsize=1)
@@ -306,10 +331,18 @@ def _fft_shape(grid: tuple[int, ...]) -> tuple[int, ...]:
     return grid[:-1] + tuple(n // 2 + 1 for n in grid[-1:])
 
 
+@dataclass(frozen=True)
+class _Spectrum:
+    """Listed frequencies: what they are, how many each stands for, and where a real FFT has them."""
+
+    frequencies: NDArray[np.int64]  # (L, d)
+    multiplicities: NDArray[np.float64]  # (L,)
+    fft_index: NDArray[np.int64]  # (L,)
+
+
 @lru_cache(maxsize=64)
-def _half_spectrum(
-    grid: tuple[int, ...],
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+def _half_spectrum(grid: tuple[int, ...]) -> _Spectrum:
+    """One frequency of each pair ``±l``."""
     d, shape = len(grid), _fft_shape(grid)
     frequencies = np.indices(shape).reshape(d, math.prod(shape)).T
     # A real FFT keeps half of the last axis, but where that coordinate is its own mirror it keeps both of a
@@ -318,20 +351,70 @@ def _half_spectrum(
     weights = np.array([math.prod(grid[:s]) for s in range(d)], dtype=np.int64)
     rank, mirror_rank = frequencies @ weights, (-frequencies % sizes) @ weights
     keep = rank <= mirror_rank
-    return (
+    return _Spectrum(
         _frozen(frequencies[keep].astype(np.int64)),
         _frozen(np.where(rank == mirror_rank, 1.0, 2.0)[keep]),
         _frozen(np.flatnonzero(keep).astype(np.int64)),
     )
 
 
+@lru_cache(maxsize=64)
+def _spectrum(
+    taps: tuple[int, ...], grid: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> _Spectrum:
+    """One of all frequencies whose blocks are alike."""
+    half = _half_spectrum(grid)
+    turns = _relative_turns(half.frequencies, taps, grid, stride, dilation)
+    # The relative turns are additive in the frequency: some are alike only if those of a frequency are all zero.
+    if np.count_nonzero(~turns.any(axis=1)) == 1:
+        return half
+    # Preferably those that are their own mirror images, whose blocks are real.
+    order = np.argsort(half.multiplicities, kind="stable")
+    _, first, group = np.unique(turns[order], axis=0, return_index=True, return_inverse=True)
+    counts = np.bincount(group.ravel(), weights=half.multiplicities[order])
+    kept = order[first]
+    rows = np.argsort(kept)
+    kept = kept[rows]
+    return _Spectrum(_frozen(half.frequencies[kept]), _frozen(counts[rows]), _frozen(half.fft_index[kept]))
+
+
+def _relative_turns(
+    frequencies: NDArray[Any],
+    taps: tuple[int, ...],
+    grid: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> NDArray[np.int64]:
+    """Turns of the taps, less that of the first tap of their phase, or the negative of all; shape ``(n, q)``."""
+    turns, period = _turns(frequencies, taps, grid, stride, dilation)
+    phases = _layout(taps, stride, dilation).phase_of_tap
+    _, first = np.unique(phases, return_index=True)
+    turns = (turns - turns[:, first[phases]]) % period
+    # Of the two that are negatives of each other that in which the first tap that turns does so by less than half.
+    turning = np.argmax((turns != 0) & (2 * turns != period), axis=1)
+    down = 2 * turns[np.arange(len(turns)), turning] > period
+    return np.where(down[:, None], -turns % period, turns)
+
+
+def _turns(
+    frequencies: NDArray[Any],
+    taps: tuple[int, ...],
+    grid: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> tuple[NDArray[np.int64], int]:
+    """``Σ_s l_s o_s(j) / N_s`` as integers, and the integer that is a whole turn."""
+    period = math.lcm(*grid)
+    turns_per_step = np.array([period // n for n in grid], dtype=np.int64)
+    return ((frequencies * turns_per_step) @ _layout(taps, stride, dilation).offsets) % period, period
+
+
 @lru_cache(maxsize=16)
 def _phases(
     taps: tuple[int, ...], grid: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> NDArray[np.complex128]:
-    period = math.lcm(*grid)
-    turns_per_step = np.array([period // n for n in grid], dtype=np.int64)
-    turns = ((_half_spectrum(grid)[0] * turns_per_step) @ _layout(taps, stride, dilation).offsets) % period
+    frequencies = _spectrum(taps, grid, stride, dilation).frequencies
+    turns, period = _turns(frequencies, taps, grid, stride, dilation)
     # Integers up to here; quarter turns are split off so that i, -1 and -i come out exact.
     quarter, rest = np.divmod(4 * turns + period // 2, period)
     angle = (0.5 * np.pi) * ((rest - period // 2) / period)

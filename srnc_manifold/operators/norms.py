@@ -68,8 +68,16 @@ class NormTests:
             value = float(squared_norms(self.matrices[[first]])[0])
             if value > largest:
                 best, largest = int(first), value
+                left = left[~self._alike(left, best, largest)]
                 left = left[~self.below(left, np.full(len(left), largest / self.margin))]
         return best, largest
+
+    def _alike(self, index: NDArray[Any], best: int, largest: float) -> NDArray[np.bool_]:
+        """Which of the matrices have the norm of another but for rounding: of few taps, those of all frequencies."""
+        nearby = np.abs(self.estimates[index] - self.estimates[best]) <= 1e-9 * largest
+        apart = np.linalg.norm(self._grams[index[nearby]] - self._grams[best], axis=(1, 2))
+        nearby[nearby] = apart <= (self.margin - 1) * largest
+        return nearby
 
     def below(self, index: NDArray[Any], levels: NDArray[Any]) -> NDArray[Any]:
         """Which of the matrices at ``index`` surely have a squared norm below ``levels · margin``."""

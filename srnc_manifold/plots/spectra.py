@@ -129,7 +129,7 @@ def eigenvalues(geometry: Geometry | Problem, ax: Any = None, path: str | os.Pat
     rows = geometry.transform.reshape(len(geometry.frequencies), geometry.n_phases, geometry.n_taps)
     forms = np.real(np.swapaxes(rows.conj(), 1, 2) @ rows)  # B_l = cos_l cos_lᵀ + sin_l sin_lᵀ
     values = np.linalg.eigvalsh(forms)[:, ::-1]
-    values = np.maximum(values[_both_halves(geometry)], 0.0)  # the forms are semidefinite
+    values = np.maximum(values[geometry.listed(np.arange(n)[:, None])], 0.0)  # the forms are semidefinite
     shown = min(values.shape[1], 2 * geometry.n_phases)
     with figure_of(ax, (7.0, 4.4)) as (figure, (axes,)):
         for k in range(shown):
@@ -151,13 +151,6 @@ def _one_axis(part: KernelProblem) -> bool:
     return isinstance(part.operator, Circular) and len(part.geometry.grid) == 1
 
 
-def _both_halves(geometry: Geometry) -> Any:
-    """For each frequency of the grid, the row of the listed one of the pair ``±l``."""
-    (n,) = geometry.grid
-    row = {int(frequency): k for k, frequency in enumerate(geometry.frequencies[:, 0] % n)}
-    return np.array([row[k] if k in row else row[(n - k) % n] for k in range(n)])
-
-
 def _singular_values(part: KernelProblem, kernel: Array, how: str) -> tuple[Array, Array]:
     """Places and values of the curve of a kernel."""
     operator = part.operator
@@ -167,8 +160,9 @@ def _singular_values(part: KernelProblem, kernel: Array, how: str) -> tuple[Arra
             raise ValueError(
                 f"by: 'frequency' given, but {operator!r} has no single axis of frequencies; expected 'rank'"
             )
-        groups = part.geometry.groups
-        norms = values[:, 0].reshape(-1, groups).max(axis=1)[_both_halves(part.geometry)]
+        geometry = part.geometry
+        rows = geometry.listed(np.arange(*geometry.grid)[:, None])
+        norms = values[:, 0].reshape(-1, geometry.groups).max(axis=1)[rows]
         return np.arange(len(norms)).astype(float), norms
     repeated = np.repeat(values.ravel(), operator.value_multiplicities.astype(int))
     ordered = np.sort(repeated)[::-1]

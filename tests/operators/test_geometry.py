@@ -10,7 +10,7 @@ grids = st.lists(st.integers(1, 7), min_size=0, max_size=3).map(tuple)
 
 @given(grids)
 def test_half_spectrum_holds_one_of_each_pair(grid):
-    geometry = Geometry.of((1,) * len(grid), grid)
+    geometry = Geometry.of(grid, grid)
     sizes = np.array(grid, int)
     listed = {tuple(f) for f in geometry.frequencies}
     mirrored = {tuple((-f) % sizes) for f in geometry.frequencies}
@@ -21,6 +21,37 @@ def test_half_spectrum_holds_one_of_each_pair(grid):
         assert multiplicity == (1 if mirror == tuple(frequency) else 2)
         assert mirror == tuple(frequency) or mirror not in listed
     assert geometry.multiplicities.sum() == geometry.n_points
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "layout", "count"),
+    [
+        ((4, 5, 1, 1), (6, 8), {}, 1),
+        ((3,), (8,), {"dilation": 2}, 3),
+        ((3, 3), (9, 6), {"dilation": (3, 2)}, 5),
+        ((1, 3), (6, 7), {}, 4),
+        ((2, 3, 2, 2), (8, 8), {"stride": 2}, 1),
+        ((2, 3, 2, 4), (4, 12), {"stride": (2, 2)}, 4),
+        ((4, 2, 3), (12,), {"groups": 2, "dilation": 4}, 2),
+        ((3, 3), (8, 6), {}, 26),
+    ],
+)
+def test_frequencies_whose_blocks_are_alike_are_listed_once(shape, size, layout, count):
+    geometry = Geometry.of(shape, size, **layout)
+    assert len(geometry.frequencies) == count
+    assert geometry.multiplicities.sum() == geometry.n_points * geometry.groups
+    everything = np.array(list(np.ndindex(*geometry.grid)))
+    rows = geometry.listed(everything)
+    np.testing.assert_array_equal(geometry.listed(geometry.frequencies), np.arange(count))
+    np.testing.assert_array_equal(np.bincount(rows), geometry.multiplicities[:: geometry.groups])
+    # The definition: the same sum over the taps of each phase, up to a factor of modulus one, for any kernel.
+    kernel = np.random.default_rng(0).standard_normal(shape).reshape(-1, geometry.n_taps)
+    factors = np.exp(-2j * np.pi * (everything / np.array(geometry.grid)) @ geometry.axis_offsets)
+    for taps in geometry.taps_by_phase:
+        gram = np.abs(
+            (factors[:, taps] @ kernel[:, taps].T)[:, :, None] * (factors[:, taps] @ kernel[:, taps].T)[:, None].conj()
+        )
+        np.testing.assert_allclose(gram, gram[np.argmax(rows == rows[:, None], axis=1)], atol=1e-12)  # rounding
 
 
 @given(grids)

@@ -151,7 +151,7 @@ class SymbolPairs(TopPairs):
     def constant_or_alternating(self, kernel: Array) -> Iterator[Pair]:
         groups, c_in = self.geometry.groups, self.geometry.channels[1]
         # Frequencies that are their own mirror images.
-        frequencies = np.flatnonzero(self.geometry.multiplicities[::groups] == 1)
+        frequencies = np.flatnonzero(self.geometry.are_real)
         for group, phase, frequency in itertools.product(range(groups), self._largest_phases(), frequencies):
             self.run.count_evaluation()
             columns = slice(phase * c_in, (phase + 1) * c_in)
