@@ -216,6 +216,122 @@ def batch() -> None:
             print(f"{name}, {fraction}: {best_time(solve, 3) / fastest:.1f}; largest gap {gap:.1e}")
 
 
+# -- blocks that the first bounds leave open --------------------------------------------------------------------
+
+OPEN = 1e-9  # gap in ‖z − a‖² of unit kernels above which a problem is open
+
+STRIDED: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "4×3×3×3 on 8×8": ((4, 3, 3, 3), (8, 8), {"stride": 2}),
+    "8×8×3×3 on 8×8": ((8, 8, 3, 3), (8, 8), {"stride": 2}),
+    "16×16×3×3 on 16×16": ((16, 16, 3, 3), (16, 16), {"stride": 2}),
+    "32×32×3×3 on 16×16": ((32, 32, 3, 3), (16, 16), {"stride": 2}),
+    "8×8×3 on 16": ((8, 8, 3), (16,), {"stride": 2}),
+    "3×2×4×2 on 12×8, stride (3, 2), dilation (2, 1)": (
+        (3, 2, 4, 2),
+        (12, 8),
+        {"stride": (3, 2), "dilation": (2, 1)},
+    ),
+    "4×3×3×3 on 8×8, entries -1, 0, 1": ((4, 3, 3, 3), (8, 8), {"stride": 2}),
+}
+
+
+def strided_problem(kind: str, seed: int) -> srnc.SRNProblem:
+    shape, size, layout = STRIDED[kind]
+    rng = np.random.default_rng(seed)
+    kernel = rng.integers(-1, 2, shape).astype(float) if "entries" in kind else rng.standard_normal(shape)
+    return srnc.partway(kernel, size, rng.uniform(), **layout)
+
+
+# Whether only pairs of equal channels are not zero, points, layout.
+ADVERSE: dict[str, tuple[bool, int, dict[str, Any]]] = {
+    "2×2 diagonal, 5 taps on 7": (True, 7, {}),
+    "2×2 diagonal, 5 taps on 12": (True, 12, {}),
+    "2×2 full, 5 taps on 7": (False, 7, {}),
+    "2×2 diagonal, 5 taps on 12, stride 2": (True, 12, {"stride": 2}),
+}
+
+
+def adverse_problem(kind: str, seed: int) -> srnc.SRNProblem:
+    """Each pair of channels symmetric or antisymmetric, which makes saddles of the alternation."""
+    diagonal, size, layout = ADVERSE[kind]
+    rng = np.random.default_rng(seed)
+    kernel = rng.standard_normal((2, 2, 5))
+    kernel = kernel + rng.choice([-1, 1], (2, 2, 1)) * kernel[..., ::-1]
+    if diagonal:
+        kernel[[0, 1], [1, 0]] = 0.0
+    return srnc.partway(kernel, size, rng.uniform(), **layout)
+
+
+def squared_gap(problem: srnc.SRNProblem, result: srnc.Result) -> float:
+    """Difference of ``‖z − a‖²`` of unit kernels and its bound."""
+    return result.gap * float(np.linalg.norm(problem.unit_kernel)) / problem.unit_radius
+
+
+def closing(kinds: Iterator[tuple[str, list[srnc.SRNProblem]]], restarts: int) -> None:
+    """What is open after the survey, and at the end; times after a first call."""
+    first = srnc.solvers.Exact(effort=1e-9)  # nothing is done about what the survey leaves open
+    print(f"{'':48} open after the survey, at the end   largest gap  median    largest time")
+    for kind, problems in kinds:
+        srnc.solve(problems[0])
+        before, gaps, times, above = 0, [], [], 0
+        for seed, problem in enumerate(problems):
+            was_open = squared_gap(problem, srnc.solve(problem, first)) > OPEN
+            before += was_open
+            began = time.perf_counter()
+            result = srnc.solve(problem)
+            times.append(time.perf_counter() - began)
+            gaps.append(squared_gap(problem, result))
+            if restarts and was_open:
+                best = problem.objective_at(best_of_restarts(problem, np.random.default_rng(seed), restarts))
+                above += result.bound.objective > best + 1e-9 * problem.squared_norm
+        row = f"{before:4} of {len(problems)}             {sum(gap > OPEN for gap in gaps):8}  {max(gaps):12.1e}"
+        middle, longest = np.median(times), max(times)
+        print(f"{kind:48} {row}  {1e3 * middle:6.1f} ms {1e3 * longest:8.1f} ms = {longest / middle:.0f} ×", flush=True)
+        if restarts:
+            print(f"  bounds above the best of {restarts} restarts, of those open after the survey: {above}")
+
+
+def strided(count: int = 300) -> None:
+    """Layers with a stride, Gaussian kernels, targets uniform in the whole range: open blocks and times."""
+    closing(((kind, _reduced(strided_problem, kind, count)) for kind in STRIDED), 0)
+
+
+def adverse(count: int = 400) -> None:
+    """Symmetric and antisymmetric pairs of channels, in which the alternation meets saddles; the theory's example."""
+    closing(((kind, _reduced(adverse_problem, kind, count)) for kind in ADVERSE), 200)
+
+
+def _reduced(problem: Callable[[str, int], srnc.SRNProblem], kind: str, count: int) -> list[srnc.SRNProblem]:
+    problems = [problem(kind, seed) for seed in range(count)]
+    return [problem for problem in problems if problem.regime == "reduce"]
+
+
+# -- layers whose blocks repeat ---------------------------------------------------------------------------------
+
+
+def repeated() -> None:
+    """Kernels with the same block at many frequencies, against one that has it once."""
+    rng = np.random.default_rng(0)
+    whole = rng.standard_normal((64, 64, 1, 1))
+    cases: dict[str, tuple[np.ndarray, Any, dict[str, Any]]] = {
+        "64×64×1×1 on 56×56": (whole, (56, 56), {}),
+        "its matrix": (whole, (1, 1), {}),
+        "2×2 patches of stride 2, 32 channels on 56×56": (rng.standard_normal((32, 32, 2, 2)), (56, 56), {"stride": 2}),
+        "3×3 with dilation 2, 32 channels on 32×32": (rng.standard_normal((32, 32, 3, 3)), (32, 32), {"dilation": 2}),
+        "3×3, 32 channels on 16×16": (rng.standard_normal((32, 32, 3, 3)), (16, 16), {}),
+        "1×3×3, 16 channels on 8×16×16": (rng.standard_normal((16, 16, 1, 3, 3)), (8, 16, 16), {}),
+        "one tap of 3×3, 64 channels on 32×32": (np.pad(whole, ((0, 0), (0, 0), (1, 1), (1, 1))), (32, 32), {}),
+    }
+    for name, (kernel, size, layout) in cases.items():
+
+        def solve(kernel: np.ndarray = kernel, size: Any = size, layout: dict[str, Any] = layout) -> srnc.Result:
+            return srnc.solve(srnc.partway(kernel, size, 0.5, **layout))
+
+        blocks = srnc.Geometry.of(kernel.shape, size, **layout).n_blocks
+        gap = solve().gap
+        print(f"{name:48} {blocks:5} blocks  {1e3 * best_time(solve, 3):7.1f} ms  gap {gap:.1e}", flush=True)
+
+
 # -- against many starts ----------------------------------------------------------------------------------------
 
 
@@ -372,6 +488,9 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "layers": layers,
     "speed": speed,
     "batch": batch,
+    "strided": strided,
+    "adverse": adverse,
+    "repeated": repeated,
     "restarts": restarts,
     "others": others,
 }

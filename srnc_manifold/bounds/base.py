@@ -8,10 +8,10 @@ import numpy as np
 
 from srnc_manifold.backends import NUMPY
 from srnc_manifold.certificates import ball, caps
+from srnc_manifold.certificates.certificate import CapsCertificate
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms, norms
 from srnc_manifold.operators.circular import Circular
-from srnc_manifold.operators.geometry import Geometry
 from srnc_manifold.problem import Problem, SRNProblem
 from srnc_manifold.process import exclusive
 from srnc_manifold.result import Bound
@@ -71,19 +71,13 @@ def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
             f"{problem.kernel_stable_rank:.6g} to {problem.stable_rank:.6g}; expected 'sdp'"
         )
     if method == "caps":
-        return _caps_bound(problem, _no_multipliers(problem.geometry), "the Lemma")
+        return _caps_bound(problem, CapsCertificate.empty(problem.geometry), "the Lemma")
     return _raise_bound(problem, options) if problem.regime == "raise" else _reduce_bound(problem, options)
 
 
-def _no_multipliers(geometry: Geometry) -> caps.CapsCertificate:
-    shape = (2,) if geometry.block_rank == 1 else geometry.block_shape
-    return caps.CapsCertificate(np.zeros(0, np.int64), np.zeros((0, *shape)))
-
-
-def _caps_bound(problem: SRNProblem, certificate: caps.CapsCertificate, method: str) -> Bound:
+def _caps_bound(problem: SRNProblem, certificate: CapsCertificate, method: str) -> Bound:
     squared = certificate.squared_distance(problem.direction, problem.geometry, problem.level)
-    arrays = {"blocks": certificate.blocks, "values": certificate.values}
-    return Bound(problem.bound_at(squared), method, "caps", arrays)
+    return Bound(problem.bound_at(squared), method, "caps", certificate.arrays())
 
 
 def _reduce_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
@@ -100,7 +94,7 @@ def _reduce_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
         found[int(block)], sharper = multipliers(problem, matrices, int(block), float(lemma[block]), options)
         least = min(least, max(sharper, float(lemma[block])))
     blocks = np.array(sorted(found), dtype=np.int64)
-    certificate = caps.CapsCertificate(blocks, np.stack([found[block] for block in blocks]))
+    certificate = CapsCertificate(blocks, np.stack([found[block] for block in blocks]))
     return _caps_bound(problem, certificate, "the Lemma, and a cone program for each frequency that it does not decide")
 
 

@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 
 from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.certificates import ball, caps
+from srnc_manifold.certificates.certificate import CapsCertificate
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators.atoms import Level, as_level
 from srnc_manifold.operators.geometry import Geometry
 
-__all__ = ["ball", "caps", "relative_objective", "squared_distance"]
+__all__ = ["VERSIONS", "CapsCertificate", "ball", "caps", "relative_objective", "squared_distance"]
+
+#: Kinds of certificates and the newest form of each that is known here. ``"caps"`` 2 has ``parameters``.
+VERSIONS = {"trivial": 1, "caps": 2, "ball": 1, "sphere": 1, "branched": 1}
 
 # Relative rounding errors: of the radius (in addition to those of the spectral norm), and of the sums of squares that
 # the bound is multiplied with.
@@ -43,7 +47,7 @@ def squared_distance(
     if kind == "trivial":
         return 0.0
     if kind == "caps":
-        return caps.CapsCertificate(**arrays).squared_distance(direction, geometry, level)
+        return CapsCertificate(**arrays).squared_distance(direction, geometry, level)
     # The upper bounds of these kinds already include the effect of rounding the level.
     value = float(as_level(level).value)
     return max(0.0, 2.0 - 2.0 * ball.certified_bound(kind, arrays, direction, geometry, value))

@@ -1,13 +1,13 @@
 """Reduce regime: lower bounds on the distance from ``a`` to the caps, block by block (docs/theory.md, sections 4 to 8).
 
-There are three bounds on ``‖z − a‖²`` for unit vectors ``z`` with ``‖Z_b‖₂² >= c`` in some block: the closed form of
-the Lemma, for every block; the dual of the S-lemma, for a block of rank one; and the Lemma after a shift of the symbol,
-for any other block.
+There are several bounds on ``‖z − a‖²`` for unit vectors ``z`` with ``‖Z_b‖₂² >= c`` in some block: the closed form of
+the Lemma, for every block; the dual of the S-lemma, for a block of rank one; and for any other block the Lemma after a
+shift of the symbol, a shift together with weights of the columns, and bounds on parts of the atoms
+(:mod:`srnc_manifold.certificates.boxes`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array
-from srnc_manifold.operators import atoms, norms
+from srnc_manifold.operators import atoms
 from srnc_manifold.operators.atoms import Level, as_level
 from srnc_manifold.operators.geometry import Geometry
 
@@ -23,38 +23,10 @@ from srnc_manifold.operators.geometry import Geometry
 EMPTY = 1e-12
 
 # Multipliers below this number, or above its inverse, give no useful bound and could overflow.
-_TINY = 1e-100
+TINY = 1e-100
 
 # One ulp, the unit of the errors of squared distances of size one, of the symbol and of a spectral norm.
-_ROUNDING = 2.0**-52
-
-
-@dataclass(frozen=True)
-class CapsCertificate:
-    """Multipliers of the blocks that the Lemma alone does not exclude.
-
-    Attributes
-    ----------
-    blocks : integer array, shape ``(R,)``
-    values : array
-        For blocks of rank one, ``(η, τ)`` of shape ``(R, 2)``. Otherwise complex shifts ``T`` of shape
-        ``(R, *block_shape)``.
-    """
-
-    blocks: NDArray[np.int64]
-    values: NDArray[Any]
-
-    def squared_distance(self, direction: Array, geometry: Geometry, level: Level | float) -> float:
-        """Lower bound on ``‖z − a‖²`` over all blocks, from a dense decomposition of every block."""
-        matrices = atoms.turned_symbol(direction, geometry)
-        heights = safe_heights(np.sqrt(norms.squared_norms(matrices)), geometry)
-        bounds = lemma(heights, geometry, level)
-        if len(self.blocks):
-            sharpen = rank_one_bounds if geometry.block_rank == 1 else shifted_bounds
-            levels = repeated(level, len(self.blocks))
-            sharper = sharpen(matrices[self.blocks], self.blocks, self.values, geometry, levels)
-            bounds[self.blocks] = np.maximum(bounds[self.blocks], sharper)
-        return float(np.min(bounds))
+ROUNDING = 2.0**-52
 
 
 def repeated(level: Level | float, count: int) -> Level:
@@ -65,7 +37,7 @@ def repeated(level: Level | float, count: int) -> Level:
 
 def safe_heights(heights: Any, geometry: Geometry) -> Any:
     """Upper bounds on the spectral norms of the symbol of a unit vector: computed values plus their rounding errors."""
-    return heights * (1 + 4 * _ROUNDING * sum(geometry.block_shape)) + 4 * _ROUNDING * geometry.n_taps**0.5
+    return heights * (1 + 4 * ROUNDING * sum(geometry.block_shape)) + 4 * ROUNDING * geometry.n_taps**0.5
 
 
 def lemma(heights: Any, geometry: Geometry, levels: Any, xp: Namespace = NUMPY) -> Any:
@@ -116,7 +88,7 @@ def rank_one_bounds(
     """
     levels = as_level(levels)
     eta, tau = multipliers[:, 0], multipliers[:, 1]
-    valid = (eta >= _TINY) & (eta <= 1 / _TINY) & (tau >= _TINY) & (tau <= 1)
+    valid = (eta >= TINY) & (eta <= 1 / TINY) & (tau >= TINY) & (tau <= 1)
     eta, tau = xp.where(valid, eta, 1.0), xp.where(valid, tau, 1.0)
     frame = atoms.frame(geometry)
     upper, lower, largest = (xp.constant(values, eta)[blocks] for values in (frame.upper, frame.lower, frame.top))
@@ -128,7 +100,7 @@ def rank_one_bounds(
         used = used + xp.sum(squares, axis=1)
         span = (largest[:, None] - values) + tau[:, None] * values  # in this order a tiny τ is not lost to rounding
         seen = seen + xp.sum(squares / span, axis=1) * largest
-    rest = xp.maximum(1.0 - used, 0.0 * used) + 8 * _ROUNDING
+    rest = xp.maximum(1.0 - used, 0.0 * used) + 8 * ROUNDING
     room = xp.maximum(levels.below(ceiling), 0.0 * eta)
     half = (seen + rest) / eta + eta * (room + tau * levels.value) / largest
     return xp.where(valid, lowered(2.0 - half, xp), 0.0)
@@ -144,15 +116,14 @@ def shifted_bounds(
     """
     frame = atoms.frame(geometry)
     top = frame.safe_top[blocks]
-    size = np.max(np.abs(shifts.real) + np.abs(shifts.imag), axis=(1, 2))
-    valid = size <= 1 / _TINY  # false for NaN
+    valid = _usable(shifts)
     shifts = np.where(valid[:, None, None], shifts, 0.0)
     slack = np.zeros(len(blocks))
     with np.errstate(divide="ignore", invalid="ignore"):
         for part, weights in ((shifts.real, frame.upper[blocks]), (shifts.imag, frame.lower[blocks])):
             squares = np.sum(part**2, axis=1)
             slack += np.sum(np.where(squares == 0, 0.0, squares / (frame.top[blocks][:, None] - weights)), axis=1)
-    valid &= slack <= 1 / _TINY  # infinite if an entry of the shift must be zero and is not
+    valid &= slack <= 1 / TINY  # infinite if an entry of the shift must be zero and is not
     safe = np.where(valid[:, None, None], matrices + shifts, 0.0)
     heights = safe_heights(np.linalg.svd(safe, compute_uv=False)[:, 0], geometry)
     level = as_level(levels).at_most(top, NUMPY)
@@ -160,7 +131,57 @@ def shifted_bounds(
     return np.where(valid, lowered(bounds, NUMPY), 0.0)
 
 
+def weighted_bounds(
+    matrices: NDArray[Any],
+    blocks: NDArray[Any],
+    shifts: NDArray[Any],
+    geometry: Geometry,
+    levels: Level | Array,
+    rests: Array,
+) -> Array:
+    """Lower bounds from the symbol ``A + T`` with weighted columns; ``T`` is imaginary.
+
+    Source: docs/theory.md, proposition 25. The bounds are for ``R`` pairs of a kernel and a block. A bound is zero if
+    its shift is not finite, has a real part, or a nonzero entry where it must be zero.
+
+    Parameters
+    ----------
+    rests : array, shape ``(R,)``
+        ``1 − τ · top``, in which a ``τ`` near its limit ``1 / top`` has all its digits; between 0 and 1.
+    """
+    frame = atoms.frame(geometry)
+    top, upper = frame.safe_top[blocks], frame.safe_upper[blocks]
+    valid, shifts, slack = shift_costs(shifts, frame.spread[blocks])
+    valid &= (rests >= TINY) & (rests <= 1)
+    rests = np.where(valid, rests, 1.0)
+    tau = (1 - rests) / top
+    scales = 1 / np.sqrt(rests[:, None] + tau[:, None] * (top[:, None] - upper))
+    weighted = (matrices + shifts) * scales[:, None, :]
+    largest = np.max(scales, axis=1)
+    heights = largest * safe_heights(np.linalg.svd(weighted, compute_uv=False)[:, 0] / largest, geometry)
+    level = as_level(levels).at_most(top, NUMPY)
+    spare = rests + tau * np.maximum(level.below(top), 0.0)  # 1 − τc
+    sine = tau * level.value - spare * (tau * heights**2 + slack) * (1 + 16 * ROUNDING)
+    sine = np.clip(sine, 0.0, 1.0)  # sin² of the least angle
+    return np.where(valid, lowered(2 * sine / (1 + np.sqrt(1 - sine)), NUMPY), 0.0)
+
+
+def shift_costs(shifts: NDArray[Any], spread: Array) -> tuple[NDArray[np.bool_], NDArray[Any], Array]:
+    """Which imaginary shifts are admissible, these (zeros for the others), and ``Σ Im(T)² / (upper − lower)``."""
+    valid = _usable(shifts) & ~np.any(shifts.real, axis=(1, 2))
+    shifts = np.where(valid[:, None, None], shifts, 0.0)
+    squares = np.sum(shifts.imag**2, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        costs = np.sum(np.where(squares == 0, 0.0, squares / spread), axis=1)
+    valid &= costs <= 1 / TINY  # infinite if an entry of the shift must be zero and is not
+    return valid, np.where(valid[:, None, None], shifts, 0.0), np.where(valid, costs, 0.0)
+
+
+def _usable(shifts: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.max(np.abs(shifts.real) + np.abs(shifts.imag), axis=(1, 2)) <= 1 / TINY  # false for NaN
+
+
 def lowered(squared_distances: Any, xp: Namespace) -> Any:
     """A computed lower bound minus its rounding error."""
-    values = squared_distances * (1 - 1e-12) - 8 * _ROUNDING
+    values = squared_distances * (1 - 1e-12) - 8 * ROUNDING
     return xp.where(values > 0, values, 0.0)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from srnc_manifold import certificates
 from srnc_manifold.arrays import as_kernels
 from srnc_manifold.backends import Namespace
+from srnc_manifold.certificates import CapsCertificate
 from srnc_manifold.display import Shown
 from srnc_manifold.exact import reduce
 from srnc_manifold.operators import symbol
@@ -45,8 +46,10 @@ class BatchResult(Shown):
         Proved lower bounds on the objectives of all feasible kernels.
     gaps : array, shape ``(K,)``
         ``(objective − bound) / ‖C(a)‖_F²``; negative only by what a kernel gains from its violation.
-    owners, blocks, multipliers : arrays, shapes ``(R,)``, ``(R,)`` and ``(R, …)``
-        What proves the bounds: of which kernel, for which block; see :meth:`bound`.
+    owners : integer array, shape ``(R,)``
+        To which kernel each row of the certificate belongs.
+    certificate : CapsCertificate
+        What proves the bounds; see :meth:`bound`.
     """
 
     kernels: Any
@@ -57,8 +60,7 @@ class BatchResult(Shown):
     bounds: Any
     gaps: Any
     owners: Any
-    blocks: Any
-    multipliers: Any
+    certificate: CapsCertificate
 
     def __len__(self) -> int:
         return len(self.kernels)
@@ -77,9 +79,8 @@ class BatchResult(Shown):
         ``bound(k).verify(problem)`` recomputes it in plain NumPy for the :class:`SRNProblem` of that kernel.
         """
         k = range(len(self))[k]  # negative ones count from the end; an IndexError where there is none
-        mine = self.owners == k
-        certificate = {"blocks": self.blocks[mine], "values": self.multipliers[mine]}
-        return Bound(float(self.bounds[k]), "the Lemma and multipliers", "caps", certificate)
+        certificate = self.certificate.of(self.owners == k)
+        return Bound(float(self.bounds[k]), "the Lemma and multipliers", "caps", certificate.arrays())
 
 
 @exclusive
@@ -129,15 +130,16 @@ def solve_batch(
         _solve_chunk(values[first : first + at_once], target.part(first, at_once), geometry, xp, single, clip)
         for first in range(0, len(values), at_once)
     ]
-    scores = [xp.concatenate(of_parts, axis=0) for of_parts in zip(*(part for part, _ in parts), strict=True)]
-    certificates = [np.concatenate(of_parts) for of_parts in zip(*(proof for _, proof in parts), strict=True)]
-    return BatchResult(*scores, *certificates)
+    fields = zip(*(scores for scores, _, _ in parts), strict=True)
+    proof: list[Any] = [np.concatenate([owners for _, owners, _ in parts])]
+    proof.append(CapsCertificate.joined([certificate for _, _, certificate in parts]))
+    return BatchResult(*(xp.concatenate(of_parts, axis=0) for of_parts in fields), *proof)
 
 
 def _solve_chunk(
     kernels: Any, target: Target, geometry: Geometry, xp: Namespace, single: bool, clip: bool
-) -> tuple[tuple[Any, ...], tuple[NDArray[Any], ...]]:
-    """Solve some of the kernels: the fields of a :class:`BatchResult`, and its certificates as arrays of NumPy."""
+) -> tuple[tuple[Any, ...], NDArray[Any], CapsCertificate]:
+    """Solve some of the kernels: the fields of a :class:`BatchResult`, those of its certificate apart."""
     count, n = len(kernels), Circular(geometry).gram_weight
     flat = xp.reshape(kernels, (count, -1))
     scales = xp.max(xp.abs(flat), axis=1)
@@ -162,7 +164,7 @@ def _solve_chunk(
     exact = Level.of_target(n, goals)
     level = Level(xp.constant(exact.value, gains), xp.constant(exact.rest, gains))
     points, squared_bounds = directions + 0.0, 0.0 * gains
-    proof = reduce.no_certificates(geometry)
+    owners, proof = np.zeros(0, np.int64), CapsCertificate.empty(geometry)
     # The theorem is for kernels outside the caps: others have the target stable rank already and stay as they are.
     outside = goals < own * (1 - SAME_STABLE_RANK)
     if outside.any():
@@ -170,7 +172,7 @@ def _solve_chunk(
         args = directions[index], symbols[index], norms[index], level[index]
         found = reduce.nearest(*args, geometry, xp)
         points[index], squared_bounds[index] = found.points, found.bounds
-        proof = found.certificates
+        owners, proof = np.flatnonzero(outside)[found.owners], found.certificate
     radius = xp.sqrt(gains * ranks / n)  # in units of ‖a‖
     solved = xp.reshape(points, (count, -1)) * (radius * sizes * scales)[:, None]
     returned = xp.to_single(solved) if single else solved
@@ -191,8 +193,7 @@ def _solve_chunk(
         bounds,
         (objectives - bounds) / squared_norms,
     )
-    owners, blocks, multipliers = proof
-    return scores, (target.first + np.flatnonzero(outside)[owners], blocks, multipliers)
+    return scores, target.first + owners, proof
 
 
 def _squared_norms(symbols: Any, xp: Namespace) -> Any:

@@ -9,13 +9,14 @@ import numpy as np
 
 from srnc_manifold import bounds
 from srnc_manifold.exact import reduce
+from srnc_manifold.exact.reduce import CLOSING, Effort
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Bound, Status
 from srnc_manifold.solvers.base import Solver
 from srnc_manifold.solvers.optimality import stationarity
 from srnc_manifold.solvers.runs import Run
-from srnc_manifold.validation import require_count, require_positive
+from srnc_manifold.validation import require_positive
 
 # Gaps that solvers of cone programs close.
 _CONE_TOLERANCE = 1e-6
@@ -42,19 +43,20 @@ class Exact(Solver):
     tolerance : float
         Gap, as a part of ``‖C(a)‖_F²``, that is optimal for the purpose of the status; the search goes on until there.
         In the raise regime at least 1e-6, the accuracy of cone programs.
-    n_starts : int
-        Starts of the local search in the raise regime.
+    effort : float
+        How much work may go into what is open after the first bounds: restarts, parts of a block, starts and regions of
+        the raise regime. It is counted, not timed, so that the same problem has the same solution. 1 keeps the slowest
+        problems of a kind within about 20 times the time of most; 10 allows ten times as much.
     """
 
     tolerance: float = 1e-8
-    n_starts: int = 10
+    effort: float = 1.0
 
     stochastic = False
     circular = True
 
     def __post_init__(self) -> None:
-        require_positive(tolerance=self.tolerance)
-        require_count(n_starts=self.n_starts)
+        require_positive(tolerance=self.tolerance, effort=self.effort)
 
     def run(self, run: Run[Any]) -> tuple[Status, str]:
         # Neither the user's start nor the generator is used: the starts of the raise regime are always the same.
@@ -82,8 +84,7 @@ class Exact(Solver):
                 "multipliers": "the Lemma and multipliers",
                 "nothing": "the Lemma and multipliers, which leave a gap",
             }[single.closed_by]
-            certificate = {"blocks": single.certificate.blocks, "values": single.certificate.values}
-            run.bound = Bound(problem.bound_at(single.bound), method, "caps", certificate)
+            run.bound = Bound(problem.bound_at(single.bound), method, "caps", single.certificate.arrays())
             apart = max(0.0, np.sqrt(single.runner_up) - np.sqrt(single.squared_distance))
             run.details |= {
                 "closed_by": single.closed_by,
@@ -97,7 +98,8 @@ class Exact(Solver):
             problem.level,
             problem.geometry,
             tolerance=self.tolerance * _squared_distance_of_gap(problem),
-            keep_going=run.time_is_left,
+            effort=Effort(run.time_is_left),
+            closing=CLOSING * self.effort,
             notify=lambda z, _: _show(run, z),
             tests=problem.norm_tests,
             rescue=take,
@@ -117,7 +119,7 @@ class Exact(Solver):
         try:
             raising.raise_gain(
                 *args,
-                n_starts=self.n_starts,
+                n_starts=max(1, round(10 * self.effort)),
                 tolerance=0.5 * _squared_distance_of_gap(problem) * max(self.tolerance, _CONE_TOLERANCE),
                 keep_going=run.time_is_left,
                 search=search,

@@ -42,10 +42,24 @@ class Frame:
         return np.max(self.upper, axis=1)
 
     @cached_property
+    def safe_upper(self) -> Array:
+        """``upper``, raised above its rounding errors; it has none where it is a number of taps."""
+        return self.upper * np.where(self.lower == 0, 1.0, 1 + 2.0**-50)
+
+    @cached_property
     def safe_top(self) -> Array:
-        """``top``, raised above its rounding errors where it has any."""
-        exact = np.any((self.lower == 0) & (self.upper == self.top[:, None]), axis=1)
-        return self.top * np.where(exact, 1.0, 1 + 2.0**-50)
+        """``top``, likewise."""
+        return np.max(self.safe_upper, axis=1)
+
+    @cached_property
+    def spread(self) -> Array:
+        """:func:`spread_of` these."""
+        return spread_of(self.upper, self.lower)
+
+
+def spread_of(upper: Array, lower: Array) -> Array:
+    """``upper − lower``, which is ``|S_{l,p}|``, lowered by its rounding errors, and zero where it has no more."""
+    return np.maximum(upper - lower - 2.0**-46 * upper, 0.0)
 
 
 @lru_cache(maxsize=32)
@@ -59,8 +73,9 @@ def frame(geometry: Geometry) -> Frame:
         np.stack([np.sum(part[:, taps] ** 2, axis=1) for taps in geometry.taps_by_phase], axis=1)
         for part in (rows.real, rows.imag)
     )
-    # An eigenvalue that is zero but for rounding, as at DC and Nyquist.
+    # An eigenvalue that is zero but for rounding, as at DC and Nyquist. The other one is then the number of taps.
     lower = np.where(lower > 1e-20 * upper, lower, 0.0)
+    upper = np.where(lower > 0, upper, geometry.taps_per_phase)
 
     def by_column(values: NDArray[Any]) -> NDArray[Any]:
         return np.repeat(np.repeat(values, geometry.channels[1], axis=1), geometry.groups, axis=0)

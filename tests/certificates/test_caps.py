@@ -11,6 +11,7 @@ import srnc_manifold as srnc
 from srnc_manifold import certificates
 from srnc_manifold.backends import NUMPY
 from srnc_manifold.certificates import caps
+from srnc_manifold.certificates.certificate import CapsCertificate
 from srnc_manifold.exact.reduce import alternation, rim, shifts
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.geometry import Geometry
@@ -180,8 +181,8 @@ def test_a_certificate_of_nonsense_is_verified_in_silence(value):
         _, a, level, _ = instance(geometry, 0, 0.5)
         blocks = nonempty(geometry, level)
         shape = (2,) if geometry.block_rank == 1 else geometry.block_shape
-        lemma = caps.CapsCertificate(blocks[:0], np.zeros((0, *shape))).squared_distance(a, geometry, level)
-        found = caps.CapsCertificate(blocks, np.full((len(blocks), *shape), value)).squared_distance(a, geometry, level)
+        lemma = CapsCertificate(blocks[:0], np.zeros((0, *shape))).squared_distance(a, geometry, level)
+        found = CapsCertificate(blocks, np.full((len(blocks), *shape), value)).squared_distance(a, geometry, level)
         assert found >= lemma
 
 
@@ -291,7 +292,7 @@ def lemma_of_the_definition(a, geometry, level):
 def test_an_empty_certificate_is_the_lemma_over_all_blocks(geometry, seed, fraction):
     _, a, level, _ = instance(geometry, seed, fraction)
     shape = (2,) if geometry.block_rank == 1 else geometry.block_shape
-    empty = caps.CapsCertificate(np.zeros(0, np.int64), np.zeros((0, *shape)))
+    empty = CapsCertificate(np.zeros(0, np.int64), np.zeros((0, *shape)))
     expected = min(lemma_of_the_definition(a, geometry, level).values())
     found = empty.squared_distance(a, geometry, level)
     # Lowered by 1e-12 of itself and a few ulps; arccosines lose more.
@@ -313,13 +314,13 @@ def test_a_certificate_is_the_least_bound_over_all_blocks(geometry, seed, fracti
     else:
         values = np.concatenate([random_shifts(rng, geometry, block, 1) for block in blocks]) * 0.1
         sharper = caps.shifted_bounds(matrices[blocks], blocks, values, geometry, levels)
-    found = caps.CapsCertificate(blocks, values).squared_distance(a, geometry, level)
+    found = CapsCertificate(blocks, values).squared_distance(a, geometry, level)
     for block, bound in zip(blocks, sharper, strict=True):
         each[block] = max(each[block], bound)
     assert found == pytest.approx(np.min(each), rel=1e-11, abs=1e-14)  # norms of rank one in another way: rounding
     # A multiplier that says nothing leaves the Lemma.
-    nothing = caps.CapsCertificate(blocks, np.full_like(values, np.nan)).squared_distance(a, geometry, level)
-    assert nothing == caps.CapsCertificate(blocks[:0], values[:0]).squared_distance(a, geometry, level)
+    nothing = CapsCertificate(blocks, np.full_like(values, np.nan)).squared_distance(a, geometry, level)
+    assert nothing == CapsCertificate(blocks[:0], values[:0]).squared_distance(a, geometry, level)
 
 
 def solved(seed):

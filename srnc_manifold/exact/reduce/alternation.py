@@ -7,7 +7,7 @@ pairs of a kernel and a block at once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.certificates import caps
+from srnc_manifold.exact.reduce.effort import Effort
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms, norms
 
@@ -57,12 +58,15 @@ class Blocks:
     matrices : complex array, shape ``(R, *block_shape)``
     upper, lower : arrays, shape ``(R, columns)``
     level : Level, or a number
+    effort : Effort
+        In which what is done with them is counted; once none is left, iterations end where they are.
     """
 
     matrices: NDArray[np.complex128]
     upper: Array
     lower: Array
     level: Any
+    effort: Effort = field(default_factory=Effort)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "level", atoms.as_level(self.level))
@@ -70,7 +74,7 @@ class Blocks:
     def __getitem__(self, index: NDArray[Any] | slice) -> Blocks:
         if not isinstance(index, slice) and index.dtype == bool and index.all():
             return self  # with what it has cached
-        return Blocks(self.matrices[index], self.upper[index], self.lower[index], self.level)
+        return Blocks(self.matrices[index], self.upper[index], self.lower[index], self.level, self.effort)
 
     def __len__(self) -> int:
         return len(self.matrices)
@@ -225,25 +229,25 @@ def _newton(block: Blocks, symbol: NDArray[Any], image: NDArray[Any]) -> NDArray
     return (at + change).view(complex).reshape(symbol.shape)
 
 
-def alternate(blocks: Blocks, w: NDArray[Any]) -> tuple[NDArray[Any], Array]:
+def alternate(blocks: Blocks, w: NDArray[Any], max_steps: int = _MAX_STEPS) -> tuple[NDArray[Any], Array]:
     """Steps until none improves: the atoms and their squared distances; empty caps stay as they are."""
     before = blocks.squared_distances(w)
     filled = np.isfinite(before)
     end = np.array(w)
     if filled.any():
-        end[filled] = _steps(blocks[filled], w[filled], _STILL)
+        end[filled] = _steps(blocks[filled], w[filled], _STILL, max_steps)
     reached = blocks.squared_distances(end)
     rounded = ~(reached <= before)
     end[rounded] = w[rounded]
     return end, np.where(rounded, before, reached)
 
 
-def settle(block: Blocks, w: NDArray[Any]) -> NDArray[Any]:
+def settle(block: Blocks, w: NDArray[Any], max_steps: int = _MAX_STEPS) -> NDArray[Any]:
     """Further steps until the atoms themselves stand still, to whose errors the distances are blind to first order."""
-    return _steps(block, w, 1e-12)
+    return _steps(block, w, 1e-12, max_steps)
 
 
-def _steps(blocks: Blocks, w: NDArray[Any], still: float) -> NDArray[Any]:
+def _steps(blocks: Blocks, w: NDArray[Any], still: float, max_steps: int = _MAX_STEPS) -> NDArray[Any]:
     """Steps until no entry of a symbol changes by more than ``still``, accelerated where no distance increases."""
     end, active = np.array(w), np.arange(len(w))
     # For large blocks products as long as they help; it is a decomposition that finds nothing better which ends it.
@@ -252,7 +256,10 @@ def _steps(blocks: Blocks, w: NDArray[Any], still: float) -> NDArray[Any]:
     memory, plain = _Memory(), np.ones(len(w), bool)
     images, near = images_of(blocks, w)
     symbols = images
-    for _ in range(_MAX_STEPS):
+    for _ in range(max_steps):
+        if not blocks.effort.left():
+            break
+        blocks.effort.count(symbols)
         moved = improved_atoms(symbols, w) if cheap else top_atoms(symbols)
         reached, reached_near = images_of(blocks, moved)
         worse = reached_near < near - _ROUNDING  # extrapolated too far: back, and a plain step from there

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.backends import Namespace
+from srnc_manifold.certificates.certificate import CapsCertificate
 from srnc_manifold.exact.reduce import rank_one
-from srnc_manifold.exact.reduce.points import Nearest, Single, always
-from srnc_manifold.exact.reduce.search import Search
+from srnc_manifold.exact.reduce.effort import Effort
+from srnc_manifold.exact.reduce.points import Nearest, Single
+from srnc_manifold.exact.reduce.search import CLOSING, Search
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.geometry import Geometry
@@ -47,11 +49,8 @@ def nearest(
         xp.constant(np.stack([single.points[0] for single in found]), norms),
         xp.constant(np.array([single.squared_distance for single in found]), norms),
         xp.constant(np.array([single.bound for single in found]), norms),
-        (
-            np.repeat(np.arange(len(found)), [len(single.certificate.blocks) for single in found]),
-            np.concatenate([single.certificate.blocks for single in found]),
-            np.concatenate([single.certificate.values for single in found]),
-        ),
+        np.repeat(np.arange(len(found)), [len(single.certificate.blocks) for single in found]),
+        CapsCertificate.joined([single.certificate for single in found]),
     )
 
 
@@ -65,7 +64,8 @@ def nearest_to_one(
     level: atoms.Level | float,
     geometry: Geometry,
     tolerance: float = 1e-9,
-    keep_going: Callable[[], bool] = always,
+    effort: Effort | None = None,
+    closing: float = CLOSING,
     notify: Callable[[Array, float], None] | None = None,
     tests: tuple[norms.NormTests, float] | None = None,
     rescue: Callable[[Single], None] | None = None,
@@ -74,8 +74,10 @@ def nearest_to_one(
 
     Parameters
     ----------
-    keep_going : callable, optional
-        Asked between steps; when it says no, the best point and bound so far are returned.
+    effort : Effort, optional
+        Counts the work; where none is left, the best point and bound so far are returned.
+    closing : float, optional
+        How much work may go into the blocks that stay open, as a multiple of that which left them open.
     notify : callable, optional
         Given every improvement: the point and its squared distance.
     tests : (NormTests, float), optional
@@ -88,7 +90,7 @@ def nearest_to_one(
     symbols = symbol.of(direction, geometry) if tests is None else tests[0].matrices / tests[1]
     if geometry.block_rank == 1:
         return rank_one.nearest_of_one(direction, symbols, atoms.as_level(level), geometry)
-    search = Search(direction, symbols, level, geometry, tolerance, keep_going, notify, tests)
+    search = Search(direction, symbols, level, geometry, tolerance, effort, closing, notify, tests)
     try:
         return search.run()
     except BaseException:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srnc_manifold.certificates import caps
+from srnc_manifold.certificates.certificate import CapsCertificate
 from srnc_manifold.numerics import Array
-from srnc_manifold.operators.geometry import Geometry
 
 # Minimizers are tied if their distances differ by less than this part of the least one.
 TIE = 1e-9
@@ -26,14 +25,17 @@ class Nearest:
         Unit vectors.
     squared_distances, bounds : arrays, shape ``(K,)``
         ``‖z − a‖²``, and a lower bound on it over all points of the caps.
-    certificates : (array, array, array)
-        Of which of the vectors, in which block, and the multipliers of a :class:`CapsCertificate`; of NumPy.
+    owners : integer array of NumPy, shape ``(R,)``
+        To which vector each row of the certificate belongs.
+    certificate : CapsCertificate
+        What proves the bounds.
     """
 
     points: Any
     squared_distances: Any
     bounds: Any
-    certificates: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+    owners: NDArray[Any]
+    certificate: CapsCertificate
 
 
 @dataclass
@@ -58,17 +60,10 @@ class Single:
     points: list[Array]
     squared_distance: float
     bound: float
-    certificate: caps.CapsCertificate
+    certificate: CapsCertificate
     closed_by: str
     runner_up: float
     blocks: list[int]
-
-
-def no_certificates(geometry: Geometry) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """The certificates of no vector at all."""
-    shape, kind = ((2,), float) if geometry.block_rank == 1 else (geometry.block_shape, complex)
-    nothing = np.zeros(0, np.int64)
-    return nothing, nothing, np.zeros((0, *shape), kind)
 
 
 def distinct(points: list[Array], distance: float) -> list[Array]:
@@ -77,8 +72,3 @@ def distinct(points: list[Array], distance: float) -> list[Array]:
         if all(np.linalg.norm(z - other) > 1e-6 * distance for other in distinct):
             distinct.append(z)
     return distinct
-
-
-def always() -> bool:
-    """A budget without end."""
-    return True

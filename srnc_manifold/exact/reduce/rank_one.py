@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.certificates import caps
+from srnc_manifold.certificates.certificate import CapsCertificate
 from srnc_manifold.exact.reduce import rim
 from srnc_manifold.exact.reduce.points import TIE, Nearest, Single, distinct
 from srnc_manifold.numerics import Array
@@ -130,7 +131,7 @@ def nearest_of_many(
     points = rim.assemble(solved.points, index, solved.blocks[index], directions, geometry, xp)
     bounds = xp.minimum(problem.least(solved.owners, solved.bounds)[0], solved.floor)
     owners, blocks, values = (xp.to_numpy(x) for x in (solved.owners, solved.blocks, solved.points.multipliers))
-    return Nearest(points, distances, bounds, (owners, blocks, values))
+    return Nearest(points, distances, bounds, owners, CapsCertificate(blocks, values))
 
 
 def nearest_of_one(direction: Array, symbols: NDArray[Any], level: atoms.Level, geometry: Geometry) -> Single:
@@ -159,7 +160,7 @@ def nearest_of_one(direction: Array, symbols: NDArray[Any], level: atoms.Level, 
         points=distinct(found, np.sqrt(least)),
         squared_distance=least,
         bound=min(float(np.min(solved.bounds)), float(solved.floor[0])),
-        certificate=caps.CapsCertificate(solved.blocks, points.multipliers),
+        certificate=CapsCertificate(solved.blocks, points.multipliers),
         closed_by="multipliers",
         runner_up=float(np.min(others)),
         blocks=blocks,

@@ -45,7 +45,6 @@ def tighten(
     w: NDArray[Any],
     squared_distance: float,
     bound_of: Callable[[NDArray[Any]], float],
-    keep_going: Callable[[], bool],
     max_steps: int = 300,
 ) -> Relaxation:
     """The best bound that a shift can give for one block, from the hull of the atoms.
@@ -63,15 +62,17 @@ def tighten(
         Of the best kernel known; the bound is sharp there.
     bound_of : callable
         Bound of a shift, computed safely.
-    keep_going : callable
-        Asked before every step.
+
+    It ends early where the effort of the block does.
     """
     pool, weights = [w[0]], [1.0]
     best = Relaxation(shifts(block, w, squared_distance)[0], 0.0, pool)
     best.bound = bound_of(best.shift)
     for _ in range(max_steps):
-        if best.bound >= squared_distance * (1 - 1e-12) or not keep_going():
+        if best.bound >= squared_distance * (1 - 1e-12) or not block.effort.left():
             break
+        for _ in range(3):  # a decomposition for the direction, one for the bound, and the line search
+            block.effort.count(block.matrices)
         point = np.tensordot(weights, pool, axes=1)[None]
         shift = shifts(block, point, squared_distance)
         bound = bound_of(shift[0])

@@ -218,7 +218,7 @@ def test_tightened_bounds_grow_and_never_pass_the_best_of_many_runs():
 
         for squared_distance in (best, 0.9 * best):
             first = bound_of(shifts.shifts(blocks, w, squared_distance)[0])
-            relaxed = shifts.tighten(blocks, w, squared_distance, bound_of, lambda: True, max_steps=150)
+            relaxed = shifts.tighten(blocks, w, squared_distance, bound_of, max_steps=150)
             assert relaxed.bound >= first
             assert relaxed.bound == bound_of(relaxed.shift)  # the same numbers
             # Distances of numbers of size one, rounded.
@@ -242,6 +242,7 @@ def test_tightening_stops_when_told():
             bounds.append(float(caps.shifted_bounds(blocks.matrices, index, shift[None], geometry, levels)[0]))
             return bounds[-1]
 
-        relaxed = shifts.tighten(blocks, w, float(distances[0]), bound_of, lambda: False)
+        blocks.effort.limit = 0.0
+        relaxed = shifts.tighten(blocks, w, float(distances[0]), bound_of)
         assert len(bounds) == 1
         assert relaxed.bound == bounds[0]

@@ -191,7 +191,7 @@ def test_a_onethat_is_stopped_returns_what_it_has(shape, calls):
         def notify(z, squared, shown=shown):
             shown.append((z, squared))
 
-        single = reduce.nearest_to_one(a, level, geometry, keep_going=keep_going, notify=notify)
+        single = reduce.nearest_to_one(a, level, geometry, effort=reduce.Effort(keep_going), notify=notify)
         assert_point_in_a_cap(single, a, geometry, level)
         assert single.bound <= whole.squared_distance + 1e-12
         assert single.squared_distance >= whole.bound - 1e-12
