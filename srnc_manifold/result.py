@@ -59,6 +59,8 @@ class Bound(Shown):
         Its dual point; see :mod:`srnc_manifold.certificates`.
     parts : tuple of Bound
         Of which it is the sum.
+    version : int
+        Form of the certificate. By default the newest that this release knows of its kind.
     """
 
     objective: float
@@ -66,6 +68,11 @@ class Bound(Shown):
     kind: str
     certificate: dict[str, NDArray[Any]] = field(default_factory=dict)
     parts: tuple[Bound, ...] = ()
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        if self.version == 0:
+            object.__setattr__(self, "version", certificates.VERSIONS.get(self.kind, 1))
 
     def summary(self) -> dict[str, str]:
         return {"objective": f">= {self.objective:.10g}", "by": short(self.method), "kind": self.kind}
@@ -84,8 +91,14 @@ class Bound(Shown):
         Raises
         ------
         ValueError
-            If the certificate is not one of such a problem.
+            If the certificate is not one of such a problem, or of a form that only a newer release knows.
         """
+        known = certificates.VERSIONS.get(self.kind, 0)
+        if self.version > known:
+            raise ValueError(
+                f"bound: a certificate of the kind {self.kind!r}, version {self.version}, given; this release of "
+                f"srnc_manifold knows {f'versions up to {known}' if known else 'no such kind'}, a newer one verifies it"
+            )
         if self.kind == "sum":
             given = len(problem.parts)
             if given != len(self.parts):
@@ -295,6 +308,7 @@ def _bound_to_json(bound: Bound) -> dict[str, Any]:
         # The shape, too: an empty array has no other trace of it.
         arrays[name] = {"shape": array.shape, "dtype": array.dtype.name, "parts": [part.ravel() for part in parts]}
     data = {"objective": bound.objective, "method": bound.method, "kind": bound.kind, "certificate": arrays}
+    data["version"] = bound.version
     return {**data, "parts": [_bound_to_json(part) for part in bound.parts]} if bound.parts else data
 
 
@@ -306,4 +320,5 @@ def _bound_from_json(data: dict[str, Any]) -> Bound:
             array.imag = stored["parts"][1]
         certificate[name] = array.reshape(stored["shape"])
     summands = tuple(_bound_from_json(part) for part in data.get("parts", ()))
-    return Bound(float(data["objective"]), str(data["method"]), str(data["kind"]), certificate, summands)
+    texts = str(data["method"]), str(data["kind"])
+    return Bound(float(data["objective"]), *texts, certificate, summands, int(data.get("version", 1)))

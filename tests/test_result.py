@@ -161,3 +161,21 @@ def test_feasible_is_both_errors_under_1e_6():
     assert srnc.Evaluation(**scores, stable_rank_error=9e-7, spectral_norm_error=9e-7).feasible
     assert not srnc.Evaluation(**scores, stable_rank_error=2e-6, spectral_norm_error=0.0).feasible
     assert not srnc.Evaluation(**scores, stable_rank_error=0.0, spectral_norm_error=2e-6).feasible
+
+
+def test_a_certificate_that_only_a_newer_release_knows_is_said_to_be_one():
+    problem = srnc.partway(np.random.default_rng(0).standard_normal((4, 3, 3, 3)), (8, 8), 0.4, stride=2)
+    result = srnc.solve(problem)
+    again = srnc.Result.from_json(result.to_json())
+    assert again.bound.version == result.bound.version == 2
+    data = json.loads(result.to_json())
+    for changes, message in (
+        ({"version": 3}, "'caps', version 3, given; this release of srnc_manifold knows versions up to 2"),
+        ({"kind": "prophecy"}, "'prophecy', version 2, given; this release of srnc_manifold knows no such kind"),
+    ):
+        newer = srnc.Result.from_json(json.dumps(data | {"bound": data["bound"] | changes}))
+        assert np.array_equal(newer.kernel, result.kernel)  # all else can be read
+        with pytest.raises(ValueError, match=message):
+            newer.bound.verify(problem)
+    older = {name: value for name, value in data["bound"].items() if name != "version"}
+    assert srnc.Result.from_json(json.dumps(data | {"bound": older})).bound.verify(problem) == result.bound.objective

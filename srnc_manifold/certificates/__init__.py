@@ -17,7 +17,7 @@ from srnc_manifold.operators.geometry import Geometry
 __all__ = ["VERSIONS", "CapsCertificate", "ball", "caps", "relative_objective", "squared_distance"]
 
 #: Kinds of certificates and the newest form of each that is known here. ``"caps"`` 2 has ``parameters``.
-VERSIONS = {"trivial": 1, "caps": 2, "ball": 1, "sphere": 1, "branched": 1}
+VERSIONS = {"sum": 1, "trivial": 1, "caps": 2, "ball": 1, "sphere": 1, "branched": 1}
 
 # Relative rounding errors: of the radius (in addition to those of the spectral norm), and of the sums of squares that
 # the bound is multiplied with.

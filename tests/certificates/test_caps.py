@@ -1,6 +1,7 @@
 """Bounds on the distance to the caps hold for any multipliers and are sharp for those of the nearest points."""
 
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 import srnc_manifold as srnc
 from srnc_manifold import certificates
 from srnc_manifold.backends import NUMPY
+from srnc_manifold.certificates import boxes as caps_boxes
 from srnc_manifold.certificates import caps
 from srnc_manifold.certificates.certificate import CapsCertificate
-from srnc_manifold.exact.reduce import alternation, rim, shifts
+from srnc_manifold.exact.reduce import alternation, boxes, rim, shifts, weights
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.geometry import Geometry
 
@@ -373,3 +375,167 @@ def test_the_kinds_of_certificates():
     assert certificates.squared_distance("trivial", {}, *arguments) == 0.0
     with pytest.raises(ValueError, match="kind"):
         certificates.squared_distance("cube", {}, *arguments)
+
+
+def imaginary_shifts(rng, geometry, block, matrix, count):
+    """Shifts of sizes from 1e-6 to 1e3, and parts of the symbol, zero where they must be."""
+    shape = (count, *geometry.block_shape)
+    shifts = rng.standard_normal(shape) * 10.0 ** rng.uniform(-6, 3, (count, 1, 1)) * rng.choice([0, 1], (count, 1, 1))
+    shifts[::3] -= matrix.imag * rng.uniform(0, 1.5, (len(shifts[::3]), 1, 1))
+    return 1j * shifts * (atoms.frame(geometry).spread[block] > 0)
+
+
+@given(st.sampled_from(WIDER), seeds, fractions)
+def test_no_weights_exceed_the_distance_of_a_feasible_point(geometry, seed, fraction):
+    rng, a, level, matrices = instance(geometry, seed, fraction)
+    block = int(rng.choice(nonempty(geometry, level)))
+    least = np.min(feasible_distances(rng, a, geometry, block, level, 300))
+    shifts = imaginary_shifts(rng, geometry, block, matrices[block], 300)
+    rests = np.where(rng.random(300) < 0.5, rng.uniform(0, 1, 300), 10.0 ** rng.uniform(-16, 0, 300))
+    blocks = np.full(300, block)
+    bounds = caps.weighted_bounds(matrices[blocks], blocks, shifts, geometry, np.full(300, level), rests)
+    assert np.all((bounds >= 0) & (bounds <= least + ROUNDING))
+
+
+def fixed_points(count):
+    """Atoms of blocks at which the alternation rests, with their distances, and what belongs to them."""
+    for seed in range(count):
+        geometry = WIDER[seed % len(WIDER)]
+        rng, _, level, matrices = instance(geometry, seed, 0.1 + 0.8 * (seed % 9) / 9)
+        index = np.array([rng.choice(nonempty(geometry, level))])
+        frame = atoms.frame(geometry)
+        blocks = alternation.Blocks(matrices[index], frame.upper[index], frame.lower[index], level)
+        w = alternation.settle(blocks, alternation.start(blocks))
+        if blocks.sizes(w).norms[0] > level * (1 + 1e-3):  # nearer to the rim roundings are amplified
+            yield geometry, level, index, blocks, w, float(blocks.squared_distances(w)[0])
+
+
+def test_the_weights_of_a_fixed_point_of_the_alternation_are_sharp():
+    """Proposition 25: where its pair is the top one, the atom is proved to be the best of its block."""
+    sharp = with_stride = 0
+    for geometry, level, index, blocks, w, distance in fixed_points(140):
+        shift, rest = weights.weights(blocks, w, distance)
+        if not 0 < rest[0] < 1:
+            continue
+        bound = caps.weighted_bounds(blocks.matrices, index, shift, geometry, np.array([level]), rest)[0]
+        assert bound <= distance + ROUNDING
+        tau = (1 - rest[0]) / blocks.top[0]
+        scales = (1 - tau * blocks.upper[0]) ** -0.5
+        values = np.linalg.svd((blocks.matrices[0] + shift[0]) * scales, compute_uv=False)
+        u, v = np.linalg.svd(w[0])[0][:, 0].conj(), np.linalg.svd(w[0])[2][0]
+        own = np.linalg.norm((blocks.matrices[0] + shift[0]) @ v) / np.linalg.norm(v / scales)
+        assert np.linalg.norm(u) == pytest.approx(1)
+        if values[0] <= own * (1 + 1e-12):  # rounding
+            sharp += 1
+            with_stride += bool(np.ptp(blocks.upper) > 0)
+            # The error of the symbol, a few ulps, times the largest weight there is, 1e5.
+            assert bound == pytest.approx(distance, abs=1e-9)
+    assert sharp >= 60
+    assert with_stride >= 20
+
+
+def test_weights_that_are_no_numbers_or_shifts_that_must_be_zero_say_nothing():
+    for geometry in WIDER:
+        _, _, level, matrices = instance(geometry, 0, 0.5)
+        blocks, frame = nonempty(geometry, level), atoms.frame(geometry)
+        zero, levels = np.zeros((len(blocks), *geometry.block_shape), complex), np.full(len(blocks), level)
+        for rest in (np.nan, np.inf, -1.0, 0.0, 1.5, 1e-200):
+            rests = np.full(len(blocks), rest)
+            assert not caps.weighted_bounds(matrices[blocks], blocks, zero, geometry, levels, rests).any()
+        half = np.full(len(blocks), 0.5)
+        for number in [*SHIFT_NONSENSE, 1e-3]:  # a real part, too
+            with np.errstate(all="ignore"):
+                bounds = caps.weighted_bounds(matrices[blocks], blocks, zero + number, geometry, levels, half)
+            assert np.all((bounds == 0) | (np.real(number) == 0) & (abs(number) < 1))
+        flat = np.flatnonzero(np.any(frame.spread[blocks] == 0, axis=1))
+        shift = np.where(frame.spread[blocks][:, None] == 0, 1j, zero)
+        bounds = caps.weighted_bounds(matrices[blocks], blocks, shift, geometry, levels, half)
+        assert not bounds[flat].any()
+
+
+def distances_by_p(rng, blocks, count):
+    """``p`` and squared distance of random atoms of one block, with the best ones that alternation finds."""
+    many = blocks[np.zeros(count, int)]
+    w = alternation.random_atoms(many, rng)
+    w = np.concatenate([w, alternation.alternate(many, w)[0]])
+    u = np.linalg.svd(w)[0][:, :, 0]
+    return np.abs(np.sum(u**2, axis=1)), blocks[np.zeros(len(w), int)].squared_distances(w)
+
+
+@given(st.sampled_from(WIDER), seeds, fractions)
+def test_no_part_exceeds_the_distance_of_an_atom_in_it(geometry, seed, fraction):
+    rng, _, level, matrices = instance(geometry, seed, fraction)
+    index = np.array([rng.choice(nonempty(geometry, level))])
+    frame, count = atoms.frame(geometry), 200
+    blocks = alternation.Blocks(matrices[index], frame.upper[index], frame.lower[index], level)
+    p, distances = distances_by_p(rng, blocks, 60)
+    shifts = imaginary_shifts(rng, geometry, index[0], matrices[index[0]], count)
+    ends = np.sort(rng.uniform(0, 1, (count, 2)), axis=1)
+    ends[::4], ends[1::4, 1] = (0, 1), 1
+    root = rng.standard_normal((count, 2, 2)) * 10.0 ** rng.uniform(-2, 1, (count, 1, 1))
+    inner = root @ root.swapaxes(1, 2) + 0.1 * np.eye(2)
+    sizes = 10.0 ** rng.uniform(-2, 2, (count, 2))
+    entries = inner[:, 0, 0], inner[:, 1, 1], inner[:, 0, 1]
+    numbers = np.column_stack([sizes[:, 0], ends, sizes[:, 1], *entries])
+    place = np.repeat(index, count)
+    bounds = caps_boxes.box_bounds(matrices[place], place, shifts, geometry, np.full(count, level), numbers)
+    inside = (p[None] >= ends[:, :1] - 1e-12) & (p[None] <= ends[:, 1:] + 1e-12)
+    least = np.min(np.where(inside, distances, np.inf), axis=1)
+    assert np.all((bounds >= 0) & (bounds <= least + ROUNDING))
+
+
+def test_the_best_multipliers_of_parts_never_exceed_an_atom_and_are_near_the_best():
+    near = 0
+    for number, (geometry, level, index, blocks, w, distance) in enumerate(fixed_points(14)):
+        p, distances = distances_by_p(np.random.default_rng(number), blocks, 200)
+        best = min(distance, float(np.min(distances)))
+        of_block = boxes.split(blocks, int(index[0]), geometry, w, best, best)
+        for bound, multipliers, numbers in islice(of_block, 3):
+            rows = np.repeat(index, len(numbers))
+            matrices = np.repeat(blocks.matrices, len(numbers), axis=0)
+            again = caps_boxes.box_bounds(matrices, rows, multipliers, geometry, np.full(len(rows), level), numbers)
+            assert bound == np.min(again)
+            for own, low, high in zip(again, *numbers[:, 1:3].T, strict=True):
+                inside = (p >= low - 1e-12) & (p <= high + 1e-12)
+                assert own <= np.min(distances[inside], initial=np.inf) + ROUNDING
+        near += bound >= best - 1e-6  # what a cone program is solved to, and more
+    assert near >= 8
+
+
+def test_parts_must_cover_all_atoms():
+    geometry, level, index, blocks, w, distance = next(fixed_points(1))
+    whole, left, right = (0.0, 1.0), (0.0, 0.5), (0.5, 1.0)
+    _, shifts_of_whole, (numbers,) = next(boxes.split(blocks, int(index[0]), geometry, w, distance, distance))
+
+    def proved(*ends):
+        rows = np.array([[0.0, numbers[0], *e, *numbers[3:]] for e in ends])
+        place, values, matrices = (np.repeat(x, len(rows), axis=0) for x in (index, shifts_of_whole, blocks.matrices))
+        return CapsCertificate(place, values, rows).bounds(matrices, geometry, level)
+
+    of_all = proved(whole)[0]
+    assert of_all > 0
+    assert np.all(proved(right, left) >= of_all)
+    assert not proved(left).any()
+    assert not proved((0.2, 1.0)).any()
+    assert not proved((0.0, 0.4), right).any()
+    assert np.all(proved((0.0, 0.4), (0.2, 1.0)) >= of_all)  # they may overlap
+
+
+@pytest.mark.parametrize("value", NONSENSE)
+def test_parameters_of_nonsense_prove_nothing_wrong(value):
+    for geometry in (WIDER[0], WIDER[3]):
+        _, a, level, _ = instance(geometry, 0, 0.5)
+        blocks = nonempty(geometry, level)
+        lemma = CapsCertificate.empty(geometry).squared_distance(a, geometry, level)
+        rng = np.random.default_rng(0)
+        least = min(np.min(feasible_distances(rng, a, geometry, b, level)) for b in blocks)
+        zeros = np.zeros((len(blocks), *geometry.block_shape), complex)
+        for column in range(8):
+            rows = np.tile([0.0, 1.0, 0.0, 1.0, 0.1, 1.0, 1.0, 0.0], (len(blocks), 1))
+            rows[:, column] = value
+            with np.errstate(over="ignore"):
+                found = CapsCertificate(blocks, zeros, rows).squared_distance(a, geometry, level)
+            least = np.min(
+                np.concatenate([feasible_distances(np.random.default_rng(0), a, geometry, b, level) for b in blocks])
+            )
+            assert lemma <= found <= least + ROUNDING

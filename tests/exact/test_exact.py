@@ -444,7 +444,7 @@ def interrupted_solve(problem, monkeypatch, module, name, after):
 
 def test_an_interrupt_loses_neither_the_kernel_nor_the_bound(monkeypatch):
     from srnc_manifold.bounds import cone_programs
-    from srnc_manifold.exact.reduce import alternation, shifts
+    from srnc_manifold.exact.reduce import alternation, boxes, shifts
 
     kernel = np.zeros((2, 2, 5))
     kernel[0, 0], kernel[1, 1] = (-0.4982, 0.2765, 0, -0.2765, 0.4982), (0.1833, -0.2649, 0.294, -0.2649, 0.1833)
@@ -454,6 +454,7 @@ def test_an_interrupt_loses_neither_the_kernel_nor_the_bound(monkeypatch):
     for problem, module, name, after in [
         (reduce, shifts, "tighten", 1),
         (reduce, alternation, "random_atoms", 1),
+        (reduce, boxes, "split", 1),
         (raised, cone_programs, "region_dual", 3),
     ]:
         result = interrupted_solve(problem, monkeypatch, module, name, after)
@@ -528,6 +529,45 @@ def test_a_pickled_problem_gives_the_same_bits():
     assert np.array_equal(srnc.solve(again).kernel, srnc.solve(problem).kernel)
     with pytest.raises(ValueError, match="read-only"):
         again.kernel[0] = 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "layout"),
+    some(
+        [
+            ((32, 32, 3, 3), (32, 32), {}),
+            ((12, 12, 3, 3), (32, 32), {}),
+            ((32, 32, 3, 3), (16, 16), {"stride": 2}),
+            ((128, 128, 3, 3), (16, 16), {}),
+        ]
+    ),
+)
+def test_a_solve_takes_little_longer_than_it_is_given(shape, size, layout):
+    kernel = np.random.default_rng(0).standard_normal(shape)
+    problem = srnc.partway(kernel, size, 0.3, **layout)
+    srnc.solve(problem, budget=srnc.Budget(max_time=0.01))  # what is made once for a geometry
+    for seconds in (0.01, 0.1):
+        result = srnc.solve(problem, budget=srnc.Budget(max_time=seconds))
+        # 0.2 s beyond a single decomposition on a quiet machine, and as much again on a busy one.
+        assert result.runtime <= seconds + 0.4
+        assert result.bound is not None
+
+
+def test_more_effort_closes_more():
+    found = []
+    for effort in (1e-9, 1.0, 10.0):
+        gaps = []
+        for seed in (28, 55, 73, 84):
+            rng = np.random.default_rng(seed)
+            diagonal = rng.standard_normal((2, 5))
+            kernel = np.zeros((2, 2, 5))
+            kernel[[0, 1], [0, 1]] = diagonal + rng.choice([-1, 1], (2, 1)) * diagonal[:, ::-1]
+            result = srnc.solve(srnc.partway(kernel, 7, rng.uniform()), srnc.solvers.Exact(effort=effort))
+            gaps.append(result.gap)
+        found.append(np.array(gaps))
+    assert np.all(found[0] > 1e-4)  # saddles of the alternation
+    assert np.all(found[1] <= 1e-9)
+    assert np.all(found[2] <= 1e-9)
 
 
 def test_raising_a_layer_too_large_for_cone_programs_takes_no_longer_than_it_is_given():

@@ -67,9 +67,8 @@ def split(
         parent = heapq.heappop(heap)
         middle = 0.5 * sum(parent.ends)
         for ends in ((parent.ends[0], middle), (middle, parent.ends[1])):
-            box = boxes_of.box(ends)
-            if box.bound < parent.bound:  # the parent's multipliers are as good for a part
-                box = _Box(parent.bound, ends, parent.shift, _with_ends(parent.numbers, ends))
+            # The parent's multipliers may be as good for a part.
+            box = max(boxes_of.box(ends), boxes_of.bounded(parent.shift, parent.numbers, ends))
             heapq.heappush(heap, box)
 
 
@@ -94,14 +93,16 @@ class _Boxes:
 
         args = self.upper + self.lower, self.spread, self.kappa, ends
         shift, numbers = box_multipliers(self.block.matrices[0], *args)
-        box = self._bounded(shift, numbers, ends)
+        box = self.bounded(shift, numbers, ends)
         p = abs(np.sum(self.u**2))
         if min(abs(p - end) for end in ends) < _SAME and numbers[0] > 0:
-            box = max(box, self._bounded(*self._polished(numbers), ends))
+            box = max(box, self.bounded(*self._polished(numbers), ends))
         return box
 
-    def _bounded(self, shift: NDArray[Any], numbers: Array, ends: tuple[float, float]) -> _Box:
-        numbers = _with_ends(numbers, ends)
+    def bounded(self, shift: NDArray[Any], numbers: Array, ends: tuple[float, float]) -> _Box:
+        """The bound of given multipliers between two ends."""
+        numbers = np.array(numbers)
+        numbers[1:3] = ends
         levels = caps.repeated(self.block.level, 1)
         bound = box_bounds(self.block.matrices, self.index, shift[None], self.geometry, levels, numbers[None])
         return _Box(float(bound[0]), ends, shift, numbers)
@@ -120,9 +121,3 @@ class _Boxes:
             numbers[5] = u.imag @ image.imag / (u.imag @ u.imag)
         numbers[6] = u.real @ image.imag / (u.real @ u.real)
         return shift, numbers
-
-
-def _with_ends(numbers: Array, ends: tuple[float, float]) -> Array:
-    numbers = np.array(numbers)
-    numbers[1:3] = ends
-    return numbers

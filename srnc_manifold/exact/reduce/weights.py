@@ -18,8 +18,9 @@ from srnc_manifold.exact.reduce.shifts import shifts
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms
 
-# The rest 1 − τ · top where the level is the largest γ² there is, and the best one zero.
-_LEAST = 1e-13
+# Where the best rest 1 − τ · top is zero: large enough that the weights do not amplify rounding errors, small enough to
+# cost no more than these.
+_LEAST = 1e-10
 
 
 def multipliers(blocks: Blocks, w: NDArray[Any], squared_distance: float) -> tuple[NDArray[Any], Array]:
@@ -50,4 +51,6 @@ def weights(blocks: Blocks, w: NDArray[Any], squared_distance: float) -> tuple[N
     tau = kappa / np.maximum(sizes.heights + kappa * sizes.norms, 1e-300)
     # Where the level is the largest γ² there is, shifts cost nothing: all that may be taken away is.
     free = np.where(spread[:, None] > 0, -blocks.matrices.imag, 0.0)
-    return 1j * np.where(inside[:, None, None], shifts, free), np.where(inside, 1 - tau * blocks.top, _LEAST)
+    rests = 1 - tau * blocks.top
+    rests = np.where(inside & (np.abs(rests) > _LEAST), rests, _LEAST)
+    return 1j * np.where(inside[:, None, None], shifts, free), rests
