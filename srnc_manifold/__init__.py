@@ -7,7 +7,14 @@ from srnc_manifold.exact.sensitivity import Sensitivity, sensitivity
 from srnc_manifold.files import read_arrays
 from srnc_manifold.operators import Circular, Dense, Operator
 from srnc_manifold.operators.geometry import Geometry
-from srnc_manifold.operators.measures import frobenius_norm, singular_values, spectral_norm, stable_rank
+from srnc_manifold.operators.measures import (
+    frobenius_norm,
+    singular_values,
+    spectral_norm,
+    spectral_norms,
+    stable_rank,
+    stable_ranks,
+)
 from srnc_manifold.problem import Problem, SeparableProblem, SRNProblem, StackProblem, families, load_problem
 from srnc_manifold.problem.families import NamedProblem, UnavailableProblem, load_family, partway
 from srnc_manifold.problem.scores import Restoration
@@ -58,5 +65,7 @@ __all__ = [
     "solve_batch",
     "solvers",
     "spectral_norm",
+    "spectral_norms",
     "stable_rank",
+    "stable_ranks",
 ]

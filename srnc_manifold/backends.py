@@ -68,8 +68,16 @@ class Namespace:
         """The array in single or double precision: in less there are no complex numbers; integers become doubles."""
         return array
 
+    def detached(self, array: Any) -> Any:
+        """The same numbers, through which nothing is differentiated."""
+        return array
+
+    def doubles(self, array: Any) -> Any:
+        """An array of real numbers in double precision, through which gradients still go."""
+        return self._module.asarray(array, dtype=self._module.float64)
+
     def to_double(self, array: Any) -> Any:
-        """An array of real numbers in double precision."""
+        """An array of real numbers in double precision, detached."""
         return self._module.asarray(array, dtype=self._module.float64)
 
     def to_single(self, array: Any) -> Any:
@@ -174,6 +182,12 @@ class _Torch(Namespace):
 
     def is_traced(self, array: Any) -> bool:
         return bool(self._torch._C._functorch.is_functorch_wrapped_tensor(array))  # by torch.func.grad, for example
+
+    def detached(self, array: Any) -> Any:
+        return array.detach()
+
+    def doubles(self, array: Any) -> Any:
+        return array.double()
 
     def to_double(self, array: Any) -> Any:
         return array.detach().double()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import re
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
@@ -92,3 +93,23 @@ def as_generator(rng: Any) -> np.random.Generator:
 def _require_real(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: {value!r} given, expected a real number")
+
+
+_UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def bytes_from(name: str, given: Any) -> int:
+    """A number of bytes from an integer or from a text such as ``"1 GiB"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither, or not positive.
+    """
+    expected = f"expected a number of bytes or a text such as '1GiB', with one of {', '.join(filter(None, _UNITS))}"
+    if isinstance(given, bool) or not isinstance(given, int | str):
+        raise TypeError(f"{name}: {given!r} given, {expected}")
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(given))
+    if not found or found[2] not in _UNITS or float(found[1]) <= 0:
+        raise ValueError(f"{name}: {given!r} given, {expected}")
+    return int(float(found[1]) * _UNITS[found[2]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +15,17 @@ from srnc_manifold.backends import Namespace
 from srnc_manifold.certificates import CapsCertificate
 from srnc_manifold.display import Shown
 from srnc_manifold.exact import reduce
-from srnc_manifold.operators import symbol
+from srnc_manifold.operators import norms
 from srnc_manifold.operators.atoms import Level
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis
 from srnc_manifold.problem.target import SAME_STABLE_RANK, Target
 from srnc_manifold.process import exclusive
 from srnc_manifold.result import Bound
+from srnc_manifold.validation import bytes_from
 
-# Entries of the symbols that are held at once.
-_CHUNK = 1 << 20
+# Memory that the work on the kernels of a chunk may take, in bytes, unless the caller says otherwise.
+_MEMORY = 1 << 28
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -92,6 +94,8 @@ def solve_batch(
     relative_stable_rank: Any = None,
     stable_rank_fraction: Any = None,
     clip: bool = False,
+    max_memory: int | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
     groups: int = 1,
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
@@ -113,6 +117,11 @@ def solve_batch(
     clip : bool, optional
         Whether targets that are not feasible are moved to the nearest feasible one, instead of an error. Targets above
         a kernel's own stable rank are moved to it, so that the kernel stays as it is.
+    max_memory : int or str, optional
+        Memory that the work may take beside kernels and results, in bytes or as ``"1GiB"``; 256 MiB by default. Kernels
+        are taken in parts of this size.
+    progress : callable, optional
+        Given the number of kernels that are solved, and of all, after each part.
     groups, stride, dilation : int or sequence of int, optional
         With PyTorch's meaning.
 
@@ -125,11 +134,14 @@ def solve_batch(
     values, xp, single = given.values, given.xp, given.dtype == np.float32
     geometry = Geometry.of(tuple(values.shape)[1:], input_size, groups=groups, stride=stride, dilation=dilation)
     target = Target.of_many(len(values), stable_rank, relative_stable_rank, stable_rank_fraction)
-    at_once = max(1, _CHUNK // (geometry.n_blocks * int(np.prod(geometry.block_shape))))
-    parts = [
-        _solve_chunk(values[first : first + at_once], target.part(first, at_once), geometry, xp, single, clip)
-        for first in range(0, len(values), at_once)
-    ]
+    memory = _MEMORY if max_memory is None else bytes_from("max_memory", max_memory)
+    at_once = max(1, memory // reduce.bytes_per_kernel(geometry))
+    parts = []
+    for first in range(0, len(values), at_once):
+        some = values[first : first + at_once]
+        parts.append(_solve_chunk(some, target.part(first, at_once), geometry, xp, single, clip))
+        if progress is not None:
+            progress(first + len(some), len(values))
     fields = zip(*(scores for scores, _, _ in parts), strict=True)
     proof: list[Any] = [np.concatenate([owners for _, owners, _ in parts])]
     proof.append(CapsCertificate.joined([certificate for _, _, certificate in parts]))
@@ -146,9 +158,8 @@ def _solve_chunk(
     units = flat / scales[:, None]
     sizes = xp.sqrt(xp.sum(units**2, axis=1))
     directions = xp.reshape(units / sizes[:, None], (count, *geometry.kernel_shape))
-    symbols = symbol.of(directions, geometry, xp)
-    norms = _squared_norms(symbols, xp)
-    gains = xp.max(norms, axis=1)
+    many = reduce.many(directions, geometry, xp)
+    gains = many.gains
     own = n / xp.to_numpy(gains)
 
     def refuse(k: int, unit: Any) -> str:
@@ -168,9 +179,8 @@ def _solve_chunk(
     # The theorem is for kernels outside the caps: others have the target stable rank already and stay as they are.
     outside = goals < own * (1 - SAME_STABLE_RANK)
     if outside.any():
-        index = slice(None) if outside.all() else xp.constant(np.flatnonzero(outside), symbols)
-        args = directions[index], symbols[index], norms[index], level[index]
-        found = reduce.nearest(*args, geometry, xp)
+        index = slice(None) if outside.all() else xp.constant(np.flatnonzero(outside), gains)
+        found = many.of(index).nearest(level[index])
         points[index], squared_bounds[index] = found.points, found.bounds
         owners, proof = np.flatnonzero(outside)[found.owners], found.certificate
     radius = xp.sqrt(gains * ranks / n)  # in units of ‖a‖
@@ -179,7 +189,7 @@ def _solve_chunk(
     # Scored as they are returned, in units in which no square overflows.
     solved = xp.to_double(returned) / scales[:, None]
     objectives = n * (xp.sum((solved - units) ** 2, axis=1) * scales) * scales
-    achieved = xp.max(_squared_norms(symbol.of(xp.reshape(solved, kernels.shape), geometry, xp), xp), axis=1)
+    achieved = norms.gains(xp.reshape(solved, kernels.shape), geometry, xp)
     rank_errors = xp.abs(n * xp.sum(solved**2, axis=1) / achieved / ranks - 1)
     norm_errors = xp.abs(xp.sqrt(achieved / gains) / sizes - 1)
     squared_norms = n * (sizes * scales) * (sizes * scales)
@@ -194,10 +204,3 @@ def _solve_chunk(
         (objectives - bounds) / squared_norms,
     )
     return scores, target.first + owners, proof
-
-
-def _squared_norms(symbols: Any, xp: Namespace) -> Any:
-    """Squared spectral norms of the blocks, shape ``(K, n_blocks)``."""
-    if min(symbols.shape[-2:]) == 1:
-        return symbol.energies(symbols, xp)
-    return xp.max(xp.singular_values(symbols), axis=-1) ** 2

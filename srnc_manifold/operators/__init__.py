@@ -4,7 +4,14 @@ from srnc_manifold.operators.base import Operator
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.dense import Dense
 from srnc_manifold.operators.geometry import Geometry
-from srnc_manifold.operators.measures import frobenius_norm, singular_values, spectral_norm, stable_rank
+from srnc_manifold.operators.measures import (
+    frobenius_norm,
+    singular_values,
+    spectral_norm,
+    spectral_norms,
+    stable_rank,
+    stable_ranks,
+)
 
 __all__ = [
     "Circular",
@@ -14,5 +21,7 @@ __all__ = [
     "frobenius_norm",
     "singular_values",
     "spectral_norm",
+    "spectral_norms",
     "stable_rank",
+    "stable_ranks",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold.arrays import as_kernel
+from srnc_manifold.arrays import as_kernel, as_kernels
 from srnc_manifold.backends import Namespace, namespace_of
 from srnc_manifold.numerics import binary_scale
 from srnc_manifold.operators import norms, symbol
@@ -104,6 +104,54 @@ def stable_rank(
     """
     kernel, geometry, xp, _ = _prepare(kernel, input_size, groups, stride, dilation)
     return geometry.n_points * xp.sum(kernel**2) / norms.gain(kernel, geometry, xp)
+
+
+def spectral_norms(
+    kernels: Any, input_size: InputSize, *, groups: int = 1, stride: PerAxis = 1, dilation: PerAxis = 1
+) -> Any:
+    """Spectral norms of the convolutions by many kernels of one shape, at once.
+
+    Parameters
+    ----------
+    kernels : array or tensor, shape ``(K, *kernel_shape)``
+        With the batch axis first.
+    input_size, groups, stride, dilation
+        As in :func:`singular_values`, for one kernel.
+
+    Returns
+    -------
+    array, shape ``(K,)``
+        In the library and on the device of the kernels, and in double precision. Tensors that require gradients have
+        them: those of the singular value that is the largest one, a subgradient where several are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not valid; the first kernel that is not is named.
+    """
+    return _norms_and_sizes(kernels, input_size, groups, stride, dilation)[0]
+
+
+def stable_ranks(
+    kernels: Any, input_size: InputSize, *, groups: int = 1, stride: PerAxis = 1, dilation: PerAxis = 1
+) -> Any:
+    """Stable ranks of the convolutions by many kernels of one shape, at once; parameters as :func:`spectral_norms`."""
+    norms_of, sizes, n_points = _norms_and_sizes(kernels, input_size, groups, stride, dilation)
+    return n_points * (sizes / norms_of) ** 2
+
+
+def _norms_and_sizes(
+    kernels: Any, input_size: InputSize, groups: int, stride: PerAxis, dilation: PerAxis
+) -> tuple[Any, Any, int]:
+    """Spectral norms of many kernels, their own norms, and the number of points of the output."""
+    given = as_kernels(kernels)
+    xp, count = given.xp, len(given.values)
+    geometry = Geometry.of(tuple(given.values.shape)[1:], input_size, groups=groups, stride=stride, dilation=dilation)
+    scales = xp.max(xp.abs(xp.reshape(given.values, (count, -1))), axis=1)
+    # Through these the gradients go; what was read is detached.
+    doubles = xp.doubles(kernels) / xp.reshape(scales, (count, *[1] * len(geometry.kernel_shape)))
+    sizes = xp.sqrt(xp.sum(xp.reshape(doubles, (count, -1)) ** 2, axis=1))
+    return xp.sqrt(norms.gains(doubles, geometry, xp)) * scales, sizes * scales, geometry.n_points
 
 
 def _prepare(

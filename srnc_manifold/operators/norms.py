@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from functools import cached_property
 from typing import Any
 
@@ -10,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.backends import NUMPY, Namespace
-from srnc_manifold.operators import symbol
+from srnc_manifold.operators import autocorrelation, symbol
 from srnc_manifold.operators.geometry import Geometry
+
+# Squarings of a Gram matrix, and what their roundings may add to the logarithm of a norm.
+_SQUARINGS, _MARGIN = 6, 1e-10
 
 
 def squared_norms(matrices: NDArray[Any]) -> NDArray[Any]:
@@ -100,6 +104,61 @@ def gain(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
     if xp.name != "numpy" or geometry.block_rank <= NormTests.SMALL:
         return xp.max(symbol.squared_singular_values(kernel, geometry, xp))
     return NormTests(symbol.of(kernel, geometry)).dominant()[1]
+
+
+def dominant_blocks(kernels: Any, geometry: Geometry, xp: Namespace) -> tuple[Any, Any]:
+    """The block with the largest norm of each of many kernels, shape ``(K,)``, and its matrix.
+
+    Nothing is differentiated but the matrices.
+    """
+    plain = xp.detached(kernels)
+    if geometry.block_rank == 1:
+        blocks = autocorrelation.dominant_blocks(plain, geometry, xp)
+    else:
+        size = max(1, autocorrelation.CHUNK // (geometry.n_blocks * math.prod(geometry.block_shape)))
+        parts = [plain[first : first + size] for first in range(0, len(plain), size)]
+        blocks = xp.concatenate([_dominant(symbol.of(part, geometry, xp), xp) for part in parts], axis=0)
+    owners = xp.constant(np.arange(len(kernels)), blocks)
+    return blocks, symbol.at(kernels, owners, blocks, geometry, xp)
+
+
+def _dominant(matrices: Any, xp: Namespace) -> Any:
+    """Place of the matrix with the largest norm, shape ``(K,)`` from ``(K, n_blocks, *block_shape)``."""
+    if xp.name == "numpy":
+        return np.array([dominant_block(of_one)[0] for of_one in matrices], dtype=np.int64)
+    ceilings = _gram_bounds(matrices, xp)
+    size = min(matrices.shape[-2:])
+    floors = xp.max(ceilings, axis=1) - math.log(size) / 2 ** (_SQUARINGS + 1)
+    owners, blocks = xp.nonzero(ceilings >= floors[:, None] - _MARGIN)
+    values = xp.singular_values(matrices[owners, blocks])[:, 0]
+    largest = -xp.least_by_group(-values, owners, len(matrices))
+    there = xp.nonzero(values >= largest[owners])[0]
+    return blocks[there[xp.searchsorted(owners[there], xp.constant(np.arange(len(matrices)), owners))]]
+
+
+def _gram_bounds(matrices: Any, xp: Namespace) -> Any:
+    """Upper bounds on the logarithms of the squared norms, products only: of ``‖(X X*)^(2ᵏ)‖_F^(1 / 2ᵏ)``.
+
+    They exceed them by at most ``log(size) / 2ᵏ⁺¹``.
+    """
+    adjoints = xp.conj(xp.swapaxes(matrices, -1, -2))
+    grams = xp.matmul(matrices, adjoints) if matrices.shape[-2] <= matrices.shape[-1] else xp.matmul(adjoints, matrices)
+    logarithms = 0.0
+    for k in range(_SQUARINGS + 1):
+        sizes = xp.sqrt(xp.sum(xp.sum(xp.real(grams) ** 2 + xp.imag(grams) ** 2, axis=-1), axis=-1))
+        logarithms = logarithms + xp.log(xp.maximum(sizes, 0.0 * sizes + 1e-300)) / 2**k
+        if k < _SQUARINGS:
+            scaled = grams / xp.where(sizes > 0, sizes, 1.0)[..., None, None]
+            grams = xp.matmul(scaled, scaled)
+    return logarithms
+
+
+def gains(kernels: Any, geometry: Geometry, xp: Namespace) -> Any:
+    """Largest squared singular value of the operators of many kernels, shape ``(K,)``."""
+    matrices = dominant_blocks(kernels, geometry, xp)[1]
+    if geometry.block_rank == 1:
+        return symbol.energies(matrices, xp)
+    return xp.singular_values(matrices)[..., 0] ** 2
 
 
 def dominant_block(matrices: NDArray[Any]) -> tuple[int, float]:

@@ -56,6 +56,21 @@ def of(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
     return xp.reshape(values, (*batch, geometry.n_blocks, *geometry.block_shape))
 
 
+def at(kernels: Any, owners: Any, blocks: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
+    """Some blocks of some kernels: that of ``kernels[owners[k]]`` at ``blocks[k]``, shape ``(R, *block_shape)``.
+
+    Much less work than :func:`of` where these are few.
+    """
+    (c_out, c_in), n_phases, groups = geometry.channels, geometry.n_phases, geometry.groups
+    rows = xp.reshape(kernels, (len(kernels), groups, c_out // groups * c_in, geometry.n_taps))
+    frequencies, members = blocks // groups, blocks % groups
+    transform = xp.constant(geometry.transform.reshape(-1, n_phases, geometry.n_taps), kernels)[frequencies]
+    taps = rows[owners, members] + 0j  # (R, c_out / groups · c_in, q)
+    values = xp.matmul(taps, xp.swapaxes(transform, -1, -2))  # (R, c_out / groups · c_in, phases)
+    by_entry = xp.reshape(values, (len(owners), c_out // groups, c_in, n_phases))
+    return xp.reshape(xp.swapaxes(by_entry, -1, -2), (len(owners), *geometry.block_shape))
+
+
 def adjoint(matrices: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     """Adjoint of :func:`of`: the kernel ``Re Σ_l conj(f_l(j)) Y_l`` (docs/theory.md, section 1).
 

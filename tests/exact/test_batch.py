@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tiers import slow
 
 import srnc_manifold as srnc
-from srnc_manifold.exact import batch
+from srnc_manifold.exact import batch, reduce
+from srnc_manifold.exact.reduce import rank_one
 from srnc_manifold.operators import atoms
 from srnc_manifold.operators.geometry import Geometry
 
@@ -159,14 +160,14 @@ def test_kernels_that_have_their_target_already_stay_as_they_are(layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("library", sorted(LIBRARIES))
-def test_certificates_of_a_batch_are_verified_as_those_of_single_solutions(layout, library, monkeypatch):
+def test_certificates_of_a_batch_are_verified_as_those_of_single_solutions(layout, library):
     shape, size, options = layout
     kernels = kernels_of(np.random.default_rng(3), shape, 7)
     targets = targets_of(np.random.default_rng(3), kernels, size, options)
     targets[2] = srnc.stable_rank(kernels[2], size, **options)  # one that stays as it is
     geometry = Geometry.of(shape, size, **options)
-    monkeypatch.setattr(batch, "_CHUNK", 3 * geometry.n_blocks * int(np.prod(geometry.block_shape)))
-    found = srnc.solve_batch(LIBRARIES[library](kernels), size, stable_rank=targets, **options)
+    memory = 3 * reduce.bytes_per_kernel(geometry)
+    found = srnc.solve_batch(LIBRARIES[library](kernels), size, stable_rank=targets, max_memory=memory, **options)
     for k, target in enumerate(targets):
         problem = srnc.SRNProblem(kernels[k], size, stable_rank=target, **options)
         bound = found.bound(k)
@@ -240,9 +241,9 @@ def test_parts_of_a_batch_are_solved_as_the_whole(layout, library, monkeypatch):
             return solve_chunk(part, *args)
 
         with monkeypatch.context() as patch:
-            patch.setattr(batch, "_CHUNK", at_once * geometry.n_blocks * int(np.prod(geometry.block_shape)))
+            memory = at_once * reduce.bytes_per_kernel(geometry)
             patch.setattr(batch, "_solve_chunk", counted)
-            parts = srnc.solve_batch(given, size, stable_rank=targets, **options)
+            parts = srnc.solve_batch(given, size, stable_rank=targets, max_memory=memory, **options)
         assert chunks == {1: [1] * 7, 3: [3, 3, 1]}[at_once]
         # Products of other shapes are summed in another order, which also chooses between minimizers that are tied.
         for k, part in enumerate(as_numpy(parts.kernels)):
@@ -335,16 +336,15 @@ def test_targets_are_checked(target, error, message):
 
 @pytest.mark.parametrize("name", ["stable_rank", "relative_stable_rank", "stable_rank_fraction"])
 @pytest.mark.parametrize("value", ["low", "high", np.nan, np.inf, -1.0])
-@pytest.mark.parametrize("chunk", [1 << 21, 1])
-def test_an_infeasible_target_names_the_kernel_and_its_range(name, value, chunk, monkeypatch):
-    monkeypatch.setattr(batch, "_CHUNK", chunk)
+@pytest.mark.parametrize("memory", [None, 1])
+def test_an_infeasible_target_names_the_kernel_and_its_range(name, value, memory):
     own = np.array([srnc.stable_rank(kernel, 8) for kernel in GOOD])
     low, high = Geometry.of((3,), 8).stable_rank_range
     unit = {"stable_rank": np.ones(4), "relative_stable_rank": np.full(4, high), "stable_rank_fraction": own}[name]
     values = 0.5 * (low + own) / unit
     values[2] = {"low": 0.99 * low / unit[2], "high": 1.01 * own[2] / unit[2]}.get(value, value)
     with pytest.raises(ValueError, match=rf"{name}: .* given for kernels\[2\]") as caught:
-        srnc.solve_batch(GOOD, 8, **{name: values})
+        srnc.solve_batch(GOOD, 8, **{name: values}, max_memory=memory)
     least, most = (f"{number / unit[2]:.6g}" for number in (low, own[2]))
     assert f"expected {least} <= {name} <= {most}" in str(caught.value)
     assert re.search(rf"own stable rank is {own[2]:.6g}", str(caught.value))
@@ -389,3 +389,43 @@ def test_a_batch_does_not_die_of_one_kernel(library):
     above = srnc.solve_batch(kernels, 16, stable_rank=15.9, clip=True)  # kernels keep their own stable rank
     stay = above.clipped
     np.testing.assert_allclose(above.kernels[stay], kernels[stay], rtol=1e-12)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:6], ids=str)
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_choosing_among_blocks_by_their_norms_changes_nothing(layout, library, monkeypatch):
+    shape, size, options = layout
+    rng = np.random.default_rng(4)
+    kernels = kernels_of(rng, shape, 60)
+    targets = targets_of(rng, kernels, size, options)
+    found = []
+    for many in (10**9, 0):  # all blocks; those that may hold the nearest points
+        with monkeypatch.context() as patch:
+            patch.setattr(rank_one, "_MANY", many)
+            found.append(srnc.solve_batch(LIBRARIES[library](kernels), size, stable_rank=targets, **options))
+    whole, chosen = found
+    scale = np.sum(kernels.reshape(60, -1) ** 2, axis=1) * Geometry.of(shape, size, **options).n_points
+    for name in ("objectives", "bounds"):
+        np.testing.assert_allclose(
+            as_numpy(getattr(chosen, name)) / scale, as_numpy(getattr(whole, name)) / scale, atol=1e-13
+        )
+    assert len(chosen.certificate.blocks) < len(whole.certificate.blocks)
+
+
+def test_progress_is_told_and_memory_is_checked():
+    kernels, told = np.random.default_rng(0).standard_normal((10, 3)), []
+    geometry = Geometry.of((3,), 16)
+    memory = 4 * reduce.bytes_per_kernel(geometry)
+    args = {"stable_rank_fraction": 0.9, "clip": True}
+    srnc.solve_batch(kernels, 16, **args, max_memory=memory, progress=lambda *numbers: told.append(numbers))
+    assert told == [(4, 10), (8, 10), (10, 10)]
+    assert len(srnc.solve_batch(kernels, 16, **args, max_memory="1.5 GiB")) == 10
+    for wrong, error in (
+        (0, ValueError),
+        ("much", ValueError),
+        ("1 PiB", ValueError),
+        (1.5, TypeError),
+        (True, TypeError),
+    ):
+        with pytest.raises(error, match=r"max_memory: .* given, expected a number of bytes or a text such as '1GiB'"):
+            srnc.solve_batch(kernels, 16, **args, max_memory=wrong)

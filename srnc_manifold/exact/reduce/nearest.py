@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -18,40 +20,50 @@ from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.geometry import Geometry
 
 
-def nearest(
-    directions: Any, symbols: Any, norms: Any, levels: Any, geometry: Geometry, xp: Namespace, tolerance: float = 1e-9
-) -> Nearest:
-    """Nearest points of the caps to many unit vectors, none of which has a gain above its level.
+class Many:
+    """``K`` unit kernels of one shape whose nearest points are sought, each by itself and on the host.
 
-    Parameters
-    ----------
-    directions : array, shape ``(K, *geometry.kernel_shape)``
-    symbols : complex array, shape ``(K, n_blocks, *block_shape)``
-        Their symbols, :func:`symbol.of`.
-    norms : array, shape ``(K, n_blocks)``
-        Squared spectral norms of these.
-    levels : array, shape ``(K,)``
-    xp : Namespace
-        Library of the arrays.
-    tolerance : float, optional
-        Difference of squared distance and bound that ends the search; blocks of rank one need no search.
+    Parameters and attributes as :class:`srnc_manifold.exact.reduce.rank_one.Many`, which takes those with blocks of one
+    row or column all at once.
     """
-    if geometry.block_rank == 1:
-        return rank_one.nearest_of_many(directions, symbols, norms, levels, geometry, xp)
-    levels = atoms.as_level(levels)
-    found = [
-        Search(xp.to_numpy(directions[k]), xp.to_numpy(symbols[k]), _on_host(levels[k]), geometry, tolerance).run(
-            xp.to_numpy(norms[k])
+
+    def __init__(self, directions: Any, geometry: Geometry, xp: Namespace) -> None:
+        self.directions, self.geometry, self.xp = directions, geometry, xp
+        self.gains = norms.gains(directions, geometry, xp)
+
+    def of(self, index: Any) -> Many:
+        """Some of the kernels."""
+        some = copy(self)
+        some.directions, some.gains = self.directions[index], self.gains[index]
+        return some
+
+    def nearest(self, levels: atoms.Level, tolerance: float = 1e-9) -> Nearest:
+        """Nearest points of the caps to each kernel, none of which has a gain above its level."""
+        xp = self.xp
+        hosts = xp.to_numpy(self.directions)
+        found = [
+            nearest_to_one(direction, _on_host(levels[k]), self.geometry, tolerance)
+            for k, direction in enumerate(hosts)
+        ]
+        return Nearest(
+            xp.constant(np.stack([single.points[0] for single in found]), self.gains),
+            xp.constant(np.array([single.squared_distance for single in found]), self.gains),
+            xp.constant(np.array([single.bound for single in found]), self.gains),
+            np.repeat(np.arange(len(found)), [len(single.certificate.blocks) for single in found]),
+            CapsCertificate.joined([single.certificate for single in found]),
         )
-        for k in range(len(directions))
-    ]
-    return Nearest(
-        xp.constant(np.stack([single.points[0] for single in found]), norms),
-        xp.constant(np.array([single.squared_distance for single in found]), norms),
-        xp.constant(np.array([single.bound for single in found]), norms),
-        np.repeat(np.arange(len(found)), [len(single.certificate.blocks) for single in found]),
-        CapsCertificate.joined([single.certificate for single in found]),
-    )
+
+
+def many(directions: Any, geometry: Geometry, xp: Namespace) -> Many | rank_one.Many:
+    """Unit kernels with the batch axis first, whose nearest points are sought."""
+    return (rank_one.Many if geometry.block_rank == 1 else Many)(directions, geometry, xp)
+
+
+def bytes_per_kernel(geometry: Geometry) -> int:
+    """About the memory that the work on one of many kernels takes."""
+    if geometry.block_rank == 1:  # a few blocks of each
+        return 8192 + 512 * math.prod(geometry.kernel_shape)
+    return 64 * geometry.n_blocks * math.prod(geometry.block_shape)  # its symbol, and copies of it
 
 
 def _on_host(level: atoms.Level) -> atoms.Level:

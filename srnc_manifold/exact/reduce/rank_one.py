@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,14 +16,17 @@ from srnc_manifold.certificates.certificate import CapsCertificate
 from srnc_manifold.exact.reduce import rim
 from srnc_manifold.exact.reduce.points import TIE, Nearest, Single, distinct
 from srnc_manifold.numerics import Array
-from srnc_manifold.operators import atoms, symbol
+from srnc_manifold.operators import atoms, autocorrelation, symbol
 from srnc_manifold.operators.geometry import Geometry
 
 # Blocks that are solved together at about the cost of one.
 _MANY = 1000
 
-# Above the rounding errors of heights and levels in single precision, relative to the largest there can be.
-_SINGLE = 2.0**-20
+# Classes of frequencies with similar largest γ².
+_CLASSES = 16
+
+# Above the rounding errors of the squared norms of unit kernels that come from autocorrelations.
+_ROUNDING = 1e-11
 
 
 @dataclass(frozen=True)
@@ -46,72 +51,195 @@ class _Solved:
     floor: Any
 
 
-class _RankOne:
-    """``K`` kernels whose blocks have one row or column; parameters as :func:`nearest`."""
+@dataclass(frozen=True)
+class _Classes:
+    """Frequencies with similar largest ``γ²``, those with the largest first.
 
-    def __init__(
-        self, directions: Any, symbols: Any, energies: Any, levels: Any, geometry: Geometry, xp: Namespace
-    ) -> None:
-        self.directions, self.symbols, self.energies = directions, symbols, energies
+    Attributes
+    ----------
+    order : integer array, shape ``(L,)``
+    ends : list of (int, int)
+        Of each class in the order.
+    highest : array, shape ``(len(ends),)``
+        Largest ``γ²`` in each class.
+    """
+
+    order: NDArray[np.int64]
+    ends: list[tuple[int, int]]
+    highest: Array
+
+
+@lru_cache(maxsize=16)
+def _classes(geometry: Geometry) -> _Classes:
+    top = atoms.frame(geometry).safe_top[:: geometry.groups]
+    order = np.argsort(-top, kind="stable")
+    parts = np.array_split(order, max(1, min(_CLASSES, len(order) // 8)))
+    stops = np.cumsum([len(part) for part in parts]).tolist()
+    starts = [0, *stops[:-1]]
+    return _Classes(order, list(zip(starts, stops, strict=True)), top[order[starts]])
+
+
+class Many:
+    """``K`` unit kernels whose blocks have one row or column.
+
+    Parameters
+    ----------
+    directions : array, shape ``(K, *geometry.kernel_shape)``
+    geometry : Geometry
+    xp : Namespace
+
+    Attributes
+    ----------
+    gains : array, shape ``(K,)``
+        Largest squared norm of a block.
+    """
+
+    def __init__(self, directions: Any, geometry: Geometry, xp: Namespace) -> None:
+        self.directions, self.geometry, self.xp = directions, geometry, xp
+        self.autocorrelations = autocorrelation.of(directions, geometry, xp)
+        self.peaks, self.places = self._peaks()
+        owners = xp.constant(np.arange(len(directions)), directions)
+        blocks = self.places[owners, xp.argmax(self.peaks, axis=1)]
+        self.gains = symbol.energies(symbol.at(directions, owners, blocks, geometry, xp), xp)
+
+    def _peaks(self) -> tuple[Any, Any]:
+        """Largest squared norm of every class, and its block, shape ``(K, classes)``."""
+        xp, geometry, classes = self.xp, self.geometry, _classes(self.geometry)
+        order = xp.constant(classes.order, self.directions)
+        peaks, places = [], []
+        for _, squares in autocorrelation.squared_norms(self.autocorrelations, geometry, xp, classes.order):
+            rows = xp.constant(np.arange(len(squares)), self.directions)
+            of_chunk: tuple[list[Any], list[Any]] = [], []
+            for start, stop in classes.ends:
+                values = xp.reshape(squares[:, :, start:stop], (len(squares), -1))
+                place = xp.argmax(values, axis=1)
+                of_chunk[0].append(values[rows, place])
+                frequency, group = order[start + place % (stop - start)], place // (stop - start)
+                of_chunk[1].append(frequency * geometry.groups + group)
+            peaks.append(xp.stack(of_chunk[0], axis=1))
+            places.append(xp.stack(of_chunk[1], axis=1))
+        return xp.concatenate(peaks, axis=0), xp.concatenate(places, axis=0)
+
+    def of(self, index: Any) -> Many:
+        """Some of the kernels."""
+        some = copy(self)
+        some.directions, some.autocorrelations = self.directions[index], self.autocorrelations[index]
+        some.peaks, some.places, some.gains = self.peaks[index], self.places[index], self.gains[index]
+        return some
+
+    def nearest(self, levels: atoms.Level) -> Nearest:
+        """Nearest points of the caps to each kernel, none of which has a gain above its level."""
+        problem = _RankOne(self, levels)
+        solved = problem.solve()
+        distances, index = problem.least(solved.owners, solved.points.squared_distances)
+        directions, geometry, xp = self.directions, self.geometry, self.xp
+        points = rim.assemble(solved.points, index, solved.blocks[index], directions, geometry, xp)
+        bounds = xp.minimum(problem.least(solved.owners, solved.bounds)[0], solved.floor)
+        owners, blocks, values = (xp.to_numpy(x) for x in (solved.owners, solved.blocks, solved.points.multipliers))
+        return Nearest(points, distances, bounds, owners, CapsCertificate(blocks, values))
+
+
+class _RankOne:
+    """Kernels and the levels that they are to reach."""
+
+    def __init__(self, many: Many, levels: Any) -> None:
+        self.many, self.directions, self.geometry, self.xp = many, many.directions, many.geometry, many.xp
         self.level = atoms.as_level(levels)  # with the digits that differences lack
         self.levels = self.level.value
-        self.geometry, self.xp = geometry, xp
-        self.turns = xp.constant(atoms.frame(geometry).turns, symbols)
-        self.top = xp.constant(atoms.frame(geometry).safe_top, self.levels)
-        self.kernels = xp.constant(np.arange(len(self.levels)), self.levels)
+        self.turns = self.xp.constant(atoms.frame(self.geometry).turns, self.directions)
+        self.top = self.xp.constant(atoms.frame(self.geometry).safe_top, self.levels)
+        self.kernels = self.xp.constant(np.arange(len(self.levels)), self.levels)
 
     def solve(self) -> _Solved:
         """The nearest points in every block that the Lemma does not exclude, and the bounds that prove them."""
         xp = self.xp
-        filled = self.top[None, :] >= self.levels[:, None] * (1 - caps.EMPTY)
-        if filled.shape[0] * filled.shape[1] <= _MANY:  # to choose among so few would cost more than it saves
-            owners, blocks = xp.nonzero(filled)
-            lemma, floor = self._lemma(owners, blocks), xp.full_like(self.levels, np.inf)
+        if len(self.levels) * self.geometry.n_blocks <= _MANY:  # to choose among so few would cost more than it saves
+            owners, blocks = xp.nonzero(self._are_filled(self.top[None, :], self.levels[:, None]))
+            matrices, floor = self._matrices(owners, blocks), xp.full_like(self.levels, np.inf)
+            lemma = self._lemma(owners, blocks, matrices)
         else:
-            owners, blocks, lemma, floor = self._promising(filled)
-        points = self._points(owners, blocks)
-        matrices, levels = self._matrices(owners, blocks), self.level[owners]
+            owners, blocks, matrices, lemma, floor = self._promising()
+        points = self._points(owners, blocks, matrices)
+        levels = self.level[owners]
         dual = caps.rank_one_bounds(matrices, blocks, points.multipliers, self.geometry, levels, xp)
         return _Solved(owners, blocks, points, xp.maximum(lemma, dual), caps.lowered(floor, xp))
 
-    def _promising(self, filled: Any) -> tuple[Any, Any, Any, Any]:
-        """Blocks that the Lemma does not exclude, its bounds on them, and a bound on the others."""
+    def _are_filled(self, top: Any, levels: Any) -> Any:
+        return top >= levels * (1 - caps.EMPTY)
+
+    def _promising(self) -> tuple[Any, Any, Any, Any, Any]:
+        """Blocks that the Lemma does not exclude, their matrices, its bounds on them, and a bound on the others."""
         xp = self.xp
-        # By the Lemma, a block has points within the angle φ only if height + sin φ · deep >= cos φ · √level. In single
-        # precision, since the time goes into memory; what that may get wrong is added in favour of the block.
-        largest = float(xp.max(self.top))
-        heights, top = xp.to_single(xp.sqrt(self.energies)), xp.to_single(self.top)
-        levels = xp.to_single(self.levels - _SINGLE * largest)
-        deep = xp.sqrt(xp.maximum(top[None, :] - levels[:, None], 0.0 * levels[:, None]))
-        # The angle between the largest height and the largest atom is a first guess of φ, mostly half of it.
-        peaks = xp.sqrt(xp.max(self.energies, axis=1))
+        first, of_first = self._first()
+        known = self._points(self.kernels, first, self._matrices(self.kernels, first)).squared_distances
+        owners, blocks = self._candidates(known, first, of_first)
+        matrices = self._matrices(owners, blocks)
+        lemma = self._lemma(owners, blocks, matrices)
+        if len(owners) > 2 * len(known):
+            # The block of the least bound has a better point for most kernels, which leaves far fewer blocks.
+            best = self.least(owners, lemma)[1]
+            better = self._points(self.kernels, blocks[best], matrices[best]).squared_distances
+            known = xp.minimum(known, better)
+        keep = (lemma <= known[owners] * (1 + TIE)) | (blocks == first[owners])
+        return owners[keep], blocks[keep], matrices[keep], lemma[keep], known
+
+    def _first(self) -> tuple[Any, Any]:
+        """A block of each kernel, and its class, with caps that are near: mostly, the nearest are not much nearer."""
+        xp, many, levels = self.xp, self.many, self.levels[:, None]
+        # The angle between the largest height and the largest atom is a first guess, mostly half of what it is.
+        heights = xp.sqrt(xp.maximum(many.peaks, 0.0 * many.peaks))
+        peaks, top = xp.max(heights, axis=1), self.top[many.places]
         _, sine = caps.angle(atoms.squared_distance(peaks, xp.max(self.top), self.level, xp=xp), xp)
-        reach = heights + xp.to_single(2 * sine)[:, None] * deep
-        first = xp.argmax(xp.where(filled, reach, -1.0), axis=1)
-        known = self._points(self.kernels, first).squared_distances
-        cosine, sine = caps.angle(known * (1 + 4 * TIE), xp)
-        needed = xp.to_single(cosine * xp.sqrt(self.levels) - _SINGLE * largest**0.5)
-        candidates = filled & (heights + xp.to_single(sine)[:, None] * deep >= needed[:, None])
-        candidates[self.kernels, first] = True  # whatever the roundings, one block stays
-        owners, blocks = xp.nonzero(candidates)
-        lemma = self._lemma(owners, blocks)
-        # The block of the least bound has a better point for most kernels, which leaves far fewer blocks.
-        best = self.least(owners, lemma)[1]
-        known = xp.minimum(known, self._points(self.kernels, blocks[best]).squared_distances)
-        keep = lemma <= known[owners] * (1 + TIE)
-        keep[best] = True
-        return owners[keep], blocks[keep], lemma[keep], known
+        deep = xp.sqrt(xp.maximum(top - levels, 0.0 * top))
+        filled = self._are_filled(top, levels)
+        reach = xp.where(filled, heights + 2 * sine[:, None] * deep, -1.0)
+        # Where the largest blocks of all classes have empty caps: one with the largest atoms, whose are not.
+        largest, none = int(_classes(self.geometry).order[0]) * self.geometry.groups, ~xp.any(filled, axis=1)
+        classes = xp.where(none, 0, xp.argmax(reach, axis=1))
+        return xp.where(none, largest, many.places[self.kernels, classes]), classes
+
+    def _candidates(self, known: Any, first: Any, of_first: Any) -> tuple[Any, Any]:
+        """Kernels and blocks that may be nearer than what is known, and the blocks where that was found."""
+        xp, geometry, classes = self.xp, self.geometry, _classes(self.geometry)
+        # By the Lemma, a block has points within the angle φ only if height + sin φ · deep >= cos φ · √level. The
+        # squared heights are right to the rounding of the largest, which is allowed for.
+        highest = xp.constant(classes.highest, self.levels)[None, :]
+        within = (known * (1 + 4 * TIE))[:, None]
+        needed = caps.needed_heights(within, self.level[:, None], highest, xp)
+        thresholds = xp.where(self._are_filled(highest, self.levels[:, None]), needed**2 - _ROUNDING, np.inf)
+        # The block where it was found, whatever the roundings.
+        its_peak = first == self.many.places[self.kernels, of_first]
+        own = xp.where(its_peak, self.many.peaks[self.kernels, of_first] - _ROUNDING, -1.0)
+        thresholds[self.kernels, of_first] = xp.minimum(thresholds[self.kernels, of_first], own)
+        order = xp.constant(classes.order, self.kernels)
+        found = []
+        for part, squares in autocorrelation.squared_norms(self.many.autocorrelations, geometry, xp, classes.order):
+            near = xp.concatenate(
+                [
+                    squares[:, :, start:stop] >= thresholds[part, k][:, None, None]
+                    for k, (start, stop) in enumerate(classes.ends)
+                ],
+                axis=2,
+            )
+            flat = xp.nonzero(xp.reshape(near, (-1,)))[0]  # much faster than of several axes
+            rows, places = flat // len(order), flat % len(order)
+            found.append(
+                (rows // geometry.groups + part.start, order[places] * geometry.groups + rows % geometry.groups)
+            )
+        owners, blocks = (xp.concatenate(parts, axis=0) for parts in zip(*found, strict=True))
+        filled = self._are_filled(self.top[blocks], self.levels[owners])
+        return owners[filled], blocks[filled]
 
     def _matrices(self, owners: Any, blocks: Any) -> Any:
         """Turned symbols."""
-        return self.symbols[owners, blocks] * self.turns[blocks][:, None, :]
+        matrices = symbol.at(self.directions, owners, blocks, self.geometry, self.xp)
+        return matrices * self.turns[blocks][:, None, :]
 
-    def _points(self, owners: Any, blocks: Any) -> rim.RimPoints:
-        matrices = self._matrices(owners, blocks)
+    def _points(self, owners: Any, blocks: Any, matrices: Any) -> rim.RimPoints:
         return rim.rim_points(matrices, blocks, self.directions[owners], self.level[owners], self.geometry, self.xp)
 
-    def _lemma(self, owners: Any, blocks: Any) -> Any:
-        heights = caps.safe_heights(self.xp.sqrt(self.energies[owners, blocks]), self.geometry)
+    def _lemma(self, owners: Any, blocks: Any, matrices: Any) -> Any:
+        heights = caps.safe_heights(self.xp.sqrt(symbol.energies(matrices, self.xp)), self.geometry)
         return caps.lemma_of(heights, self.top[blocks], self.level[owners], self.xp)
 
     def least(self, owners: Any, values: Any) -> tuple[Any, Any]:
@@ -122,22 +250,9 @@ class _RankOne:
         return least, there[xp.searchsorted(owners[there], self.kernels)]
 
 
-def nearest_of_many(
-    directions: Any, symbols: Any, energies: Any, levels: Any, geometry: Geometry, xp: Namespace
-) -> Nearest:
-    problem = _RankOne(directions, symbols, energies, levels, geometry, xp)
-    solved = problem.solve()
-    distances, index = problem.least(solved.owners, solved.points.squared_distances)
-    points = rim.assemble(solved.points, index, solved.blocks[index], directions, geometry, xp)
-    bounds = xp.minimum(problem.least(solved.owners, solved.bounds)[0], solved.floor)
-    owners, blocks, values = (xp.to_numpy(x) for x in (solved.owners, solved.blocks, solved.points.multipliers))
-    return Nearest(points, distances, bounds, owners, CapsCertificate(blocks, values))
-
-
 def nearest_of_one(direction: Array, symbols: NDArray[Any], level: atoms.Level, geometry: Geometry) -> Single:
-    energies, levels = symbol.energies(symbols), caps.repeated(level, 1)
-    args = direction[None], symbols[None], energies[None], levels, geometry, NUMPY
-    solved = _RankOne(*args).solve()
+    energies = symbol.energies(symbols)
+    solved = _RankOne(Many(direction[None], geometry, NUMPY), caps.repeated(level, 1)).solve()
     points, distances = solved.points, solved.points.squared_distances
     least = float(np.min(distances))
     tied = np.flatnonzero(distances <= least * (1 + TIE))
