@@ -78,6 +78,8 @@ def squared_norms(
     cosines = xp.constant(cosines if order is None else cosines[:, order], autocorrelations)
     count, groups, n_frequencies = len(autocorrelations), geometry.groups, cosines.shape[1]
     size = max(1, min(count, CHUNK // (groups * n_frequencies)))
+    if count == 0:
+        return
     rows = xp.reshape(autocorrelations, (count * groups, -1))  # one product of matrices, not many of vectors
     buffer = xp.matmul(rows[: size * groups], cosines)
     for start in range(0, count, size):

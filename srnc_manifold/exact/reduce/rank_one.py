@@ -105,20 +105,22 @@ class Many:
     def _peaks(self) -> tuple[Any, Any]:
         """Largest squared norm of every class, and its block, shape ``(K, classes)``."""
         xp, geometry, classes = self.xp, self.geometry, _classes(self.geometry)
-        order = xp.constant(classes.order, self.directions)
-        peaks, places = [], []
+        found: list[Any] = []
         for _, squares in autocorrelation.squared_norms(self.autocorrelations, geometry, xp, classes.order):
             rows = xp.constant(np.arange(len(squares)), self.directions)
-            of_chunk: tuple[list[Any], list[Any]] = [], []
             for start, stop in classes.ends:
                 values = xp.reshape(squares[:, :, start:stop], (len(squares), -1))
                 place = xp.argmax(values, axis=1)
-                of_chunk[0].append(values[rows, place])
-                frequency, group = order[start + place % (stop - start)], place // (stop - start)
-                of_chunk[1].append(frequency * geometry.groups + group)
-            peaks.append(xp.stack(of_chunk[0], axis=1))
-            places.append(xp.stack(of_chunk[1], axis=1))
-        return xp.concatenate(peaks, axis=0), xp.concatenate(places, axis=0)
+                found.append((values[rows, place], place))
+        count = len(classes.ends)
+        peaks, places = (
+            xp.stack([xp.concatenate([pair[part] for pair in found[k::count]], axis=0) for k in range(count)], axis=1)
+            for part in (0, 1)
+        )
+        starts, stops = (xp.constant(np.array(ends), places) for ends in zip(*classes.ends, strict=True))
+        sizes = stops - starts
+        frequencies = xp.constant(classes.order, places)[starts + places % sizes]
+        return peaks, frequencies * geometry.groups + places // sizes
 
     def of(self, index: Any) -> Many:
         """Some of the kernels."""
@@ -211,22 +213,20 @@ class _RankOne:
         its_peak = first == self.many.places[self.kernels, of_first]
         own = xp.where(its_peak, self.many.peaks[self.kernels, of_first] - _ROUNDING, -1.0)
         thresholds[self.kernels, of_first] = xp.minimum(thresholds[self.kernels, of_first], own)
-        order = xp.constant(classes.order, self.kernels)
         found = []
-        for part, squares in autocorrelation.squared_norms(self.many.autocorrelations, geometry, xp, classes.order):
-            near = xp.concatenate(
-                [
-                    squares[:, :, start:stop] >= thresholds[part, k][:, None, None]
-                    for k, (start, stop) in enumerate(classes.ends)
-                ],
-                axis=2,
-            )
-            flat = xp.nonzero(xp.reshape(near, (-1,)))[0]  # much faster than of several axes
-            rows, places = flat // len(order), flat % len(order)
-            found.append(
-                (rows // geometry.groups + part.start, order[places] * geometry.groups + rows % geometry.groups)
-            )
+        for k, (start, stop) in enumerate(classes.ends):
+            # Most classes have no such block, as their largest ones tell.
+            rows = xp.nonzero(self.many.peaks[:, k] >= thresholds[:, k])[0]
+            part, own = classes.order[start:stop], thresholds[rows, k][:, None, None]
+            frequencies = xp.constant(part, rows)
+            for chunk, squares in autocorrelation.squared_norms(self.many.autocorrelations[rows], geometry, xp, part):
+                flat = xp.nonzero(xp.reshape(squares >= own[chunk], (-1,)))[0]  # much faster than of several axes
+                places, groups = flat // len(part), flat // len(part) % geometry.groups
+                owners = rows[chunk.start + places // geometry.groups]
+                found.append((owners, frequencies[flat % len(part)] * geometry.groups + groups))
         owners, blocks = (xp.concatenate(parts, axis=0) for parts in zip(*found, strict=True))
+        by_owner = xp.argsort(owners, stable=True)
+        owners, blocks = owners[by_owner], blocks[by_owner]
         filled = self._are_filled(self.top[blocks], self.levels[owners])
         return owners[filled], blocks[filled]
 
