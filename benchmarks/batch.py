@@ -1,0 +1,189 @@
+"""Many kernels at once: how fast, compared with the least that must be done, and with one after the other.
+
+    python benchmarks/batch.py                  # every section, about five minutes
+    python benchmarks/batch.py yardstick layers # some of them
+
+Times are ratios of two measured in turn in the same run, on one thread; the median of the pairs. On a GPU, where there
+is one, they are absolute. Figures of a quiet machine: benchmarks/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import srnc_manifold as srnc
+from srnc_manifold.backends import NUMPY
+from srnc_manifold.operators import autocorrelation
+
+COUNT, SIZE = 10_000, (64, 64)
+FRACTIONS = (0.3, 0.6, 0.9)
+CHUNK = 250  # kernels whose squared norms stay in the cache
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def paired(function: Callable[[], Any], reference: Callable[[], Any], repeats: int = 15) -> float:
+    """Median ratio of the times of two functions, called in turn."""
+    function()
+    reference()
+    return float(np.median([seconds(function) / seconds(reference) for _ in range(repeats)]))
+
+
+def yardstick(kernels: np.ndarray) -> Callable[[], np.ndarray]:
+    """The least that norms of 3×3 kernels take: one product and one maximum, in a buffer that stays in the cache."""
+    geometry = srnc.Geometry.of(kernels.shape[1:], SIZE)
+    rows, cosines = autocorrelation.of(kernels, geometry, NUMPY)[:, 0], autocorrelation.lags(geometry).cosines
+    buffer, largest = np.empty((CHUNK, cosines.shape[1])), np.empty(len(kernels))
+
+    def run() -> np.ndarray:
+        for first in range(0, len(kernels), CHUNK):
+            np.matmul(rows[first : first + CHUNK], cosines, out=buffer)
+            largest[first : first + CHUNK] = buffer.max(axis=1)
+        return largest
+
+    return run
+
+
+def norms_and_solutions() -> None:
+    """10,000 kernels of 3×3 on 64×64 against the product and the maximum that their norms take at least."""
+    kernels = np.random.default_rng(0).standard_normal((COUNT, 3, 3))
+    least = yardstick(kernels)
+    libraries: dict[str, Any] = {"NumPy": kernels}
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        torch.set_num_threads(1)
+        libraries["torch, CPU"] = torch.tensor(kernels)
+    print(f"the yardstick: {1e3 * min(seconds(least) for _ in range(10)):.1f} ms")
+    for name, given in libraries.items():
+
+        def norms(given: Any = given) -> Any:
+            return srnc.spectral_norms(given, SIZE)
+
+        print(f"{name}: spectral_norms {paired(norms, least):.2f} times as long")
+        for fraction in FRACTIONS:
+
+            def solve(given: Any = given, fraction: float = fraction) -> srnc.BatchResult:
+                return srnc.solve_batch(given, SIZE, stable_rank_fraction=fraction, clip=True)
+
+            gap = float(solve().gaps.max())
+            print(f"{name}: solve_batch, fraction {fraction}: {paired(solve, least):.1f} times, largest gap {gap:.1e}")
+
+
+def millions() -> None:
+    """A million kernels of 3×3 on 64×64: time for one of them, and memory, each count in a process of its own."""
+    code = (
+        "import numpy as np, resource, sys, time, srnc_manifold as srnc\n"
+        "count = int(sys.argv[1])\n"
+        "kernels = np.random.default_rng(0).standard_normal((count, 3, 3)).astype(np.float32)\n"
+        "srnc.solve_batch(kernels[:1000], (64, 64), stable_rank_fraction=0.9, clip=True)\n"
+        "began = time.perf_counter()\n"
+        "result = srnc.solve_batch(kernels, (64, 64), stable_rank_fraction=0.9, clip=True)\n"
+        "each = (time.perf_counter() - began) / count\n"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20\n"
+        "print(f'{count:8} kernels: {1e6 * each:.2f} µs each, peak memory {peak:.2f} GiB, gap {result.gaps.max():.1e}')\n"
+    )
+    for count in (10_000, 100_000, 1_000_000, 10_000):
+        subprocess.run([sys.executable, "-c", code, str(count)], check=True)
+
+
+def layers() -> None:
+    """Layers of one shape against one after the other: time, and the largest differences."""
+    cases: dict[str, tuple[int, tuple[int, ...], Any, dict[str, Any]]] = {
+        "16×16×3×3 on 16×16": (64, (16, 16, 3, 3), (16, 16), {}),
+        "64×64×3×3 on 32×32": (8, (64, 64, 3, 3), (32, 32), {}),
+        "16×16×3×3 on 16×16, stride 2": (32, (16, 16, 3, 3), (16, 16), {"stride": 2}),
+        "16×8×3×3 on 16×16, 2 groups": (32, (16, 8, 3, 3), (16, 16), {"groups": 2}),
+        "16×16×3×3 on 16×16, dilation 2": (32, (16, 16, 3, 3), (16, 16), {"dilation": 2}),
+    }
+    for name, (count, shape, size, layout) in cases.items():
+        kernels = np.random.default_rng(0).standard_normal((count, *shape))
+        single: list[srnc.Result] = []
+
+        def one_by_one(kernels: Any = kernels, size: Any = size, layout: Any = layout, single: Any = single) -> None:
+            single[:] = [
+                srnc.solve(srnc.SRNProblem(k, size, stable_rank_fraction=0.7, clip=True, **layout)) for k in kernels
+            ]
+
+        def at_once(kernels: Any = kernels, size: Any = size, layout: Any = layout) -> srnc.BatchResult:
+            return srnc.solve_batch(kernels, size, stable_rank_fraction=0.7, clip=True, **layout)
+
+        ratio, batch = paired(at_once, one_by_one, 3), at_once()
+        scale = np.array([srnc.frobenius_norm(k, size, **layout) ** 2 for k in kernels])
+        objectives = np.array([result.evaluation.objective for result in single])
+        bounds = np.array([result.bound.objective for result in single])
+        apart = [np.max(np.abs(a - b) / scale) for a, b in ((objectives, batch.objectives), (bounds, batch.bounds))]
+        print(f"{count} × {name}: {ratio:.2f} times, objectives differ by {apart[0]:.1e}, bounds by {apart[1]:.1e}")
+
+
+def device() -> None:
+    """On a GPU: kernels a second, and the share of a copy's bandwidth that writing their squared norms would take."""
+    if importlib.util.find_spec("torch") is None:
+        print("torch is not installed")
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        print("no GPU here")
+        return
+    print(torch.cuda.get_device_name())
+    source = torch.empty(1 << 27, dtype=torch.float64, device="cuda")
+    target = torch.empty_like(source)
+
+    def timed(function: Callable[[], Any]) -> float:
+        def whole() -> None:
+            function()
+            torch.cuda.synchronize()
+
+        whole()
+        return min(seconds(whole) for _ in range(5))
+
+    bandwidth = 2 * source.numel() * 8 / timed(lambda: target.copy_(source))
+    for count in (10_000, 100_000, 1_000_000):
+        kernels = torch.randn(count, 3, 3, dtype=torch.float64, device="cuda")
+        norms = timed(partial(srnc.spectral_norms, kernels, SIZE))
+        whole = timed(partial(srnc.solve_batch, kernels, SIZE, stable_rank_fraction=0.9, clip=True))
+        share = count * srnc.Geometry.of((3, 3), SIZE).n_blocks * 8 * 2 / norms / bandwidth
+        print(
+            f"{count} kernels: {count / norms:.3g} norms a second ({share:.0%} of {bandwidth / 1e9:.0f} GB/s), "
+            f"{count / whole:.3g} solutions a second"
+        )
+
+
+SECTIONS: dict[str, Callable[[], None]] = {
+    "yardstick": norms_and_solutions,
+    "millions": millions,
+    "layers": layers,
+    "device": device,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}")
+    options = parser.parse_args()
+    unknown = set(options.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"sections: {', '.join(sorted(unknown))} given, expected some of {', '.join(SECTIONS)}")
+    with threadpool_limits(1):
+        for name in options.sections or SECTIONS:
+            print(f"\n## {name}: {(SECTIONS[name].__doc__ or '').strip()}", flush=True)
+            SECTIONS[name]()
+
+
+if __name__ == "__main__":
+    main()
