@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold import bounds
+from srnc_manifold import bounds, certificates
 from srnc_manifold.exact import reduce
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import SRNProblem
@@ -112,13 +112,15 @@ class Exact(Solver):
         from srnc_manifold.exact.increase import search as raising  # brings cvxpy, which takes a second to import
 
         problem = run.problem
-        args = problem.direction, problem.geometry, problem.target_gain
+        args = problem.direction, problem.geometry, certificates.upper_level(problem.level)
         search = raising.Search(*args, run.time_is_left, lambda z: _show(run, z))
+        unit = 0.5 * _squared_distance_of_gap(problem)  # difference of ⟨a, z⟩ that is ‖C(a)‖² in the objective
         try:
             raising.raise_gain(
                 *args,
-                n_starts=self.n_starts,
-                tolerance=0.5 * _squared_distance_of_gap(problem) * max(self.tolerance, _CONE_TOLERANCE),
+                effort=self.n_starts / 10,
+                tolerance=unit * max(self.tolerance, _CONE_TOLERANCE),
+                unit=unit,
                 keep_going=run.time_is_left,
                 search=search,
             )

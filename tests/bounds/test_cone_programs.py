@@ -39,7 +39,7 @@ CASES = [
 def case(request):
     """A problem, and the value of the best point that a local search finds."""
     problem = raise_problem(*request.param)
-    found = raising.raise_gain(problem.direction, problem.geometry, problem.target_gain, n_starts=4, branching_size=0)
+    found = raising.raise_gain(problem.direction, problem.geometry, problem.target_gain, effort=0.4, moments=False)
     assert problem.gain(found.z) <= problem.target_gain * (1 + 1e-9)
     return problem, found.value
 

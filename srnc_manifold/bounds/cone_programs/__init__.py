@@ -21,6 +21,7 @@ from srnc_manifold.bounds.cone_programs.compiled import (
     solve,
     sphere_program,
 )
+from srnc_manifold.bounds.cone_programs.moments import moments_fit
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.geometry import Geometry
@@ -33,6 +34,7 @@ __all__ = [
     "ball_maximizer",
     "cap_dual",
     "cap_multiplier",
+    "moments_fit",
     "region_dual",
     "shor_fits",
     "sphere_dual",

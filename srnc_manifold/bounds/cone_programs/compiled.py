@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srnc_manifold.certificates.ball import unit_symbols
+from srnc_manifold.certificates.symbols import unit_symbols
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.geometry import Geometry
@@ -181,12 +181,19 @@ def cap_program(m: int, n: int) -> CapProgram:
     return CapProgram(problem, real, imag, scale_real, scale_imag, sine, factor, t_real, t_imag)
 
 
+@lru_cache(maxsize=1)
+def _installed_solvers() -> tuple[str, ...]:
+    import cvxpy as cp
+
+    return tuple(cp.installed_solvers())  # looks for packages, which takes longer than solving a small program
+
+
 def solve(problem: cp.Problem, solver: str, options: dict[str, Any]) -> bool:
     """Solve a program. Return whether the solver delivered numbers, accurate or not."""
     import cvxpy as cp
 
-    if solver not in cp.installed_solvers():
-        raise ValueError(f"solver: {solver!r} given, expected one of {', '.join(cp.installed_solvers())}")
+    if solver not in _installed_solvers():
+        raise ValueError(f"solver: {solver!r} given, expected one of {', '.join(_installed_solvers())}")
     with warnings.catch_warnings():
         # A solver that has to stop early returns inaccurate solutions. This is not a problem: the bounds are repaired.
         warnings.simplefilter("ignore")

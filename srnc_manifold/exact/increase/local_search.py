@@ -9,6 +9,8 @@ import numpy as np
 from srnc_manifold.bounds import cone_programs
 from srnc_manifold.exact.increase.best import Search
 from srnc_manifold.numerics import Array
+from srnc_manifold.operators import atoms
+from srnc_manifold.operators.geometry import Geometry
 
 # A solution of a cone program with this norm, or more, is on the sphere: solvers stop at about 1e-8.
 _ON_SPHERE = 1 - 1e-6
@@ -34,6 +36,16 @@ def starts(direction: Array, relaxed: Array, rng: np.random.Generator) -> Iterat
             yield rng.standard_normal(direction.shape)
     while True:
         yield rng.standard_normal(direction.shape)
+
+
+def deltas(direction: Array, geometry: Geometry) -> list[Array]:
+    """For every tap the kernel of the least gain nearest to ``a`` that has this tap, the nearest to ``a`` first."""
+    found = []
+    for tap, phase in enumerate(geometry.phase_of_tap):
+        alone = (geometry.phase_of_tap != phase) | (np.arange(geometry.n_taps) == tap)
+        masked = direction.reshape(-1, geometry.n_taps) * alone
+        found.append(atoms.nearest_delta(masked.reshape(direction.shape), geometry))
+    return sorted(found, key=lambda delta: -float(np.sum(delta * direction)))
 
 
 def convex_concave(start: Array, search: Search, weight: float, max_steps: int = 100) -> Array:
