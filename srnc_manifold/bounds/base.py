@@ -23,9 +23,6 @@ METHODS = ("caps", "sdp")
 # Largest number of cone programs for one block. Each one uses the angle that the previous one proves.
 _ROUNDS = 5
 
-# A solution of the relaxation to the ball with this norm, or more, is on the sphere: then no relaxation is better.
-_ON_SPHERE = 1 - 1e-6
-
 # Answers of the moment relaxation: after a few hundred steps its bound has three to four digits.
 _MOMENT_ANSWERS = 20
 
@@ -159,7 +156,7 @@ def _raise_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
         )
     z, multipliers = cone_programs.ball_maximizer(direction, geometry, level, **options)
     candidates: list[tuple[str, dict[str, Any]]] = [("ball", {"multipliers": multipliers}), ("deltas", {})]
-    if np.linalg.norm(z) < _ON_SPHERE:
+    if np.linalg.norm(z) < cone_programs.ON_SPHERE:
         if cone_programs.moments_fit(geometry):
             candidates.append(("moments", _moments(problem, level)))
         elif cone_programs.shor_fits(geometry):

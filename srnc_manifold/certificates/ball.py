@@ -16,17 +16,11 @@ from numpy.typing import NDArray
 from srnc_manifold.certificates import regions
 from srnc_manifold.certificates.deltas import deltas_bound
 from srnc_manifold.certificates.moments import moments_bound
+from srnc_manifold.certificates.repair import HUGE, ROUNDING, usable
 from srnc_manifold.certificates.symbols import unit_symbols
 from srnc_manifold.numerics import Array, bracketed_root
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.geometry import Geometry
-
-# Rounding error of sums of numbers of size one: hundreds of ulps, more than the error of blocked summation over
-# millions of terms.
-_ROUNDING = 1e-13
-
-# Larger multipliers are replaced by zeros: they could overflow, and their bounds would be useless.
-_HUGE = 1e100
 
 # Least eigenvalue of a matrix that is inverted, relative to the largest. The error of eigenvalues is much smaller.
 _MARGIN = 1e-12
@@ -64,10 +58,10 @@ def ball_bound(direction: Array, geometry: Geometry, level: float, multipliers: 
     """
     trivial = float(np.linalg.norm(direction))
     matrices = np.reshape(multipliers, (geometry.n_blocks, *geometry.block_shape))
-    matrices = np.where(_usable(matrices), matrices, 0.0)
+    matrices = np.where(usable(matrices), matrices, 0.0)
     rest = np.linalg.norm(direction - symbol.adjoint(matrices, geometry))
     nuclear = np.sum(np.linalg.svd(matrices, compute_uv=False))
-    return min(trivial, float(rest + np.sqrt(level) * nuclear)) * (1 + _ROUNDING)
+    return min(trivial, float(rest + np.sqrt(level) * nuclear)) * (1 + ROUNDING)
 
 
 def sphere_bound(direction: Array, geometry: Geometry, level: float, multipliers: NDArray[Any]) -> float:
@@ -90,7 +84,7 @@ def sphere_bound(direction: Array, geometry: Geometry, level: float, multipliers
     """
     matrix, trace = _constraint_form(geometry, multipliers)
     bound = _least_over_eta(matrix, direction.ravel(), 0.5 * level * trace, level * trace)
-    return min(bound, float(np.linalg.norm(direction)) * (1 + _ROUNDING))
+    return min(bound, float(np.linalg.norm(direction)) * (1 + ROUNDING))
 
 
 def branched_bound(
@@ -126,7 +120,7 @@ def branched_bound(
     for leaf, slopes, offsets in regions.leaves(normals, thresholds, children):
         region = slopes, offsets, multipliers[leaf], pairs[leaf], weights[leaf]
         bound = max(bound, region_bound(direction, geometry, level, *region))
-    return min(bound, float(np.linalg.norm(direction)) * (1 + _ROUNDING))
+    return min(bound, float(np.linalg.norm(direction)) * (1 + ROUNDING))
 
 
 def region_bound(
@@ -140,7 +134,7 @@ def region_bound(
     weights: NDArray[Any],
 ) -> float:
     """Shor's bound on the region where all ``h_i = offset_i + ⟨slope_i, z⟩ >= 0``; see :func:`branched_bound`."""
-    used = (np.min(pairs, axis=1) >= 0) & (weights > 0) & (weights < _HUGE)
+    used = (np.min(pairs, axis=1) >= 0) & (weights > 0) & (weights < HUGE)
     form, linear, constant = products(slopes, offsets, pairs[used])
     matrix, trace = _constraint_form(geometry, multipliers)
     w = weights[used]
@@ -161,19 +155,13 @@ def _constraint_form(geometry: Geometry, multipliers: NDArray[Any]) -> tuple[Arr
     """Matrix of the form ``z -> Σ_b tr(Θ_b Z_b Z_b*)``, and ``Σ_b tr Θ_b``, for the positive part of ``Θ``."""
     k, size = geometry.block_rank, int(np.prod(geometry.kernel_shape))
     theta = np.reshape(multipliers, (geometry.n_blocks, k, k))
-    theta = np.where(_usable(theta), theta, 0.0)
+    theta = np.where(usable(theta), theta, 0.0)
     values, vectors = np.linalg.eigh(0.5 * (theta + theta.conj().swapaxes(1, 2)))
     values = np.maximum(values, 0.0)
     # A Gram matrix: positive semidefinite by construction.
     roots = np.sqrt(values)[:, :, None] * vectors.conj().swapaxes(1, 2)
     rows = (roots @ unit_symbols(geometry)).reshape(size, -1)
     return rows.real @ rows.real.T + rows.imag @ rows.imag.T, float(np.sum(values))
-
-
-def _usable(matrices: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which matrices of a stack have entries that cannot overflow; shape ``(n, 1, 1)``."""
-    with np.errstate(over="ignore"):
-        return np.all(np.abs(matrices) < _HUGE, axis=(1, 2), keepdims=True)
 
 
 def _least_over_eta(matrix: Array, linear: Array, constant: float, magnitude: float) -> float:
@@ -193,5 +181,5 @@ def _least_over_eta(matrix: Array, linear: Array, constant: float, magnitude: fl
     quadratic = float(np.sum(parts**2 / (s + above)))
     # An error E in the matrix changes the form by xᵀEx, where x has norm one. E is a few ulps of the matrix times its
     # order.
-    lost = 1e-15 * (len(values) + 10) * scale + _ROUNDING * (quadratic + abs(s - values[0]) + magnitude)
+    lost = 1e-15 * (len(values) + 10) * scale + ROUNDING * (quadratic + abs(s - values[0]) + magnitude)
     return 0.5 * (quadratic + (s - values[0]) + lost) + constant

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from srnc_manifold.certificates.repair import ROUNDING
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators.geometry import Geometry
-
-# The error of a norm.
-_ROUNDING = 1e-13
 
 
 def deltas_bound(direction: Array, geometry: Geometry, level: float) -> float:
     """``max_j |a_j|`` where the feasible unit kernels are ``±e_j``, else the trivial bound ``‖a‖``."""
     if level <= 1 and only_deltas(geometry):
         return float(np.max(np.abs(direction)))
-    return float(np.linalg.norm(direction)) * (1 + _ROUNDING)
+    return float(np.linalg.norm(direction)) * (1 + ROUNDING)
 
 
 def only_deltas(geometry: Geometry) -> bool:

@@ -9,15 +9,10 @@ from numpy.typing import NDArray
 
 from srnc_manifold.certificates import regions
 from srnc_manifold.certificates.quartics import Quartics, quartics
+from srnc_manifold.certificates.repair import ROUNDING, positive_part, usable
 from srnc_manifold.certificates.symbols import unit_symbols
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators.geometry import Geometry
-
-# Rounding error of sums of numbers of size one, as in :mod:`srnc_manifold.certificates.ball`.
-_ROUNDING = 1e-13
-
-# Larger multipliers are replaced by zeros: they could overflow, and their bounds would be useless.
-_HUGE = 1e100
 
 
 def moments_bound(
@@ -64,7 +59,7 @@ def moments_bound(
         If an array has another shape, or for a tree that is not one.
     """
     _check_shapes(geometry, normals, thresholds, children, blocks, grams, multipliers, cuts)
-    trivial = float(np.linalg.norm(direction)) * (1 + _ROUNDING)
+    trivial = float(np.linalg.norm(direction)) * (1 + ROUNDING)
     rows, bound = constraint_rows(geometry, level, blocks), -np.inf
     for leaf, slopes, offsets in regions.leaves(normals, thresholds, children):
         if not 0 <= leaf < len(grams):
@@ -83,12 +78,11 @@ def leaf_bound(
     """The bound of one leaf, for rows of :func:`constraint_rows` and :func:`cut_rows`."""
     a = direction.ravel()
     q = quartics(a.size)
-    gram = np.real(gram) if _usable(gram[None])[0] else np.zeros(gram.shape)
-    gram = 0.5 * (gram + gram.T)
+    gram = np.real(_hermitian(gram[None])[0])
     table = q.gram_adjoint(gram)
     magnitude = float(np.sum(np.abs(gram)))
     for polynomials, matrices in ((rows, multipliers), (cut[:, None, None], cuts)):
-        semidefinite = _positive_part(matrices)
+        semidefinite = positive_part(_hermitian(matrices))
         table = table + localizing_adjoint(q, polynomials, semidefinite)
         sizes = np.maximum(1.0, np.sum(np.abs(polynomials), axis=(1, 2, 3)))
         magnitude += float(np.sum(sizes * np.sum(np.abs(semidefinite), axis=(1, 2))))
@@ -98,7 +92,7 @@ def leaf_bound(
     t = float(weighted @ found) / float(weighted @ q.one)
     corrected = q.corrected(gram, t * q.one - found)
     negative = min(0.0, float(np.linalg.eigvalsh(corrected)[0]))
-    return t - 2 * negative + _ROUNDING * (1 + abs(t) + magnitude + float(np.sum(np.abs(corrected - gram))))
+    return t - 2 * negative + ROUNDING * (1 + abs(t) + magnitude + float(np.sum(np.abs(corrected - gram))))
 
 
 def constraint_rows(geometry: Geometry, level: float, blocks: NDArray[np.int64]) -> NDArray[Any]:
@@ -134,17 +128,10 @@ def localizing_adjoint(q: Quartics, rows: NDArray[Any], matrices: NDArray[Any]) 
     return q.folded(np.real(flat))
 
 
-def _positive_part(matrices: NDArray[Any]) -> NDArray[Any]:
-    """The matrices of a stack without the negative parts of their Hermitian parts; zeros if they are unusable."""
-    matrices = np.where(_usable(matrices)[:, None, None], matrices, 0.0)
-    values, vectors = np.linalg.eigh(0.5 * (matrices + matrices.conj().swapaxes(1, 2)))
-    return (vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.conj().swapaxes(1, 2)
-
-
-def _usable(matrices: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which matrices of a stack have entries that cannot overflow."""
-    with np.errstate(over="ignore"):
-        return np.all(np.abs(matrices) < _HUGE, axis=(1, 2))
+def _hermitian(matrices: NDArray[Any]) -> NDArray[Any]:
+    """The Hermitian parts of a stack of matrices; zeros for those that are unusable."""
+    matrices = np.where(usable(matrices), matrices, 0.0)
+    return 0.5 * (matrices + matrices.conj().swapaxes(1, 2))
 
 
 def _check_shapes(

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.certificates.repair import ROUNDING
 from srnc_manifold.numerics import Array
-
-# The norm of a normal is rounded upwards by this part.
-_ROUNDING = 1e-13
 
 
 def leaves(
@@ -60,5 +58,5 @@ def half_spaces(normal: Array, threshold: float, side: float) -> tuple[Array, Ar
     """
     if not (np.all(np.isfinite(normal)) and np.isfinite(threshold)):
         raise ValueError(f"split: normal {normal} and threshold {threshold} given, expected finite numbers")
-    normal = normal / max(float(np.linalg.norm(normal)) * (1 + _ROUNDING), 1e-300)
+    normal = normal / max(float(np.linalg.norm(normal)) * (1 + ROUNDING), 1e-300)
     return np.stack([-side * normal, side * normal]), np.array([side * threshold, 1.0])

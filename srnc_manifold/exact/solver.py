@@ -29,8 +29,9 @@ class Exact(Solver):
     (single-channel and depthwise kernels, one input or output channel) a scalar equation for each frequency; otherwise
     atoms improved by alternation, in the frequencies that bounds do not exclude, and multipliers that close what the
     bounds leave open. A dense matrix is a case of both. *Raising* it (docs/theory.md, section 10): a cone program,
-    which solves the problem if its solution lies on the sphere; otherwise a local search from several starts, Shor's
-    bound and, for up to twelve weights, branch and bound to a relative gap of 1e-4.
+    which solves the problem if its solution lies on the sphere; otherwise a local search from several starts and, for
+    up to twelve weights, moment relaxations with branch and bound. They aim for a gap of 1e-4 of ``‖C(a)‖_F²`` and of
+    ``⟨a, z⟩``, which they reach for most kernels (``benchmarks/raising.py``). For larger ones there is Shor's bound.
 
     ``result.bound`` is proved in any case, ``result.gap`` the distance to it. ``result.alternatives`` has the
     minimizers tied with the one returned, as far as they lie at other frequencies or are mirror images;

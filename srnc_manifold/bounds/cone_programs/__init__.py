@@ -28,6 +28,7 @@ from srnc_manifold.operators.geometry import Geometry
 
 __all__ = [
     "BALL_ENTRIES",
+    "ON_SPHERE",
     "SHOR_ENTRIES",
     "SHOR_SIZE",
     "ball_fits",
@@ -42,6 +43,9 @@ __all__ = [
 
 # Limit for the entries of a kernel times the entries of its symbol. Up to it, the relaxation to the ball takes seconds.
 BALL_ENTRIES = 500_000
+
+# A solution of the relaxation to the ball with this norm, or more, is on the sphere: solvers stop at about 1e-8.
+ON_SPHERE = 1 - 1e-6
 
 # Limits for the entries of a kernel and of all its constraint matrices. Up to them, Shor's relaxation takes seconds.
 SHOR_SIZE, SHOR_ENTRIES = 81, 10_000_000

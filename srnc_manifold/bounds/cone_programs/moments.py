@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from srnc_manifold.certificates import moments
 from srnc_manifold.certificates.quartics import Quartics, quartics
+from srnc_manifold.certificates.repair import positive_part
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.geometry import Geometry
@@ -244,7 +245,7 @@ class _Splitting:
 
     def _step(self, point: Array, penalty: float) -> tuple[Array, Array, Array, Array]:
         """The projection onto the cones, what it leaves, and the nearest matrices of a functional, with its values."""
-        inside = self._joined([_projected(matrices) for matrices in self._split(point)])
+        inside = self._joined([positive_part(matrices) for matrices in self._split(point)])
         outside = point - inside
         gram, multipliers, cuts = self._split(inside - outside)
         table = self.q.gram_adjoint(gram) + moments.localizing_adjoint(self.q, self._rows, multipliers)
@@ -277,14 +278,6 @@ class _Splitting:
 
     def _joined(self, parts: list[NDArray[Any]]) -> Array:
         return np.concatenate([np.ascontiguousarray(part).ravel().view(float) for part in parts])
-
-
-def _projected(matrices: NDArray[Any]) -> NDArray[Any]:
-    """The nearest positive semidefinite matrices."""
-    if not matrices.size:
-        return matrices
-    values, vectors = np.linalg.eigh(matrices)
-    return (vectors * np.maximum(values, 0.0)[..., None, :]) @ vectors.conj().swapaxes(-1, -2)
 
 
 def _extrapolated(history: list[tuple[Array, Array]]) -> Array:

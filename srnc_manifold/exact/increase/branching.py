@@ -17,7 +17,9 @@ from srnc_manifold.exact.increase.local_search import convex_concave
 from srnc_manifold.numerics import Array
 
 # Steps of the splitting for the whole sphere, for a region, and for all of them; answers between two looks at progress.
+# With more values of a functional than for nine weights there are fewer, since each takes longer.
 _ROOT_STEPS, _REGION_STEPS, _ALL_STEPS, _LOOK = 2000, 400, 4000, 4
+_VALUES = 660
 
 # Points from which the local method climbs, and the distance from the best point from which on that is worth while.
 _CLIMBS, _NEAR = 12, 0.02
@@ -92,8 +94,9 @@ class Branching:
         """The certificate, for :func:`srnc_manifold.certificates.moments.moments_bound`."""
         search, tree = self.search, _Tree()
         root = self._root()
+        share = min(1.0, _VALUES / self.program.q.size)
         heap, count = [(-root.bound, 0, root)], 0
-        while -heap[0][0] > search.value + self.allowed and self.n_steps < self._steps(_ALL_STEPS):
+        while -heap[0][0] > search.value + self.allowed and self.n_steps < self._steps(_ALL_STEPS * share):
             if heap[0][2].normal is None or not search.keep_going():
                 break
             parent = heapq.heappop(heap)[2]
@@ -132,7 +135,7 @@ class Branching:
         self.missed = found if answer.residual < 0.01 else found[:0]
         return len(self.missed) > 0
 
-    def _steps(self, number: int) -> int:
+    def _steps(self, number: float) -> int:
         return max(STEPS, round(number * self.effort))
 
     def _children(self, parent: _Leaf, tree: _Tree) -> Iterator[_Leaf]:

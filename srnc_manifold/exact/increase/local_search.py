@@ -12,9 +12,6 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms
 from srnc_manifold.operators.geometry import Geometry
 
-# A solution of a cone program with this norm, or more, is on the sphere: solvers stop at about 1e-8.
-_ON_SPHERE = 1 - 1e-6
-
 
 def climb(search: Search, starts: Iterator[Array], tolerance: float) -> None:
     """The convex-concave procedure from several starts."""
@@ -63,6 +60,6 @@ def convex_concave(start: Array, search: Search, weight: float, max_steps: int =
         if not np.any(after):
             break
         moved, z = float(np.linalg.norm(after - z)), after
-        if moved < 1e-3 and np.linalg.norm(z) < _ON_SPHERE and weight < 1e3:
+        if moved < 1e-3 and np.linalg.norm(z) < cone_programs.ON_SPHERE and weight < 1e3:
             weight, moved = 2 * weight, np.inf
     return z
