@@ -85,8 +85,8 @@ def test_programs_are_compiled_once():
     geometry = srnc.SRNProblem([3.0, 1.0, 1.0], 16, stable_rank=10).geometry
     again = srnc.SRNProblem([1.0, 2.0, 1.0], 16, stable_rank=12).geometry
     assert compiled.ball_program(geometry) is compiled.ball_program(again)
-    program = compiled.sphere_program(geometry, 3)
-    assert program is compiled.sphere_program(again, 3)
+    program = compiled.sphere_program(geometry)
+    assert program is compiled.sphere_program(again)
     assert program.problem.is_dpp()
     assert compiled.ball_program(geometry).problem.is_dpp()
 

@@ -36,7 +36,6 @@ __all__ = [
     "cap_dual",
     "cap_multiplier",
     "moments_fit",
-    "region_dual",
     "shor_fits",
     "sphere_dual",
 ]
@@ -101,57 +100,13 @@ def sphere_dual(
     The parameters are those of :func:`ball_maximizer`. ``Θ`` has shape ``(n_blocks, block_rank, block_rank)`` and is
     used by :func:`srnc_manifold.certificates.ball.sphere_bound`, which does not need ``η``.
     """
-    eta, theta, _, _ = region_dual(direction, geometry, level, None, solver=solver, **options)
-    return eta, theta
-
-
-def region_dual(
-    direction: Array,
-    geometry: Geometry,
-    level: float,
-    forms: tuple[Array, Array, Array] | None,
-    *,
-    floor: float = -1.0,
-    solver: str = "CLARABEL",
-    **options: Any,
-) -> tuple[float, NDArray[np.complex128], Array, Array | None]:
-    """Shor's dual with additional constraints ``zᵀ F_k z + 2 ⟨g_k, z⟩ + e_k >= 0``.
-
-    Parameters
-    ----------
-    direction, geometry, level, solver, **options
-        As in :func:`sphere_dual`.
-    forms : (F, g, e) or None
-        Arrays of shapes ``(n, Q, Q)``, ``(n, Q)`` and ``(n,)``. An entry of zeros is no constraint.
-    floor : float
-        Lower limit of the dual value. Without it, the dual is unbounded if the constraints contradict each other.
-
-    Returns
-    -------
-    eta : float
-    theta : complex array, shape ``(n_blocks, block_rank, block_rank)``
-    weights : array, shape ``(n,)``
-        Multipliers of the additional constraints.
-    moments : array, shape ``(Q + 1, Q + 1)``, or None if the solver failed
-        Primal solution ``[[Z, z], [zᵀ, 1]]``, up to its scale.
-    """
-    n = 0 if forms is None else len(forms[2])
-    program = sphere_program(geometry, n)
+    program = sphere_program(geometry)
     program.direction.value, program.level.value = direction.ravel(), level
-    program.floor.value = floor
-    if forms is not None:
-        program.forms.value, program.linear.value, program.constants.value = (
-            forms[0].reshape(n, -1).T,
-            forms[1].T,
-            forms[2],
-        )
     k = geometry.block_rank
     if not solve(program.problem, solver, options) or program.eta.value is None or program.theta.value is None:
-        return 0.0, np.zeros((geometry.n_blocks, k, k), complex), np.zeros(n), None
+        return 0.0, np.zeros((geometry.n_blocks, k, k), complex)
     theta = np.tensordot(np.reshape(program.theta.value, (geometry.n_blocks, k * k)), hermitian_basis(k), axes=1)
-    values = None if program.weights is None else program.weights.value
-    weights = np.zeros(n) if values is None else np.maximum(values, 0.0)
-    return float(program.eta.value), theta, weights, program.lmi.dual_value
+    return float(program.eta.value), theta
 
 
 def cap_dual(

@@ -82,8 +82,10 @@ def raise_gain(
     climb(search, islice(remaining, 2), tolerance)
     how = "best of several local searches"
     if moments and cone_programs.moments_fit(geometry) and search.gap > tolerance and keep_going():
-        arrays = Branching(search, tolerance, max(tolerance, gap * min(unit, abs(search.value))), effort).arrays()
+        allowed = max(tolerance, gap * min(unit, abs(search.value)))
+        arrays = Branching(search, tolerance, allowed, effort).arrays()
         search.certify("moments", arrays)
+        climb(search, remaining, allowed)  # where a gap is left it may be that of the point
         return search.outcome(f"{how}, and moment relaxations", len(arrays["grams"]))
     if cone_programs.shor_fits(geometry) and keep_going():
         _, theta = cone_programs.sphere_dual(direction, geometry, level)
