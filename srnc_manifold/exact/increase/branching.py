@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,15 @@ from srnc_manifold.numerics import Array
 
 # Steps of the splitting for the whole sphere, for a region, and for all of them; answers between two looks at progress.
 # With more values of a functional than for nine weights there are fewer, since each takes longer.
-_ROOT_STEPS, _REGION_STEPS, _ALL_STEPS, _LOOK = 2000, 400, 4000, 4
+_ROOT_STEPS, _REGION_STEPS, _ALL_STEPS, _LOOK = 2000, 400, 5000, 4
 _VALUES = 660
 
 # Points from which the local method climbs, and the distance from the best point from which on that is worth while.
 _CLIMBS, _NEAR = 12, 0.02
+
+# A moment relaxation of the whole sphere is rarely farther from tight, relatively: the point is to blame. Then the
+# relaxation is solved until it can lose only a part of the gap.
+SUSPICIOUS, _SOLVED = 0.01, 0.2
 
 
 @dataclass
@@ -91,9 +96,8 @@ class Branching:
         self.n_steps, self.n_climbs, self.missed = 0, 0, np.zeros(0, np.int64)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The certificate, for :func:`srnc_manifold.certificates.moments.moments_bound`."""
-        search, tree = self.search, _Tree()
-        root = self._root()
+        """The certificate of the tree, for :func:`srnc_manifold.certificates.moments.moments_bound`."""
+        search, tree, root = self.search, _Tree(), self._root
         share = min(1.0, _VALUES / self.program.q.size)
         heap, count = [(-root.bound, 0, root)], 0
         while -heap[0][0] > search.value + self.allowed and self.n_steps < self._steps(_ALL_STEPS * share):
@@ -107,6 +111,11 @@ class Branching:
         tree.leaves.extend(leaf for _, _, leaf in heap)
         return tree.arrays(self.program.blocks)
 
+    def root(self) -> dict[str, NDArray[Any]]:
+        """The certificate of the whole sphere."""
+        return _Tree(leaves=[self._root]).arrays(self.program.blocks)
+
+    @cached_property
     def _root(self) -> _Leaf:
         """The whole sphere; blocks that were left out, and turn out to matter, are added."""
         search = self.search
@@ -156,11 +165,12 @@ class Branching:
     def _relax(self, leaf: _Leaf, max_steps: int) -> None:
         """Bound a region and find where to split it; it keeps its parent's multipliers if these are better."""
         search, cut = self.search, moments.cut_rows(leaf.slopes, leaf.offsets)
-        looks, self.missed = [np.inf], np.zeros(0, np.int64)
+        own, looks, self.missed = np.inf, [np.inf], np.zeros(0, np.int64)
         for number, answer in enumerate(self.program.answers(leaf.slopes, leaf.offsets, leaf.state), 1):
             self.n_steps += STEPS
             arrays = answer.gram, answer.multipliers, answer.cuts
             bound = moments.leaf_bound(search.direction, self.program.rows, cut, *arrays)
+            own = min(own, bound)
             if bound < leaf.bound:
                 leaf.arrays, leaf.bound = arrays, bound
             if number == _LOOK and not len(cut):
@@ -171,10 +181,10 @@ class Branching:
             if not search.keep_going():
                 return
             if number % _LOOK == 0:
-                looks.append(leaf.bound)
+                looks.append(own)
                 if not len(cut) and self._find_missed(answer):
                     break
-                if self._is_hopeless(answer, looks, excess):
+                if self._is_hopeless(answer, looks, excess, not len(cut)):
                     break
         leaf.state = answer.state
         if leaf.bound > search.value + self.tolerance:
@@ -183,9 +193,15 @@ class Branching:
         leaf.normal = np.linalg.eigh(spread)[1][:, -1]
         leaf.threshold = float(leaf.normal @ answer.mean)
 
-    def _is_hopeless(self, answer: Answer, looks: list[float], excess: float) -> bool:
-        """Whether more steps are of no use: the relaxation is not tight, or its bound falls slowly."""
-        if answer.value - 3 * answer.residual > self.search.value + self.allowed:
+    def _is_hopeless(self, answer: Answer, looks: list[float], excess: float, whole: bool) -> bool:
+        """Whether more steps are of no use: the relaxation is not tight, or its bound falls slowly.
+
+        Where the point is to blame, the relaxation must be solved before that counts: it shows where better ones are.
+        """
+        least = answer.value - 3 * answer.residual  # of what the bound may fall to
+        to_solve = whole and excess > SUSPICIOUS * abs(self.search.value)
+        solved = not to_solve or looks[-1] - least < _SOLVED * excess
+        if solved and least > self.search.value + self.allowed:
             return True
         fell = looks[-2] - looks[-1]
         return fell < (0.5 if excess <= self.allowed else 0.1) * excess

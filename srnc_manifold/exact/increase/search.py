@@ -14,13 +14,13 @@ import numpy as np
 
 from srnc_manifold.bounds import cone_programs
 from srnc_manifold.exact.increase.best import RaiseOutcome, Search
-from srnc_manifold.exact.increase.branching import Branching
+from srnc_manifold.exact.increase.branching import SUSPICIOUS, Branching
 from srnc_manifold.exact.increase.local_search import climb, deltas, starts
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators.geometry import Geometry
 
 # Starts of the local method, and kernels of the least gain that are tried.
-_STARTS, _DELTAS = 10, 12
+_STARTS, _STARTS_IF_SMALL, _DELTAS = 10, 20, 12
 
 
 def raise_gain(
@@ -76,16 +76,18 @@ def raise_gain(
     search.certify("deltas", {})
     for delta in deltas(direction, geometry)[:_DELTAS]:
         search.offer(delta)
-    remaining = islice(
-        starts(direction, relaxed, np.random.default_rng(0) if rng is None else rng), max(1, round(_STARTS * effort))
-    )
+    small = moments and cone_programs.moments_fit(geometry)
+    n_starts = max(1, round((_STARTS_IF_SMALL if small else _STARTS) * effort))
+    remaining = islice(starts(direction, relaxed, np.random.default_rng(0) if rng is None else rng), n_starts)
     climb(search, islice(remaining, 2), tolerance)
     how = "best of several local searches"
-    if moments and cone_programs.moments_fit(geometry) and search.gap > tolerance and keep_going():
+    if small and search.gap > tolerance and keep_going():
         allowed = max(tolerance, gap * min(unit, abs(search.value)))
-        arrays = Branching(search, tolerance, allowed, effort).arrays()
+        branching = Branching(search, tolerance, allowed, effort)
+        search.certify("moments", branching.root())
+        climb(search, remaining, max(allowed, SUSPICIOUS * abs(search.value)))
+        arrays = branching.arrays()
         search.certify("moments", arrays)
-        climb(search, remaining, allowed)  # where a gap is left it may be that of the point
         return search.outcome(f"{how}, and moment relaxations", len(arrays["grams"]))
     if cone_programs.shor_fits(geometry) and keep_going():
         _, theta = cone_programs.sphere_dual(direction, geometry, level)
