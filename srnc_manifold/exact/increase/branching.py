@@ -182,8 +182,10 @@ class Branching:
                 return
             if number % _LOOK == 0:
                 looks.append(own)
-                if not len(cut) and self._find_missed(answer):
-                    break
+                if not len(cut):
+                    search.certify("moments", _Tree(leaves=[leaf]).arrays(self.program.blocks))  # kept if interrupted
+                    if self._find_missed(answer):
+                        break
                 if self._is_hopeless(answer, looks, excess, not len(cut)):
                     break
         leaf.state = answer.state
