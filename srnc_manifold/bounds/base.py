@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from srnc_manifold import certificates
 from srnc_manifold.backends import NUMPY
 from srnc_manifold.certificates import ball, caps
 from srnc_manifold.certificates.certificate import CapsCertificate
@@ -22,6 +23,9 @@ METHODS = ("caps", "sdp")
 # Largest number of cone programs for one block. Each one uses the angle that the previous one proves.
 _ROUNDS = 5
 
+# Answers of the moment relaxation: after a few hundred steps its bound has three to four digits.
+_MOMENT_ANSWERS = 20
+
 
 @exclusive
 def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
@@ -37,7 +41,9 @@ def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
         rank is reduced.
         ``"sdp"``: cone programs. If the stable rank is reduced, there is one program for each block that matters, and
         the bound is tight if blocks have one row or one column. If the stable rank is raised, it is the relaxation to
-        the ball and, for small kernels, also Shor's relaxation.
+        the ball and, if that is not tight, the moment relaxation for up to twelve weights, or Shor's for larger
+        kernels. The steps of the moment relaxation are limited in number; :class:`srnc_manifold.solvers.Exact`
+        takes more of them, and branches.
         The default is ``"caps"`` if it applies, otherwise ``"sdp"``.
     **options
         Options of ``"sdp"``: ``solver``, the name of a cvxpy solver (``"CLARABEL"`` by default), and options of this
@@ -137,19 +143,32 @@ def _shift(
 def _raise_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
     from srnc_manifold.bounds import cone_programs
 
-    direction, geometry, level = problem.direction, problem.geometry, problem.target_gain
+    direction, geometry, level = problem.direction, problem.geometry, certificates.upper_level(problem.level)
     if not cone_programs.ball_fits(geometry):
         return Bound(
             problem.bound_at(0.0), "the norms only, because the problem is too large for cone programs", "trivial"
         )
-    _, multipliers = cone_programs.ball_maximizer(direction, geometry, level, **options)
-    candidates: list[tuple[str, dict[str, Any]]] = [("ball", {"multipliers": multipliers})]
-    if cone_programs.shor_fits(geometry):
-        _, theta = cone_programs.sphere_dual(direction, geometry, level, **options)
-        candidates.append(("sphere", {"multipliers": theta}))
+    z, multipliers = cone_programs.ball_maximizer(direction, geometry, level, **options)
+    candidates: list[tuple[str, dict[str, Any]]] = [("ball", {"multipliers": multipliers}), ("deltas", {})]
+    if np.linalg.norm(z) < cone_programs.ON_SPHERE:
+        if cone_programs.moments_fit(geometry):
+            candidates.append(("moments", _moments(problem, level)))
+        elif cone_programs.shor_fits(geometry):
+            _, theta = cone_programs.sphere_dual(direction, geometry, level, **options)
+            candidates.append(("sphere", {"multipliers": theta}))
     bounds = [ball.certified_bound(kind, arrays, direction, geometry, level) for kind, arrays in candidates]
     kind, arrays = candidates[int(np.argmin(bounds))]
     return raise_bound(problem, min(bounds), kind, arrays)
+
+
+def _moments(problem: SRNProblem, level: float) -> dict[str, Any]:
+    """A certificate of the moment relaxation of the whole sphere."""
+    from srnc_manifold.bounds.cone_programs import moments
+
+    direction, geometry = problem.direction, problem.geometry
+    blocks = moments.chosen_blocks(direction[None], geometry)
+    program = moments.MomentProgram(direction, geometry, level, blocks)
+    return program.certificate(_MOMENT_ANSWERS)
 
 
 def raise_bound(problem: SRNProblem, bound: float, kind: str, arrays: dict[str, Any]) -> Bound:
@@ -158,5 +177,7 @@ def raise_bound(problem: SRNProblem, bound: float, kind: str, arrays: dict[str, 
         "ball": "the relaxation to the ball",
         "sphere": "Shor's relaxation",
         "branched": "branch and bound",
+        "moments": "moment relaxations",
+        "deltas": "only delta kernels are feasible",
     }[kind]
     return Bound(problem.bound_at(max(0.0, 2.0 - 2.0 * bound)), method, kind, arrays)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.backends import NUMPY, Namespace
@@ -14,10 +15,27 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.operators.atoms import Level, as_level
 from srnc_manifold.operators.geometry import Geometry
 
-__all__ = ["VERSIONS", "CapsCertificate", "ball", "caps", "relative_objective", "squared_distance"]
+__all__ = [
+    "VERSIONS",
+    "CapsCertificate",
+    "ball",
+    "caps",
+    "relative_objective",
+    "squared_distance",
+    "upper_level",
+]
 
 #: Kinds of certificates and the newest form of each that is known here. ``"caps"`` 2 has ``parameters``.
-VERSIONS = {"sum": 1, "trivial": 1, "caps": 2, "ball": 1, "sphere": 1, "branched": 1}
+VERSIONS = {
+    "sum": 1,
+    "trivial": 1,
+    "caps": 2,
+    "ball": 1,
+    "sphere": 1,
+    "branched": 1,
+    "moments": 1,
+    "deltas": 1,
+}
 
 # Relative rounding errors: of the radius (in addition to those of the spectral norm), and of the sums of squares that
 # the bound is multiplied with.
@@ -32,10 +50,10 @@ def squared_distance(
     Parameters
     ----------
     kind : str
-        ``"caps"`` (reduce regime), ``"ball"``, ``"sphere"`` or ``"branched"`` (raise regime), or ``"trivial"``, which
-        gives zero.
+        ``"caps"`` (reduce regime), ``"ball"``, ``"sphere"``, ``"branched"``, ``"moments"`` or ``"deltas"`` (raise
+        regime), or ``"trivial"``, which gives zero.
     arrays : dict of arrays
-        The arguments for this kind; see :mod:`srnc_manifold.certificates.caps` and ``ball``.
+        The arguments for this kind; see :mod:`srnc_manifold.certificates.caps`, ``ball``, ``moments`` and ``deltas``.
     direction, geometry, level
         ``a / ‖a‖``, its geometry, and ``c``.
 
@@ -48,9 +66,14 @@ def squared_distance(
         return 0.0
     if kind == "caps":
         return CapsCertificate(**arrays).squared_distance(direction, geometry, level)
-    # The upper bounds of these kinds already include the effect of rounding the level.
-    value = float(as_level(level).value)
-    return max(0.0, 2.0 - 2.0 * ball.certified_bound(kind, arrays, direction, geometry, value))
+    upper = upper_level(level)
+    return max(0.0, 2.0 - 2.0 * ball.certified_bound(kind, arrays, direction, geometry, upper))
+
+
+def upper_level(level: Level | float) -> float:
+    """The least double that is not below ``c``: at the largest stable rank an ulp more makes another problem."""
+    level = as_level(level)
+    return float(level.value) if level.rest <= 0 else float(np.nextafter(level.value, np.inf))
 
 
 def relative_objective(

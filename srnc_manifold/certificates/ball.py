@@ -13,16 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.certificates import regions
+from srnc_manifold.certificates.deltas import deltas_bound
+from srnc_manifold.certificates.moments import moments_bound
+from srnc_manifold.certificates.repair import HUGE, ROUNDING, usable
+from srnc_manifold.certificates.symbols import unit_symbols
 from srnc_manifold.numerics import Array, bracketed_root
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.geometry import Geometry
-
-# Rounding error of sums of numbers of size one: hundreds of ulps, more than the error of blocked summation over
-# millions of terms.
-_ROUNDING = 1e-13
-
-# Larger multipliers are replaced by zeros: they could overflow, and their bounds would be useless.
-_HUGE = 1e100
 
 # Least eigenvalue of a matrix that is inverted, relative to the largest. The error of eigenvalues is much smaller.
 _MARGIN = 1e-12
@@ -31,8 +29,14 @@ _MARGIN = 1e-12
 def certified_bound(
     kind: str, arrays: Mapping[str, NDArray[Any]], direction: Array, geometry: Geometry, level: float
 ) -> float:
-    """Upper bound on ``⟨a, z⟩`` from a stored certificate: ``"ball"``, ``"sphere"`` or ``"branched"``."""
-    functions = {"ball": ball_bound, "sphere": sphere_bound, "branched": branched_bound}
+    """Upper bound on ``⟨a, z⟩`` from a stored certificate of one of the kinds of the raise regime."""
+    functions = {
+        "ball": ball_bound,
+        "sphere": sphere_bound,
+        "branched": branched_bound,
+        "moments": moments_bound,
+        "deltas": deltas_bound,
+    }
     if kind not in functions:
         raise ValueError(f"kind: {kind!r} given, expected one of {sorted(functions)}")
     return float(functions[kind](direction, geometry, level, **arrays))  # type: ignore[operator]
@@ -54,10 +58,10 @@ def ball_bound(direction: Array, geometry: Geometry, level: float, multipliers: 
     """
     trivial = float(np.linalg.norm(direction))
     matrices = np.reshape(multipliers, (geometry.n_blocks, *geometry.block_shape))
-    matrices = np.where(_usable(matrices), matrices, 0.0)
+    matrices = np.where(usable(matrices), matrices, 0.0)
     rest = np.linalg.norm(direction - symbol.adjoint(matrices, geometry))
     nuclear = np.sum(np.linalg.svd(matrices, compute_uv=False))
-    return min(trivial, float(rest + np.sqrt(level) * nuclear)) * (1 + _ROUNDING)
+    return min(trivial, float(rest + np.sqrt(level) * nuclear)) * (1 + ROUNDING)
 
 
 def sphere_bound(direction: Array, geometry: Geometry, level: float, multipliers: NDArray[Any]) -> float:
@@ -80,7 +84,7 @@ def sphere_bound(direction: Array, geometry: Geometry, level: float, multipliers
     """
     matrix, trace = _constraint_form(geometry, multipliers)
     bound = _least_over_eta(matrix, direction.ravel(), 0.5 * level * trace, level * trace)
-    return min(bound, float(np.linalg.norm(direction)) * (1 + _ROUNDING))
+    return min(bound, float(np.linalg.norm(direction)) * (1 + ROUNDING))
 
 
 def branched_bound(
@@ -96,23 +100,15 @@ def branched_bound(
 ) -> float:
     """The largest of Shor's bounds over the leaves of a binary tree of half-spaces.
 
-    Split ``k`` divides its region into ``⟨d_k, z⟩ <= t_k`` and ``⟨d_k, z⟩ >= t_k``, so the leaves cover the sphere for
-    any values of ``d_k`` and ``t_k``. Every split on the path to a leaf gives two functions that are nonnegative on the
-    part of the sphere that belongs to this leaf: ``h_{2i} = ±(t − ⟨d, z⟩)`` and ``h_{2i+1} = 1 ± ⟨d, z⟩``. Products of
-    two such functions are added to the Lagrangian.
+    Products of two functions ``h`` of :func:`srnc_manifold.certificates.regions.leaves` are added to the Lagrangian.
 
     Parameters
     ----------
     direction : array, shape ``geometry.kernel_shape``
     geometry : Geometry
     level : float
-    normals : array, shape ``(n_splits, Q)``
-        ``d``. It is scaled to norm one.
-    thresholds : array, shape ``(n_splits,)``
-        ``t``.
-    children : int array, shape ``(n_splits, 2)``
-        For each of the two sides, the number of a later split, or ``−1 − leaf``. Split 0 is the root. If there are no
-        splits, leaf 0 is the root.
+    normals, thresholds, children : arrays
+        The tree of half-spaces.
     multipliers : array, shape ``(n_leaves, n_blocks, block_rank, block_rank)``
         ``Θ`` of each leaf, as in :func:`sphere_bound`.
     pairs : int array, shape ``(n_leaves, n_products, 2)``
@@ -120,22 +116,11 @@ def branched_bound(
     weights : array, shape ``(n_leaves, n_products)``
         Multipliers of the products. Negative ones count as zero.
     """
-    a = direction.ravel()
-    bound, open_nodes = -np.inf, [(0 if len(thresholds) else -1, np.zeros((0, a.size)), np.zeros(0))]
-    while open_nodes:
-        node, slopes, offsets = open_nodes.pop()
-        if node >= 0:
-            for side, child in zip((1.0, -1.0), children[node], strict=True):
-                if 0 <= child <= node:
-                    raise ValueError(f"children: split {node} leads to split {child}, expected a later one")
-                slope, offset = half_spaces(normals[node], float(thresholds[node]), side)
-                path = np.concatenate([slopes, slope]), np.concatenate([offsets, offset])
-                open_nodes.append((int(child), *path))
-            continue
-        leaf = -1 - node
+    bound = -np.inf
+    for leaf, slopes, offsets in regions.leaves(normals, thresholds, children):
         region = slopes, offsets, multipliers[leaf], pairs[leaf], weights[leaf]
         bound = max(bound, region_bound(direction, geometry, level, *region))
-    return min(bound, float(np.linalg.norm(a)) * (1 + _ROUNDING))
+    return min(bound, float(np.linalg.norm(direction)) * (1 + ROUNDING))
 
 
 def region_bound(
@@ -149,24 +134,13 @@ def region_bound(
     weights: NDArray[Any],
 ) -> float:
     """Shor's bound on the region where all ``h_i = offset_i + ⟨slope_i, z⟩ >= 0``; see :func:`branched_bound`."""
-    used = (np.min(pairs, axis=1) >= 0) & (weights > 0) & (weights < _HUGE)
+    used = (np.min(pairs, axis=1) >= 0) & (weights > 0) & (weights < HUGE)
     form, linear, constant = products(slopes, offsets, pairs[used])
     matrix, trace = _constraint_form(geometry, multipliers)
     w = weights[used]
     matrix, linear = matrix - np.tensordot(w, form, axes=1), direction.ravel() + w @ linear
     value, magnitude = 0.5 * (level * trace + float(w @ constant)), level * trace + float(np.sum(w))
     return _least_over_eta(matrix, linear, value, magnitude)
-
-
-def half_spaces(normal: Array, threshold: float, side: float) -> tuple[Array, Array]:
-    """Slopes and offsets of the two functions ``h = offset + ⟨slope, z⟩`` for one side of a split.
-
-    The first one is nonnegative on this side, the second one for every unit ``z``.
-    """
-    if not (np.all(np.isfinite(normal)) and np.isfinite(threshold)):
-        raise ValueError(f"split: normal {normal} and threshold {threshold} given, expected finite numbers")
-    normal = normal / max(float(np.linalg.norm(normal)) * (1 + _ROUNDING), 1e-300)
-    return np.stack([-side * normal, side * normal]), np.array([side * threshold, 1.0])
 
 
 def products(slopes: Array, offsets: Array, pairs: NDArray[Any]) -> tuple[Array, Array, Array]:
@@ -181,30 +155,13 @@ def _constraint_form(geometry: Geometry, multipliers: NDArray[Any]) -> tuple[Arr
     """Matrix of the form ``z -> Σ_b tr(Θ_b Z_b Z_b*)``, and ``Σ_b tr Θ_b``, for the positive part of ``Θ``."""
     k, size = geometry.block_rank, int(np.prod(geometry.kernel_shape))
     theta = np.reshape(multipliers, (geometry.n_blocks, k, k))
-    theta = np.where(_usable(theta), theta, 0.0)
+    theta = np.where(usable(theta), theta, 0.0)
     values, vectors = np.linalg.eigh(0.5 * (theta + theta.conj().swapaxes(1, 2)))
     values = np.maximum(values, 0.0)
     # A Gram matrix: positive semidefinite by construction.
     roots = np.sqrt(values)[:, :, None] * vectors.conj().swapaxes(1, 2)
     rows = (roots @ unit_symbols(geometry)).reshape(size, -1)
     return rows.real @ rows.real.T + rows.imag @ rows.imag.T, float(np.sum(values))
-
-
-def _usable(matrices: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which matrices of a stack have entries that cannot overflow; shape ``(n, 1, 1)``."""
-    with np.errstate(over="ignore"):
-        return np.all(np.abs(matrices) < _HUGE, axis=(1, 2), keepdims=True)
-
-
-def unit_symbols(geometry: Geometry) -> NDArray[np.complex128]:
-    """Symbols of the unit kernels, with the smaller side of a block first; shape ``(Q, n_blocks, small, large)``.
-
-    If a block has fewer columns than rows, it is replaced by its conjugate transpose, so that ``Θ`` acts from the left.
-    """
-    size = int(np.prod(geometry.kernel_shape))
-    symbols = symbol.of(np.eye(size).reshape(size, *geometry.kernel_shape), geometry)
-    m, n = geometry.block_shape
-    return symbols if m <= n else symbols.conj().swapaxes(-1, -2)
 
 
 def _least_over_eta(matrix: Array, linear: Array, constant: float, magnitude: float) -> float:
@@ -224,5 +181,5 @@ def _least_over_eta(matrix: Array, linear: Array, constant: float, magnitude: fl
     quadratic = float(np.sum(parts**2 / (s + above)))
     # An error E in the matrix changes the form by xᵀEx, where x has norm one. E is a few ulps of the matrix times its
     # order.
-    lost = 1e-15 * (len(values) + 10) * scale + _ROUNDING * (quadratic + abs(s - values[0]) + magnitude)
+    lost = 1e-15 * (len(values) + 10) * scale + ROUNDING * (quadratic + abs(s - values[0]) + magnitude)
     return 0.5 * (quadratic + (s - values[0]) + lost) + constant

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold import bounds
+from srnc_manifold import bounds, certificates
 from srnc_manifold.exact import reduce
 from srnc_manifold.exact.reduce import CLOSING, Effort
 from srnc_manifold.numerics import Array
@@ -30,8 +30,9 @@ class Exact(Solver):
     (single-channel and depthwise kernels, one input or output channel) a scalar equation for each frequency; otherwise
     atoms improved by alternation, in the frequencies that bounds do not exclude, and multipliers that close what the
     bounds leave open. A dense matrix is a case of both. *Raising* it (docs/theory.md, section 10): a cone program,
-    which solves the problem if its solution lies on the sphere; otherwise a local search from several starts, Shor's
-    bound and, for up to twelve weights, branch and bound to a relative gap of 1e-4.
+    which solves the problem if its solution lies on the sphere; otherwise a local search from several starts and, for
+    up to twelve weights, moment relaxations with branch and bound. They aim for a gap of 1e-4 of ``‖C(a)‖_F²`` and of
+    ``⟨a, z⟩``, which they reach for most kernels (``benchmarks/raising.py``). For larger ones there is Shor's bound.
 
     ``result.bound`` is proved in any case, ``result.gap`` the distance to it. ``result.alternatives`` has the
     minimizers tied with the one returned, as far as they lie at other frequencies or are mirror images;
@@ -115,13 +116,15 @@ class Exact(Solver):
         from srnc_manifold.exact.increase import search as raising  # brings cvxpy, which takes a second to import
 
         problem = run.problem
-        args = problem.direction, problem.geometry, problem.target_gain
+        args = problem.direction, problem.geometry, certificates.upper_level(problem.level)
         search = raising.Search(*args, run.time_is_left, lambda z: _show(run, z))
+        unit = 0.5 * _squared_distance_of_gap(problem)  # difference of ⟨a, z⟩ that is ‖C(a)‖² in the objective
         try:
             raising.raise_gain(
                 *args,
-                n_starts=max(1, round(10 * self.effort)),
-                tolerance=0.5 * _squared_distance_of_gap(problem) * max(self.tolerance, _CONE_TOLERANCE),
+                effort=self.effort,
+                tolerance=unit * max(self.tolerance, _CONE_TOLERANCE),
+                unit=unit,
                 keep_going=run.time_is_left,
                 search=search,
             )

@@ -39,7 +39,7 @@ CASES = [
 def case(request):
     """A problem, and the value of the best point that a local search finds."""
     problem = raise_problem(*request.param)
-    found = raising.raise_gain(problem.direction, problem.geometry, problem.target_gain, n_starts=4, branching_size=0)
+    found = raising.raise_gain(problem.direction, problem.geometry, problem.target_gain, effort=0.4, moments=False)
     assert problem.gain(found.z) <= problem.target_gain * (1 + 1e-9)
     return problem, found.value
 
@@ -85,8 +85,8 @@ def test_programs_are_compiled_once():
     geometry = srnc.SRNProblem([3.0, 1.0, 1.0], 16, stable_rank=10).geometry
     again = srnc.SRNProblem([1.0, 2.0, 1.0], 16, stable_rank=12).geometry
     assert compiled.ball_program(geometry) is compiled.ball_program(again)
-    program = compiled.sphere_program(geometry, 3)
-    assert program is compiled.sphere_program(again, 3)
+    program = compiled.sphere_program(geometry)
+    assert program is compiled.sphere_program(again)
     assert program.problem.is_dpp()
     assert compiled.ball_program(geometry).problem.is_dpp()
 

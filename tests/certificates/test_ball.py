@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srnc_manifold as srnc
-from srnc_manifold.certificates import ball
+from srnc_manifold.certificates import ball, regions
 from srnc_manifold.operators import norms, symbol
 from srnc_manifold.operators.geometry import Geometry
 
@@ -108,7 +108,7 @@ def test_the_bound_of_a_region_is_the_maximum_of_its_lagrangian(shape, size, see
     normals = rng.standard_normal((3, direction.size))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     halves = [(normal, float(0.5 * rng.standard_normal()), float(rng.choice([-1, 1]))) for normal in normals]
-    slopes, offsets = (np.concatenate(p) for p in zip(*(ball.half_spaces(*half) for half in halves), strict=True))
+    slopes, offsets = (np.concatenate(p) for p in zip(*(regions.half_spaces(*half) for half in halves), strict=True))
     pairs, weights = rng.integers(0, 6, (7, 2)), rng.random(7)
     bound = ball.region_bound(direction, geometry, 1.1, slopes, offsets, theta, pairs, weights)
     if direction.size == 2:

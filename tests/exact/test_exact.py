@@ -443,19 +443,19 @@ def interrupted_solve(problem, monkeypatch, module, name, after):
 
 
 def test_an_interrupt_loses_neither_the_kernel_nor_the_bound(monkeypatch):
-    from srnc_manifold.bounds import cone_programs
+    from srnc_manifold.certificates import moments
     from srnc_manifold.exact.reduce import alternation, boxes, shifts
 
     kernel = np.zeros((2, 2, 5))
     kernel[0, 0], kernel[1, 1] = (-0.4982, 0.2765, 0, -0.2765, 0.4982), (0.1833, -0.2649, 0.294, -0.2649, 0.1833)
     reduce = srnc.SRNProblem(kernel, 7, stable_rank=7 / 3.0609)
-    raised = srnc.SRNProblem(np.random.default_rng(1).standard_normal(5), 16, stable_rank=14.0)
+    raised = srnc.partway(np.random.default_rng(6).standard_normal(5), 29, 0.9, increase=True)
     assert (reduce.regime, raised.regime) == ("reduce", "raise")
     for problem, module, name, after in [
         (reduce, shifts, "tighten", 1),
         (reduce, alternation, "random_atoms", 1),
         (reduce, boxes, "split", 1),
-        (raised, cone_programs, "region_dual", 3),
+        (raised, moments, "leaf_bound", 6),
     ]:
         result = interrupted_solve(problem, monkeypatch, module, name, after)
         assert result.status is srnc.Status.LIMIT

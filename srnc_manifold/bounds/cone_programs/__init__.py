@@ -21,25 +21,30 @@ from srnc_manifold.bounds.cone_programs.compiled import (
     solve,
     sphere_program,
 )
+from srnc_manifold.bounds.cone_programs.moments import moments_fit
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.geometry import Geometry
 
 __all__ = [
     "BALL_ENTRIES",
+    "ON_SPHERE",
     "SHOR_ENTRIES",
     "SHOR_SIZE",
     "ball_fits",
     "ball_maximizer",
     "cap_dual",
     "cap_multiplier",
-    "region_dual",
+    "moments_fit",
     "shor_fits",
     "sphere_dual",
 ]
 
 # Limit for the entries of a kernel times the entries of its symbol. Up to it, the relaxation to the ball takes seconds.
 BALL_ENTRIES = 500_000
+
+# A solution of the relaxation to the ball with this norm, or more, is on the sphere: solvers stop at about 1e-8.
+ON_SPHERE = 1 - 1e-6
 
 # Limits for the entries of a kernel and of all its constraint matrices. Up to them, Shor's relaxation takes seconds.
 SHOR_SIZE, SHOR_ENTRIES = 81, 10_000_000
@@ -95,57 +100,13 @@ def sphere_dual(
     The parameters are those of :func:`ball_maximizer`. ``Θ`` has shape ``(n_blocks, block_rank, block_rank)`` and is
     used by :func:`srnc_manifold.certificates.ball.sphere_bound`, which does not need ``η``.
     """
-    eta, theta, _, _ = region_dual(direction, geometry, level, None, solver=solver, **options)
-    return eta, theta
-
-
-def region_dual(
-    direction: Array,
-    geometry: Geometry,
-    level: float,
-    forms: tuple[Array, Array, Array] | None,
-    *,
-    floor: float = -1.0,
-    solver: str = "CLARABEL",
-    **options: Any,
-) -> tuple[float, NDArray[np.complex128], Array, Array | None]:
-    """Shor's dual with additional constraints ``zᵀ F_k z + 2 ⟨g_k, z⟩ + e_k >= 0``.
-
-    Parameters
-    ----------
-    direction, geometry, level, solver, **options
-        As in :func:`sphere_dual`.
-    forms : (F, g, e) or None
-        Arrays of shapes ``(n, Q, Q)``, ``(n, Q)`` and ``(n,)``. An entry of zeros is no constraint.
-    floor : float
-        Lower limit of the dual value. Without it, the dual is unbounded if the constraints contradict each other.
-
-    Returns
-    -------
-    eta : float
-    theta : complex array, shape ``(n_blocks, block_rank, block_rank)``
-    weights : array, shape ``(n,)``
-        Multipliers of the additional constraints.
-    moments : array, shape ``(Q + 1, Q + 1)``, or None if the solver failed
-        Primal solution ``[[Z, z], [zᵀ, 1]]``, up to its scale.
-    """
-    n = 0 if forms is None else len(forms[2])
-    program = sphere_program(geometry, n)
+    program = sphere_program(geometry)
     program.direction.value, program.level.value = direction.ravel(), level
-    program.floor.value = floor
-    if forms is not None:
-        program.forms.value, program.linear.value, program.constants.value = (
-            forms[0].reshape(n, -1).T,
-            forms[1].T,
-            forms[2],
-        )
     k = geometry.block_rank
     if not solve(program.problem, solver, options) or program.eta.value is None or program.theta.value is None:
-        return 0.0, np.zeros((geometry.n_blocks, k, k), complex), np.zeros(n), None
+        return 0.0, np.zeros((geometry.n_blocks, k, k), complex)
     theta = np.tensordot(np.reshape(program.theta.value, (geometry.n_blocks, k * k)), hermitian_basis(k), axes=1)
-    values = None if program.weights is None else program.weights.value
-    weights = np.zeros(n) if values is None else np.maximum(values, 0.0)
-    return float(program.eta.value), theta, weights, program.lmi.dual_value
+    return float(program.eta.value), theta
 
 
 def cap_dual(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srnc_manifold.certificates.ball import unit_symbols
+from srnc_manifold.certificates.symbols import unit_symbols
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.geometry import Geometry
@@ -81,18 +81,12 @@ class SphereProgram:
     problem: cp.Problem
     direction: cp.Parameter
     level: cp.Parameter
-    floor: cp.Parameter
     eta: cp.Variable
     theta: cp.Variable
-    lmi: cp.Constraint
-    weights: cp.Variable | None
-    forms: cp.Parameter
-    linear: cp.Parameter
-    constants: cp.Parameter
 
 
 @lru_cache(maxsize=16)
-def sphere_program(geometry: Geometry, n_forms: int) -> SphereProgram:
+def sphere_program(geometry: Geometry) -> SphereProgram:
     import cvxpy as cp
 
     k, n_blocks = geometry.block_rank, geometry.n_blocks
@@ -100,27 +94,18 @@ def sphere_program(geometry: Geometry, n_forms: int) -> SphereProgram:
     size = len(symbols)
     # The form Re tr(Θ Z_i Z_j*) of every element of the basis, in every block.
     forms = np.stack([_block_forms(symbols, element) for element in basis], axis=1).reshape(n_blocks * k * k, size**2)
-    direction, level, floor = cp.Parameter(size), cp.Parameter(nonneg=True), cp.Parameter()
+    direction, level = cp.Parameter(size), cp.Parameter(nonneg=True)
     eta, top = cp.Variable(), cp.Variable((1, 1))
     theta = cp.Variable(n_blocks * k * k)
     traces = np.tile(np.trace(basis, axis1=1, axis2=2).real, n_blocks)
-    flat = forms.T @ theta + eta * np.eye(size).ravel()
-    column, constant = direction, level * (traces @ theta)
-    weights, parameters = None, (cp.Parameter(), cp.Parameter(), cp.Parameter())
-    if n_forms:
-        weights = cp.Variable(n_forms, nonneg=True)
-        parameters = cp.Parameter((size**2, n_forms)), cp.Parameter((size, n_forms)), cp.Parameter(n_forms)
-        flat, column = flat - parameters[0] @ weights, column + parameters[1] @ weights
-        constant = constant + parameters[2] @ weights
-    matrix = cp.reshape(flat, (size, size), order="C")
-    border = cp.reshape(column, (size, 1), order="C")
-    lmi = cp.bmat([[matrix, border], [border.T, top]]) >> 0
-    value = 0.5 * top[0, 0] + 0.5 * (eta + constant)
+    matrix = cp.reshape(forms.T @ theta + eta * np.eye(size).ravel(), (size, size), order="C")
+    border = cp.reshape(direction, (size, 1), order="C")
+    value = 0.5 * top[0, 0] + 0.5 * (eta + level * (traces @ theta))
     positive = (
         [theta >= 0] if k == 1 else [_embedded(cp, theta[b * k * k : (b + 1) * k * k], k) >> 0 for b in range(n_blocks)]
     )
-    problem = cp.Problem(cp.Minimize(value), [lmi, value >= floor, *positive])
-    return SphereProgram(problem, direction, level, floor, eta, theta, lmi, weights, *parameters)
+    problem = cp.Problem(cp.Minimize(value), [cp.bmat([[matrix, border], [border.T, top]]) >> 0, *positive])
+    return SphereProgram(problem, direction, level, eta, theta)
 
 
 def _block_forms(symbols: NDArray[Any], element: NDArray[Any]) -> Array:
@@ -181,12 +166,19 @@ def cap_program(m: int, n: int) -> CapProgram:
     return CapProgram(problem, real, imag, scale_real, scale_imag, sine, factor, t_real, t_imag)
 
 
+@lru_cache(maxsize=1)
+def _installed_solvers() -> tuple[str, ...]:
+    import cvxpy as cp
+
+    return tuple(cp.installed_solvers())  # looks for packages, which takes longer than solving a small program
+
+
 def solve(problem: cp.Problem, solver: str, options: dict[str, Any]) -> bool:
     """Solve a program. Return whether the solver delivered numbers, accurate or not."""
     import cvxpy as cp
 
-    if solver not in cp.installed_solvers():
-        raise ValueError(f"solver: {solver!r} given, expected one of {', '.join(cp.installed_solvers())}")
+    if solver not in _installed_solvers():
+        raise ValueError(f"solver: {solver!r} given, expected one of {', '.join(_installed_solvers())}")
     with warnings.catch_warnings():
         # A solver that has to stop early returns inaccurate solutions. This is not a problem: the bounds are repaired.
         warnings.simplefilter("ignore")

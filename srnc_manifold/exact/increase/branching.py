@@ -1,25 +1,33 @@
-"""Branch and bound over regions of the sphere, for the smallest kernels (docs/theory.md, proposition 15)."""
+"""Branch and bound with moment relaxations of regions, for small kernels (docs/theory.md, propositions 15 and 15a)."""
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srnc_manifold.bounds import cone_programs
-from srnc_manifold.certificates import ball
+from srnc_manifold.bounds.cone_programs.moments import STEPS, Answer, MomentProgram, State, chosen_blocks, missed_blocks
+from srnc_manifold.certificates import moments, regions
 from srnc_manifold.exact.increase.best import Search
 from srnc_manifold.exact.increase.local_search import convex_concave
 from srnc_manifold.numerics import Array
 
-# Entries of a kernel up to which branch and bound closes most gaps within seconds.
-BRANCHING_SIZE = 12
+# Steps of the splitting for the whole sphere, for a region, and for all of them; answers between two looks at progress.
+# With more values of a functional than for nine weights there are fewer, since each takes longer.
+_ROOT_STEPS, _REGION_STEPS, _ALL_STEPS, _LOOK = 2000, 400, 5000, 4
+_VALUES = 660
 
-# Products of half-spaces in the relaxation of a region.
-_PRODUCTS = 40
+# Points from which the local method climbs, and the distance from the best point from which on that is worth while.
+_CLIMBS, _NEAR = 12, 0.02
+
+# A moment relaxation of the whole sphere is rarely farther from tight, relatively: the point is to blame. Then the
+# relaxation is solved until it can lose only a part of the gap.
+SUSPICIOUS, _SOLVED = 0.01, 0.2
 
 
 @dataclass
@@ -28,126 +36,190 @@ class _Leaf:
 
     slopes: Array
     offsets: Array
-    theta: NDArray[Any]
-    pairs: NDArray[Any]
-    weights: Array
+    arrays: tuple[Array, NDArray[Any], Array]
     bound: float
+    state: State | None = None
     normal: Array | None = None  # of the hyperplane that would split it
     threshold: float = 0.0
-    start: Array | None = None  # a point of norm one that the relaxation takes for feasible
     place: tuple[int, int] = (-1, 0)  # the split it comes from, and the side
 
 
 @dataclass
 class _Tree:
-    """Splits and leaves in the layout of :func:`srnc_manifold.certificates.ball.branched_bound`."""
+    """Splits and leaves in the layout of :func:`srnc_manifold.certificates.moments.moments_bound`."""
 
     normals: list[Array] = field(default_factory=list)
     thresholds: list[float] = field(default_factory=list)
     children: list[list[int]] = field(default_factory=list)
     leaves: list[_Leaf] = field(default_factory=list)
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        size = self.leaves[0].slopes.shape[1]
+    def arrays(self, blocks: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         for number, leaf in enumerate(self.leaves):
             split, side = leaf.place
             if split >= 0:
                 self.children[split][side] = -1 - number
+        size = self.leaves[0].slopes.shape[1]
+        depth = max(len(leaf.arrays[2]) for leaf in self.leaves)
+        cuts = np.zeros((len(self.leaves), depth, size + 1, size + 1))
+        for number, leaf in enumerate(self.leaves):
+            cuts[number, : len(leaf.arrays[2])] = leaf.arrays[2]
         return {
             "normals": np.reshape(self.normals, (-1, size)),
             "thresholds": np.array(self.thresholds, float),
             "children": np.reshape(np.array(self.children, np.int64), (-1, 2)),
-            "multipliers": np.stack([leaf.theta for leaf in self.leaves]),
-            "pairs": np.stack([leaf.pairs for leaf in self.leaves]),
-            "weights": np.stack([leaf.weights for leaf in self.leaves]),
+            "blocks": blocks,
+            "grams": np.stack([leaf.arrays[0] for leaf in self.leaves]),
+            "multipliers": np.stack([leaf.arrays[1] for leaf in self.leaves]),
+            "cuts": cuts,
         }
 
 
-def branch_and_bound(search: Search, allowed: float, max_regions: int) -> _Tree:
-    """Split the sphere until no region's bound exceeds the value by more than is allowed.
+class Branching:
+    """Splits the sphere until no region's bound exceeds the value by more than is allowed.
 
-    A region is an intersection of half-spaces; its bound is Shor's, with products of the half-spaces. The region of the
-    largest bound is split next, across the direction in which the relaxed solution, a matrix ``Z`` in the place of
-    ``z zᵀ``, is farthest from one of a single point: the first eigenvector of ``Z − z zᵀ``.
+    The region of the largest bound is split next, across the direction in which the functional that solves its
+    relaxation is farthest from the values at a single point: the first eigenvector of ``L(z zᵀ) − L(z) L(z)ᵀ``.
+
+    Parameters
+    ----------
+    search : Search
+    tolerance : float
+        What the relaxation of the whole sphere aims for, as long as it gets there fast.
+    allowed : float
+        What the other ones aim for.
+    effort : float
+        Scales the numbers of steps.
     """
-    tree, k, size = _Tree(), search.geometry.block_rank, search.direction.size
-    root = _Leaf(
-        np.zeros((0, size)),
-        np.zeros(0),
-        np.zeros((search.geometry.n_blocks, k, k), complex),
-        np.full((_PRODUCTS, 2), -1),
-        np.zeros(_PRODUCTS),
-        np.inf,
-    )
-    _relax(root, search)
-    heap, count = [(-root.bound, 0, root)], 0
-    while -heap[0][0] > search.value + allowed and count < 2 * max_regions and search.keep_going():
-        _, _, parent = heapq.heappop(heap)
-        if parent.normal is None or parent.start is None:  # the solver failed there, so that the bound will not fall
-            tree.leaves.append(parent)
-            break
-        if len(tree.thresholds) < 10 or len(tree.thresholds) % 10 == 0:
-            # The region that is least understood may hide a better point, near its relaxed one.
-            search.offer(convex_concave(parent.start, search, weight=1.0, max_steps=40))
-        split, side = parent.place
-        number = len(tree.thresholds)
-        if split >= 0:
-            tree.children[split][side] = number
+
+    def __init__(self, search: Search, tolerance: float, allowed: float, effort: float) -> None:
+        self.search, self.tolerance, self.allowed, self.effort = search, tolerance, allowed, effort
+        self.n_steps, self.n_climbs, self.missed = 0, 0, np.zeros(0, np.int64)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The certificate of the tree, for :func:`srnc_manifold.certificates.moments.moments_bound`."""
+        search, tree, root = self.search, _Tree(), self._root
+        share = min(1.0, _VALUES / self.program.q.size)
+        heap, count = [(-root.bound, 0, root)], 0
+        while -heap[0][0] > search.value + self.allowed and self.n_steps < self._steps(_ALL_STEPS * share):
+            if heap[0][2].normal is None or not search.keep_going():
+                break
+            parent = heapq.heappop(heap)[2]
+            for child in self._children(parent, tree):
+                self._relax(child, self._steps(_REGION_STEPS))
+                count += 1
+                heapq.heappush(heap, (-child.bound, count, child))
+        tree.leaves.extend(leaf for _, _, leaf in heap)
+        return tree.arrays(self.program.blocks)
+
+    def root(self) -> dict[str, NDArray[Any]]:
+        """The certificate of the whole sphere."""
+        return _Tree(leaves=[self._root]).arrays(self.program.blocks)
+
+    @cached_property
+    def _root(self) -> _Leaf:
+        """The whole sphere; blocks that were left out, and turn out to matter, are added."""
+        search = self.search
+        points = np.stack([search.direction, search.z])
+        size, blocks = search.direction.size, chosen_blocks(points, search.geometry)
+        self._use(blocks)
+        order, side = size * (size + 3) // 2, (size + 1) * search.geometry.block_rank
+        nothing = np.zeros((order, order)), np.zeros((len(blocks), side, side)), np.zeros((0, size + 1, size + 1))
+        root = _Leaf(np.zeros((0, size)), np.zeros(0), nothing, np.inf)
+        while True:
+            self._relax(root, self._steps(_ROOT_STEPS) - self.n_steps)
+            if not len(self.missed) or self.n_steps >= self._steps(_ROOT_STEPS):
+                return root
+            self._use(np.concatenate([self.program.blocks, self.missed]))
+            gram, multipliers, cuts = root.arrays
+            more = np.zeros((len(self.missed), side, side))
+            root.arrays = gram, np.concatenate([multipliers, more]), cuts
+
+    def _use(self, blocks: NDArray[np.int64]) -> None:
+        search = self.search
+        self.program = MomentProgram(search.direction, search.geometry, search.level, blocks)
+
+    def _find_missed(self, answer: Answer) -> bool:
+        """Whether blocks left out are violated by an answer that is accurate enough to tell."""
+        found = missed_blocks(answer.second, self.program.blocks, self.search.geometry, self.search.level)
+        self.missed = found if answer.residual < 0.01 else found[:0]
+        return len(self.missed) > 0
+
+    def _steps(self, number: float) -> int:
+        return max(STEPS, round(number * self.effort))
+
+    def _children(self, parent: _Leaf, tree: _Tree) -> Iterator[_Leaf]:
+        assert parent.normal is not None
+        split, number = parent.place, len(tree.thresholds)
+        if split[0] >= 0:
+            tree.children[split[0]][split[1]] = number
         tree.normals.append(parent.normal)
         tree.thresholds.append(parent.threshold)
         tree.children.append([0, 0])
+        gram, multipliers, cuts = parent.arrays
+        arrays = gram, multipliers, np.concatenate([cuts, np.zeros((1, *cuts.shape[1:]))])
         for side, sign in enumerate((1.0, -1.0)):
-            count += 1
-            child = _child(parent, sign, (number, side))
-            _relax(child, search)
-            heapq.heappush(heap, (-child.bound, count, child))
-    tree.leaves.extend(leaf for _, _, leaf in heap)
-    return tree
+            slopes, offsets = regions.half_spaces(parent.normal, parent.threshold, sign)
+            path = np.concatenate([parent.slopes, slopes[:1]]), np.concatenate([parent.offsets, offsets[:1]])
+            yield _Leaf(*path, arrays, parent.bound, parent.state, place=(number, side))
 
+    def _relax(self, leaf: _Leaf, max_steps: int) -> None:
+        """Bound a region and find where to split it; it keeps its parent's multipliers if these are better."""
+        search, cut = self.search, moments.cut_rows(leaf.slopes, leaf.offsets)
+        own, looks, self.missed = np.inf, [np.inf], np.zeros(0, np.int64)
+        for number, answer in enumerate(self.program.answers(leaf.slopes, leaf.offsets, leaf.state), 1):
+            self.n_steps += STEPS
+            arrays = answer.gram, answer.multipliers, answer.cuts
+            bound = moments.leaf_bound(search.direction, self.program.rows, cut, *arrays)
+            own = min(own, bound)
+            if bound < leaf.bound:
+                leaf.arrays, leaf.bound = arrays, bound
+            if number == _LOOK and not len(cut):
+                self._offer(answer)
+            excess = leaf.bound - search.value
+            if excess <= (self.allowed if len(cut) else self.tolerance) or number * STEPS >= max_steps:
+                break
+            if not search.keep_going():
+                return
+            if number % _LOOK == 0:
+                looks.append(own)
+                if not len(cut):
+                    search.certify("moments", _Tree(leaves=[leaf]).arrays(self.program.blocks))  # kept if interrupted
+                    if self._find_missed(answer):
+                        break
+                if self._is_hopeless(answer, looks, excess, not len(cut)):
+                    break
+        leaf.state = answer.state
+        if leaf.bound > search.value + self.tolerance:
+            self._offer(answer)
+        spread = answer.second - np.outer(answer.mean, answer.mean)
+        leaf.normal = np.linalg.eigh(spread)[1][:, -1]
+        leaf.threshold = float(leaf.normal @ answer.mean)
 
-def _child(parent: _Leaf, sign: float, place: tuple[int, int]) -> _Leaf:
-    assert parent.normal is not None
-    slopes, offsets = ball.half_spaces(parent.normal, parent.threshold, sign)
-    return _Leaf(
-        np.concatenate([parent.slopes, slopes]),
-        np.concatenate([parent.offsets, offsets]),
-        parent.theta,
-        parent.pairs,
-        parent.weights,
-        parent.bound,
-        place=place,
-    )
+    def _is_hopeless(self, answer: Answer, looks: list[float], excess: float, whole: bool) -> bool:
+        """Whether more steps are of no use: the relaxation is not tight, or its bound falls slowly.
 
+        Where the point is to blame, the relaxation must be solved before that counts: it shows where better ones are.
+        """
+        least = answer.value - 3 * answer.residual  # of what the bound may fall to
+        to_solve = whole and excess > SUSPICIOUS * abs(self.search.value)
+        solved = not to_solve or looks[-1] - least < _SOLVED * excess
+        if solved and least > self.search.value + self.allowed:
+            return True
+        fell = looks[-2] - looks[-1]
+        return fell < (0.5 if excess <= self.allowed else 0.1) * excess
 
-def _relax(leaf: _Leaf, search: Search) -> None:
-    """Bound a region and find where to split it; it keeps its parent's multipliers if these are better."""
-    a, geometry, level = search.direction, search.geometry, search.level
-    pairs = _pairs(len(leaf.offsets) // 2)
-    used = pairs[:, 0] >= 0
-    size = a.size
-    forms = np.zeros((_PRODUCTS, size, size)), np.zeros((_PRODUCTS, size)), np.ones(_PRODUCTS)
-    for whole, part in zip(forms, ball.products(leaf.slopes, leaf.offsets, pairs[used]), strict=True):
-        whole[used] = part
-    # Bounds far below the best value are as good as any: the floor keeps multipliers of empty regions finite.
-    _, theta, weights, moments = cone_programs.region_dual(a, geometry, level, forms, floor=search.value - 0.05)
-    bound = ball.region_bound(a, geometry, level, leaf.slopes, leaf.offsets, theta, pairs, weights)
-    if bound < leaf.bound:
-        leaf.theta, leaf.pairs, leaf.weights, leaf.bound = theta, pairs, weights, bound
-    if moments is None or not moments[-1, -1] > 0:
-        return
-    z = -moments[:-1, -1] / moments[-1, -1]
-    spread = moments[:-1, :-1] / moments[-1, -1] - np.outer(z, z)
-    values, vectors = np.linalg.eigh(spread)
-    leaf.normal, leaf.threshold = vectors[:, -1], float(vectors[:, -1] @ z)
-    leaf.start = (z + np.sqrt(max(0.0, values[-1])) * vectors[:, -1]).reshape(a.shape)
+    def _offer(self, answer: Answer) -> None:
+        """Climb from the mean of the functional, and from its ends along the direction in which it is widest.
 
-
-def _pairs(depth: int) -> NDArray[np.int64]:
-    """Which half-spaces are multiplied: the slabs of the last splits, then the last splits with each other."""
-    chosen = [(2 * i, 2 * i + 1) for i in reversed(range(depth))]
-    chosen += [(2 * i, 2 * j) for i in reversed(range(depth)) for j in reversed(range(i))]
-    pairs = np.full((_PRODUCTS, 2), -1)
-    kept = chosen[:_PRODUCTS]
-    if kept:
-        pairs[: len(kept)] = kept
-    return pairs
+        Not where it is near the best point, and not from more points than the effort allows.
+        """
+        values, vectors = np.linalg.eigh(answer.second - np.outer(answer.mean, answer.mean))
+        wide = np.sqrt(max(0.0, values[-1])) * vectors[:, -1]
+        for start in (answer.mean, answer.mean + wide, answer.mean - wide):
+            length = float(np.linalg.norm(start))
+            if length == 0 or self.n_climbs >= _CLIMBS * self.effort or not self.search.keep_going():
+                continue
+            start = (start / length).reshape(self.search.direction.shape)
+            if np.linalg.norm(start - self.search.z) > _NEAR:
+                self.n_climbs += 1
+                self.search.offer(convex_concave(start, self.search, weight=1.0, max_steps=40))

@@ -9,9 +9,8 @@ import numpy as np
 from srnc_manifold.bounds import cone_programs
 from srnc_manifold.exact.increase.best import Search
 from srnc_manifold.numerics import Array
-
-# A solution of a cone program with this norm, or more, is on the sphere: solvers stop at about 1e-8.
-_ON_SPHERE = 1 - 1e-6
+from srnc_manifold.operators import atoms
+from srnc_manifold.operators.geometry import Geometry
 
 
 def climb(search: Search, starts: Iterator[Array], tolerance: float) -> None:
@@ -36,6 +35,16 @@ def starts(direction: Array, relaxed: Array, rng: np.random.Generator) -> Iterat
         yield rng.standard_normal(direction.shape)
 
 
+def deltas(direction: Array, geometry: Geometry) -> list[Array]:
+    """For every tap the kernel of the least gain nearest to ``a`` that has this tap, the nearest to ``a`` first."""
+    found = []
+    for tap, phase in enumerate(geometry.phase_of_tap):
+        alone = (geometry.phase_of_tap != phase) | (np.arange(geometry.n_taps) == tap)
+        masked = direction.reshape(-1, geometry.n_taps) * alone
+        found.append(atoms.nearest_delta(masked.reshape(direction.shape), geometry))
+    return sorted(found, key=lambda delta: -float(np.sum(delta * direction)))
+
+
 def convex_concave(start: Array, search: Search, weight: float, max_steps: int = 100) -> Array:
     """Local maximizer of ``⟨a, z⟩ + τ ‖z‖`` over the convex set, with ``τ`` large enough for norm one.
 
@@ -51,6 +60,6 @@ def convex_concave(start: Array, search: Search, weight: float, max_steps: int =
         if not np.any(after):
             break
         moved, z = float(np.linalg.norm(after - z)), after
-        if moved < 1e-3 and np.linalg.norm(z) < _ON_SPHERE and weight < 1e3:
+        if moved < 1e-3 and np.linalg.norm(z) < cone_programs.ON_SPHERE and weight < 1e3:
             weight, moved = 2 * weight, np.inf
     return z

@@ -1,8 +1,8 @@
 """Raising the stable rank: maximize ``⟨a, z⟩`` over unit kernels with ``‖Z_b‖₂² <= c`` (docs/theory.md, section 10).
 
 The convex relaxation to the ball is solved first; where its solution has norm one, it is the global one. Otherwise the
-convex-concave procedure climbs from several starts, and Shor's relaxation, with branch and bound for the smallest
-kernels, says how far from optimal the best point can be.
+convex-concave procedure climbs from several starts. Moment relaxations with branch and bound for small kernels, Shor's
+relaxation for larger ones, say how far from optimal the best point can be.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import numpy as np
 
 from srnc_manifold.bounds import cone_programs
 from srnc_manifold.exact.increase.best import RaiseOutcome, Search
-from srnc_manifold.exact.increase.branching import BRANCHING_SIZE, branch_and_bound
-from srnc_manifold.exact.increase.local_search import climb, starts
+from srnc_manifold.exact.increase.branching import SUSPICIOUS, Branching
+from srnc_manifold.exact.increase.local_search import climb, deltas, starts
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators.geometry import Geometry
+
+# Starts of the local method, and kernels of the least gain that are tried.
+_STARTS, _STARTS_IF_SMALL, _DELTAS = 10, 20, 12
 
 
 def raise_gain(
@@ -25,12 +28,12 @@ def raise_gain(
     geometry: Geometry,
     level: float,
     *,
-    n_starts: int = 10,
+    effort: float = 1.0,
     rng: np.random.Generator | None = None,
     tolerance: float = 1e-6,
     gap: float = 1e-4,
-    branching_size: int = BRANCHING_SIZE,
-    max_regions: int = 300,
+    unit: float = np.inf,
+    moments: bool = True,
     keep_going: Callable[[], bool] = lambda: True,
     search: Search | None = None,
 ) -> RaiseOutcome:
@@ -43,18 +46,16 @@ def raise_gain(
     geometry : Geometry
     level : float
         ``c``, no less than the least gain of any unit kernel.
-    n_starts : int, optional
-        Of the local method, which is used where the relaxation to the ball is not tight.
+    effort : float, optional
+        Scales the numbers of starts of the local method and of steps of the moment relaxations.
     rng : numpy.random.Generator, optional
-        For the random ones among them.
+        For random starts.
     tolerance : float, optional
         The work ends where the bound exceeds the value by no more.
-    gap : float, optional
-        The same, relative to the value, for branch and bound.
-    branching_size : int, optional
-        Most entries of a kernel for branch and bound.
-    max_regions : int, optional
-        Regions after which branch and bound gives up.
+    gap, unit : float, optional
+        The same for branch and bound, relative to the value or to ``unit``, whichever is less.
+    moments : bool, optional
+        Whether to use moment relaxations where they are small enough.
     keep_going : callable, optional
         Asked between cone programs; once it says no, the best so far is returned, with a valid bound.
     search : Search, optional
@@ -72,17 +73,26 @@ def raise_gain(
     search.offer(relaxed if np.any(relaxed) else direction)
     if search.gap <= tolerance:
         return search.outcome("the relaxation to the ball is tight")
+    search.certify("deltas", {})
+    for delta in deltas(direction, geometry)[:_DELTAS]:
+        search.offer(delta)
+    small = moments and cone_programs.moments_fit(geometry)
+    n_starts = max(1, round((_STARTS_IF_SMALL if small else _STARTS) * effort))
     remaining = islice(starts(direction, relaxed, np.random.default_rng(0) if rng is None else rng), n_starts)
     climb(search, islice(remaining, 2), tolerance)
     how = "best of several local searches"
+    if small and search.gap > tolerance and keep_going():
+        allowed = max(tolerance, gap * min(unit, abs(search.value)))
+        branching = Branching(search, tolerance, allowed, effort)
+        search.certify("moments", branching.root())
+        climb(search, remaining, max(allowed, SUSPICIOUS * abs(search.value)))
+        arrays = branching.arrays()
+        search.certify("moments", arrays)
+        return search.outcome(f"{how}, and moment relaxations", len(arrays["grams"]))
     if cone_programs.shor_fits(geometry) and keep_going():
         _, theta = cone_programs.sphere_dual(direction, geometry, level)
         search.certify("sphere", {"multipliers": theta})
     climb(search, remaining, tolerance)  # until the value meets the bound
     if search.gap <= tolerance:
         return search.outcome(f"{how}, which meets the bound of a relaxation")
-    if direction.size > branching_size or not keep_going():
-        return search.outcome(how)
-    tree = branch_and_bound(search, max(tolerance, gap * abs(search.value)), max_regions)
-    search.certify("branched", tree.arrays())
-    return search.outcome(f"{how}, and branch and bound", len(tree.leaves))
+    return search.outcome(how)
