@@ -53,8 +53,8 @@ class Bound(Shown):
     method : str
         What found it, in words.
     kind : str
-        Which inequality proves it: ``"caps"``, ``"ball"``, ``"sphere"``, ``"branched"`` or ``"trivial"``; or
-        ``"sum"``, of the bounds of a stack's parts.
+        Which inequality proves it: ``"caps"``, ``"ball"``, ``"sphere"``, ``"branched"``, ``"moments"``, ``"deltas"``
+        or ``"trivial"``; or ``"sum"``, of the bounds of a stack's parts.
     certificate : dict of arrays
         Its dual point; see :mod:`srnc_manifold.certificates`.
     parts : tuple of Bound
