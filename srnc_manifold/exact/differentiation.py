@@ -132,9 +132,10 @@ class System:
     """
 
     def __init__(self, direction: Array, z: Array, block: int, level: float, geometry: Geometry) -> None:
-        self.z, self.level, self.geometry = z, level, geometry
+        self.z, self.block, self.level, self.geometry = z, block, level, geometry
         self._place = np.array([block])
-        self._turns = atoms.frame(geometry).turns[block]
+        frame = atoms.frame(geometry)
+        self._turns, self.top = frame.turns[block], float(frame.top[block])
         self.matrix = self._block_of(z[None])[0]
         self.u, self.s, self.vh = np.linalg.svd(self.matrix)
         if len(self.s) > 1 and self.s[1] >= self.s[0] * (1 - SIMPLE):
