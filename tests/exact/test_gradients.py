@@ -43,7 +43,7 @@ def traced(*arrays):
     return [torch.tensor(array, requires_grad=True) for array in arrays]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", some(NAMES, 1))
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_it_is_the_transpose_of_sensitivity(layout, name):
     shape, size, options = layout
@@ -92,7 +92,9 @@ def test_it_agrees_with_differences_of_solutions(layout, name):
 
 
 @pytest.mark.parametrize("name", some(NAMES, 1))
-@pytest.mark.parametrize("layout", FEW[:8], ids=str)
+@pytest.mark.parametrize(
+    "layout", [*LAYOUTS[:2], *(pytest.param(layout, marks=slow) for layout in LAYOUTS[2:8])], ids=str
+)
 def test_gradcheck_passes(layout, name):
     _, size, options = layout
 
@@ -262,8 +264,9 @@ def test_the_kernel_s_own_norm_matters_only_for_its_own_gradient():
 def test_targets_that_were_clipped_do_not_move():
     kernels, targets = traced(np.random.default_rng(0).standard_normal((3, 3)), np.array([8.0, 4.0, 9.0]))
     batch = srnc.solve_batch(kernels, 8, stable_rank=targets, clip=True)
-    assert batch.clipped.tolist() == [False, False, True] or batch.clipped.any()
-    stays = batch.clipped & (batch.objectives < 1e-20)
+    stays = batch.clipped
+    assert stays[2]
+    assert torch.all(batch.objectives[stays] < 1e-20)  # all targets that are not feasible lie above the kernels' own
     upwards = torch.tensor(np.random.default_rng(1).standard_normal((3, 3)))
     by_kernel, by_target = torch.autograd.grad(batch.kernels[stays], (kernels, targets), upwards[stays])
     torch.testing.assert_close(by_kernel[stays], upwards[stays])  # such kernels stay as they are
