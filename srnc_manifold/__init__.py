@@ -3,6 +3,7 @@
 from srnc_manifold import bounds, costs, files, interop, plots, solvers
 from srnc_manifold.bounds import bound
 from srnc_manifold.comparison import Comparison, compare
+from srnc_manifold.exact.path import PathResult, solve_path
 from srnc_manifold.exact.sensitivity import Sensitivity, sensitivity
 from srnc_manifold.files import read_arrays
 from srnc_manifold.operators import Circular, Dense, Operator
@@ -36,6 +37,7 @@ __all__ = [
     "History",
     "NamedProblem",
     "Operator",
+    "PathResult",
     "Problem",
     "Restoration",
     "Result",
@@ -63,6 +65,7 @@ __all__ = [
     "singular_values",
     "solve",
     "solve_batch",
+    "solve_path",
     "solvers",
     "spectral_norm",
     "spectral_norms",

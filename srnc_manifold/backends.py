@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 NAMES = ("numpy", "autograd", "torch")
+
+#: From the gradient by a value to those by the inputs that it was computed from.
+Pullback = Callable[[NDArray[Any]], "tuple[NDArray[Any] | None, ...]"]
 
 
 class Namespace:
@@ -71,6 +74,18 @@ class Namespace:
     def detached(self, array: Any) -> Any:
         """The same numbers, through which nothing is differentiated."""
         return array
+
+    def needs_gradient(self, array: Any) -> bool:
+        """Whether what is computed from this array is to be differentiated by it."""
+        return False
+
+    def with_pullback(self, value: Any, inputs: tuple[Any, ...], pullback: Pullback) -> Any:
+        """``value`` as a function of the inputs, whose gradients ``pullback`` computes from one by the value.
+
+        It is given and returns arrays of NumPy, one for each input or None where none is needed. There are no second
+        derivatives.
+        """
+        return value
 
     def doubles(self, array: Any) -> Any:
         """An array of real numbers in double precision, through which gradients still go."""
@@ -185,6 +200,31 @@ class _Torch(Namespace):
 
     def detached(self, array: Any) -> Any:
         return array.detach()
+
+    def needs_gradient(self, array: Any) -> bool:
+        return bool(array.requires_grad and self._torch.is_grad_enabled())
+
+    def with_pullback(self, value: Any, inputs: tuple[Any, ...], pullback: Pullback) -> Any:
+        return self._function_with_pullback.apply(value, pullback, *inputs)
+
+    @cached_property
+    def _function_with_pullback(self) -> Any:
+        """The function of torch's tape; its class needs torch to be defined."""
+        to_numpy, constant = self.to_numpy, self.constant
+
+        class WithPullback(self._torch.autograd.Function):  # type: ignore[name-defined]
+            @staticmethod
+            def forward(ctx: Any, value: Any, pullback: Pullback, *inputs: Any) -> Any:
+                ctx.pullback, ctx.likes = pullback, [array.new_empty(0) for array in inputs]
+                return value.clone()
+
+            @staticmethod
+            @self._torch.autograd.function.once_differentiable
+            def backward(ctx: Any, gradient: Any) -> Any:
+                found = zip(ctx.pullback(to_numpy(gradient)), ctx.likes, strict=True)
+                return None, None, *(None if array is None else constant(array, like) for array, like in found)
+
+        return WithPullback
 
     def doubles(self, array: Any) -> Any:
         return array.double()

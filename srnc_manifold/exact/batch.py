@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import certificates
 from srnc_manifold.arrays import as_kernels
-from srnc_manifold.backends import Namespace
+from srnc_manifold.backends import Namespace, namespace_of
 from srnc_manifold.certificates import CapsCertificate
 from srnc_manifold.display import Shown
 from srnc_manifold.exact import reduce
+from srnc_manifold.exact.gradients import Gradients, Solved
 from srnc_manifold.operators import norms
 from srnc_manifold.operators.atoms import Level
 from srnc_manifold.operators.circular import Circular
@@ -35,7 +36,8 @@ class BatchResult(Shown):
     Attributes
     ----------
     kernels : array, shape ``(K, *kernel_shape)``
-        The minimizers; in single precision if the kernels were given in that or less, else in double.
+        The minimizers; in single precision if the kernels were given in that or less, else in double. They and the
+        objectives have gradients if what was given requires some; everything else is detached.
     stable_ranks : array, shape ``(K,)``
         The targets.
     clipped : array, shape ``(K,)``
@@ -96,6 +98,7 @@ def solve_batch(
     clip: bool = False,
     max_memory: int | str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    at_ties: Literal["raise", "nan"] = "raise",
     groups: int = 1,
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
@@ -105,6 +108,10 @@ def solve_batch(
     Runs in NumPy or, for tensors, in torch on their device. With one row or column to a block (single-channel and
     depthwise kernels, one input or output channel) everything is computed for all kernels together; otherwise the
     symbols are, and each kernel is then searched by itself on the host. Computed in double precision.
+
+    Of tensors that require gradients, kernels or targets, the returned ``kernels`` and ``objectives`` have them, by
+    implicit differentiation (docs/theory.md, proposition 12): one linear system for each kernel, on the host. A target
+    that is a fraction changes with its kernel, one that was clipped does not change. There are no second derivatives.
 
     Parameters
     ----------
@@ -122,6 +129,11 @@ def solve_batch(
         are taken in parts of this size.
     progress : callable, optional
         Given the number of kernels that are solved, and of all, after each part.
+    at_ties : {"raise", "nan"}, optional
+        What a backward pass does with kernels whose solution has no derivative, if one is asked for: raise a
+        ``ValueError`` that names the first and the reason, or give NaN. There is none where the solution jumps to
+        another frequency or to a mirror image, where several singular values are largest, at the least feasible target,
+        and where a kernel has its target already (unless that was clipped: then the kernel stays as it is).
     groups, stride, dilation : int or sequence of int, optional
         With PyTorch's meaning.
 
@@ -130,28 +142,63 @@ def solve_batch(
     TypeError, ValueError
         If an argument is not valid; the first kernel that is not is named.
     """
+    if at_ties not in ("raise", "nan"):
+        raise ValueError(f"at_ties: {at_ties!r} given, expected 'raise' or 'nan'")
     given = as_kernels(kernels)
     values, xp, single = given.values, given.xp, given.dtype == np.float32
     geometry = Geometry.of(tuple(values.shape)[1:], input_size, groups=groups, stride=stride, dilation=dilation)
     target = Target.of_many(len(values), stable_rank, relative_stable_rank, stable_rank_fraction)
+    asked = next(goal for goal in (stable_rank, relative_stable_rank, stable_rank_fraction) if goal is not None)
+    needed = xp.needs_gradient(kernels), namespace_of(asked).needs_gradient(asked)
+    if needed[1] and xp is not namespace_of(asked):
+        raise TypeError(f"kernels: an array of {xp.name} given, expected a tensor, since {target.name} needs gradients")
     memory = _MEMORY if max_memory is None else bytes_from("max_memory", max_memory)
     at_once = max(1, memory // reduce.bytes_per_kernel(geometry))
-    parts = []
+    parts: list[tuple[tuple[Any, ...], NDArray[Any], CapsCertificate]] = []
+    traced: list[Solved] = []
     for first in range(0, len(values), at_once):
         some = values[first : first + at_once]
-        parts.append(_solve_chunk(some, target.part(first, at_once), geometry, xp, single, clip))
+        scores, own, proof, solved = _solve_chunk(some, target.part(first, at_once), geometry, xp, single, clip)
+        parts.append((scores, own, proof))
+        if any(needed):
+            traced.append(solved())
         if progress is not None:
             progress(first + len(some), len(values))
     fields = zip(*(scores for scores, _, _ in parts), strict=True)
-    proof: list[Any] = [np.concatenate([owners for _, owners, _ in parts])]
-    proof.append(CapsCertificate.joined([certificate for _, _, certificate in parts]))
-    return BatchResult(*(xp.concatenate(of_parts, axis=0) for of_parts in fields), *proof)
+    evidence: list[Any] = [np.concatenate([owners for _, owners, _ in parts])]
+    evidence.append(CapsCertificate.joined([certificate for _, _, certificate in parts]))
+    result = BatchResult(*(xp.concatenate(of_parts, axis=0) for of_parts in fields), *evidence)
+    if not any(needed):
+        return result
+    gradients = Gradients(Solved.joined(traced), result.owners, result.certificate, geometry, needed, at_ties)
+    return _with_gradients(result, gradients, kernels, asked, values, xp)
+
+
+def _with_gradients(
+    result: BatchResult, gradients: Gradients, kernels: Any, asked: Any, values: Any, xp: Namespace
+) -> BatchResult:
+    """The same result, its kernels and objectives as functions of the kernels and of the targets that were given."""
+    inputs = [kernels] if gradients.needed[0] else []
+    if gradients.needed[1]:
+        inputs.append(xp.broadcast_to(asked, (len(values),)))
+    solutions = xp.with_pullback(result.kernels, tuple(inputs), gradients.pulled)
+    slopes = 2 * gradients.geometry.n_points * xp.to_numpy(xp.to_double(result.kernels) - values)
+
+    def pulled(gradient: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        by_solution = slopes * gradient.reshape(-1, *[1] * (slopes.ndim - 1))
+        return by_solution, -by_solution
+
+    objectives = xp.with_pullback(result.objectives, (solutions, kernels), pulled)
+    return replace(result, kernels=solutions, objectives=objectives)
 
 
 def _solve_chunk(
     kernels: Any, target: Target, geometry: Geometry, xp: Namespace, single: bool, clip: bool
-) -> tuple[tuple[Any, ...], NDArray[Any], CapsCertificate]:
-    """Solve some of the kernels: the fields of a :class:`BatchResult`, those of its certificate apart."""
+) -> tuple[tuple[Any, ...], NDArray[Any], CapsCertificate, Callable[[], Solved]]:
+    """Solve some of the kernels: the fields of a :class:`BatchResult`, those of its certificate apart.
+
+    The last one returned makes what gradients need to know.
+    """
     count, n = len(kernels), Circular(geometry).gram_weight
     flat = xp.reshape(kernels, (count, -1))
     scales = xp.max(xp.abs(flat), axis=1)
@@ -203,4 +250,12 @@ def _solve_chunk(
         bounds,
         (objectives - bounds) / squared_norms,
     )
-    return scores, target.first + owners, proof
+
+    def solved_of() -> Solved:
+        slopes = np.where(clipped, 0.0, target.units(own, geometry.stable_rank_range[1]))
+        follow = ~clipped & (target.name == "stable_rank_fraction")
+        spectral_norms = xp.to_numpy(xp.sqrt(gains) * sizes * scales)
+        on_host = xp.to_numpy(directions), xp.to_numpy(points)
+        return Solved(*on_host, spectral_norms, own, goals, slopes, follow, ~outside)
+
+    return scores, target.first + owners, proof, solved_of

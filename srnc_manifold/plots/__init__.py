@@ -6,6 +6,7 @@ With ``path=`` a figure is saved, too. With ``ax=`` one panel is drawn into axes
 from srnc_manifold.plots.comparisons import overview
 from srnc_manifold.plots.drawing import PALETTE, colour, style
 from srnc_manifold.plots.histories import convergence, history
+from srnc_manifold.plots.paths import reduction
 from srnc_manifold.plots.spectra import eigenvalues, spectrum
 from srnc_manifold.plots.studies import hits, violations
 from srnc_manifold.plots.trajectories import trajectory
@@ -18,6 +19,7 @@ __all__ = [
     "history",
     "hits",
     "overview",
+    "reduction",
     "spectrum",
     "style",
     "trajectory",

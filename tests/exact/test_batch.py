@@ -363,12 +363,12 @@ def test_autograd_s_arrays_are_refused():
         autograd.grad(lambda x: srnc.solve_batch(x, 8, stable_rank_fraction=0.9).objectives[0])(GOOD)
 
 
-def test_tensors_that_need_gradients_are_detached():
+def test_tensors_that_need_gradients_are_solved_as_others():  # their gradients: test_gradients.py
     kernels = torch.tensor(GOOD, requires_grad=True)
     found = srnc.solve_batch(kernels, 8, stable_rank_fraction=0.9)
-    assert not found.kernels.requires_grad
+    assert found.kernels.requires_grad
     expected = srnc.solve_batch(GOOD, 8, stable_rank_fraction=0.9)
-    np.testing.assert_allclose(found.kernels.numpy(), expected.kernels, atol=1e-12)  # the same sums
+    np.testing.assert_allclose(found.kernels.detach().numpy(), expected.kernels, atol=1e-12)  # the same sums
 
 
 @pytest.mark.parametrize("library", sorted(LIBRARIES))

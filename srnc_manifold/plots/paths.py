@@ -1,0 +1,49 @@
+"""Figures of one kernel and many targets."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.plots.drawing import PALETTE, QUIET, figure_of, legend, saved
+
+
+def reduction(solutions: Any, ax: Any = None, path: str | os.PathLike[str] | None = None) -> Any:
+    """What a reduction of the stable rank costs: the objective over the stable rank, and the proved bound below it.
+
+    Where the two lines are one, the solutions are proved to be optimal.
+
+    Parameters
+    ----------
+    solutions : PathResult
+        Of :func:`srnc_manifold.solve_path`.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+    path : path, optional
+        Where to save the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If ``solutions`` or ``ax`` is not of its kind.
+    """
+    if not all(hasattr(solutions, name) for name in ("fractions", "stable_ranks", "objectives", "bounds")):
+        raise TypeError(f"solutions: {type(solutions).__name__} given, expected what solve_path returns")
+    order = np.argsort(solutions.stable_ranks, kind="stable")
+    ranks, objectives, bounds = (
+        np.asarray(values)[order] for values in (solutions.stable_ranks, solutions.objectives, solutions.bounds)
+    )
+    with figure_of(ax, (7.0, 4.4)) as (figure, (axes,)):
+        axes.plot(ranks, objectives, color=PALETTE[0], marker="o", markersize=3.5, label="objective, ‖C(x) − C(a)‖²")
+        axes.plot(ranks, bounds, color=PALETTE[2], linestyle="--", label="proved lower bound")
+        axes.axhline(0.0, color=QUIET, linewidth=0.8)
+        axes.set_xlabel("stable rank")
+        axes.set_ylabel("objective")
+        legend(figure, [axes], ax is None)
+        return saved(figure, path)
