@@ -28,7 +28,6 @@ from srnc_manifold.problems.pretrained import SOURCES
 from threadpoolctl import threadpool_limits
 
 import srnc_manifold as srnc
-from srnc_manifold.backends import namespace
 from srnc_manifold.exact.reduce import alternation
 from srnc_manifold.operators import atoms, symbol
 from srnc_manifold.registry import DEFAULT_SOLVERS, solver_from_name
@@ -172,48 +171,6 @@ def speed() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"Gaussian 256×256×3×3 on 16×16: {done.stdout.strip()}, peak memory of the process {peak:.2f} GiB")
-
-
-def batch() -> None:
-    """Many small kernels at once against their spectral norms."""
-    count, size = 10_000, (64, 64)
-    kernels = np.random.default_rng(0).standard_normal((count, 3, 3))
-    geometry = srnc.Geometry.of((3, 3), size)
-
-    def norms(array: Any, xp: Any, at_once: int) -> Any:
-        chunks = [array[first : first + at_once] for first in range(0, count, at_once)]
-        return [xp.sqrt(xp.max(symbol.squared_singular_values(c, geometry, xp)[..., 0], axis=1)) for c in chunks]
-
-    largest = np.concatenate(norms(kernels, namespace("numpy"), 100))
-    own = geometry.n_points * np.sum(kernels**2, axis=(1, 2)) / largest**2
-    low = geometry.stable_rank_range[0]
-    arrays: dict[str, Any] = {"NumPy": (kernels, namespace("numpy"))}
-    if importlib.util.find_spec("torch") is not None:
-        import torch
-
-        torch.set_num_threads(1)
-        arrays["torch, CPU"] = torch.tensor(kernels), namespace("torch")
-        if torch.cuda.is_available():
-            arrays["torch, GPU"] = torch.tensor(kernels, device="cuda"), namespace("torch")
-    print(f"{count} kernels of 3×3 on 64×64, library, target: time / that of the spectral norms alone, at their best")
-    for name, (array, xp) in arrays.items():
-        synchronize = (lambda: torch.cuda.synchronize()) if "GPU" in name else (lambda: None)
-
-        def alone(at_once: int, array: Any = array, xp: Any = xp, synchronize: Any = synchronize) -> None:
-            norms(array, xp, at_once)
-            synchronize()
-
-        fastest = min(best_time(partial(alone, n), 3) for n in (30, 100, 300, 1000, 10_000))  # in parts that suit it
-        for fraction in (0.3, 0.6, 0.9):
-            targets = low + fraction * (own - low)
-
-            def solve(array: Any = array, targets: Any = targets, synchronize: Any = synchronize) -> srnc.BatchResult:
-                result = srnc.solve_batch(array, size, stable_rank=targets)
-                synchronize()
-                return result
-
-            gap = float(max(solve().gaps))
-            print(f"{name}, {fraction}: {best_time(solve, 3) / fastest:.1f}; largest gap {gap:.1e}")
 
 
 # -- blocks that the first bounds leave open --------------------------------------------------------------------
@@ -487,7 +444,6 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "rank-one": rank_one,
     "layers": layers,
     "speed": speed,
-    "batch": batch,
     "strided": strided,
     "adverse": adverse,
     "repeated": repeated,
