@@ -259,8 +259,8 @@ class _Torch(Namespace):
 
     def pullback(self, function: Callable[[Any], Any], points: Any) -> tuple[Any, Callable[[Any], Any]]:
         """What a function gives, and the adjoint of its derivative there."""
-        values, pull = self._torch.func.vjp(function, points)
-        return values, lambda covectors: pull(covectors)[0]
+        found = self._torch.func.vjp(function, points)
+        return found[0], lambda covectors: found[1](covectors)[0]
 
     def eigenvalues(self, grams: Any) -> Any:
         """Eigenvalues of stacked Hermitian matrices, ascending."""
@@ -275,8 +275,7 @@ class _Torch(Namespace):
         if grams.device.type == "cpu" or grams.shape[-1] <= 32:
             return function(grams)
         found = function(grams.cpu())
-        moved = [part.to(grams.device) for part in (found if isinstance(found, tuple) else (found,))]
-        return tuple(moved) if isinstance(found, tuple) else moved[0]
+        return tuple(part.to(grams.device) for part in found) if isinstance(found, tuple) else found.to(grams.device)
 
     @contextlib.contextmanager
     def _own_settings(self) -> Iterator[None]:

@@ -14,8 +14,8 @@ from srnc_manifold.validation import require_choice
 class BatchFunction:
     """What :class:`SphereFunction` is for one point, for many at once, in torch.
 
-    A cost needs nothing for it: its formula is mapped over the points by ``torch.func.vmap``, so it must not ask for the
-    numbers behind its arrays (no ``if``, no ``float``). The package's own costs use their closed forms of the
+    A cost needs nothing for it: its formula is mapped over the points by ``torch.func.vmap``, so it must not ask for
+    the numbers behind its arrays (no ``if``, no ``float``). The package's own costs use their closed forms of the
     derivatives, others are differentiated. Blocks with one row or column need no decomposition, others that of their
     smaller Gram matrix. Where torch would multiply with TF32 it does not here.
 

@@ -76,9 +76,10 @@ class Operator(ABC):
         return np.concatenate([blocks.real, blocks.imag], axis=1)
 
     def block_rows(self, rows: Any, matrix: Any, xp: Namespace) -> Any:
-        """:meth:`blocks` of many flat ``y``, of shape ``(B, n)``, as real and imaginary parts.
+        """:meth:`blocks` of many flat ``y``, of shape ``(B, n)``: real and imaginary parts.
 
-        Their shape is ``(B, 2, n_blocks, *block_shape)``. ``matrix`` is :attr:`row_matrix` in the library and on the device of the rows.
+        Their shape is ``(B, 2, n_blocks, *block_shape)``; ``matrix`` is :attr:`row_matrix` in the library and on the
+        device of the rows.
         """
         return xp.reshape(xp.matmul(rows, matrix), (-1, 2, len(self.multiplicities), *self.block_shape))
 

@@ -29,11 +29,11 @@ from srnc_manifold.solvers.oracle import penalty_factors
 from srnc_manifold.solvers.runs import Run, Stop
 from srnc_manifold.solvers.sphere.gradient_descent import GradientDescent
 from srnc_manifold.solvers.sphere.riemannian_lbfgs import RiemannianLBFGS
-from srnc_manifold.validation import require_count
+from srnc_manifold.validation import require_count, require_positive
 
 ACCEPTED = "GradientDescent(step_rule='barzilai-borwein'), RiemannianLBFGS() or AugmentedLagrangian()"
 
-# In single precision gradients and violations have errors of about 1e-6, of which a test of convergence must stay clear.
+# In single precision gradients and violations have errors of about 1e-6; a test of convergence must stay clear of them.
 _SINGLE = 1e-5
 
 # Of how many end points in single precision the search goes on in double precision, for each problem.
@@ -49,11 +49,10 @@ class Batch(SphereSolver):
     methods by themselves have a line search. Every 25 steps one number is read from the device, how many starts are
     still on their way, with a row for the history; when they are half, the others are left out.
 
-    The history is that of the best start at the time, with the quantiles ``value_25``, ``value_50``, ``value_75`` of what
-    is minimized and ``violation_25``, … of the violation over all starts, and how many of them are ``going``.
-    ``details["starts"]`` has the cost, objective, violation and status of every end point. Where no end point is
-    feasible, as with formulations that miss the target, the one of the least cost is returned; or of the least violation,
-    by the augmented Lagrangian method.
+    The history is that of the best start at the time, with quantiles over all starts, ``cost_25``, ``cost_50``,
+    ``cost_75``, ``violation_25``, …, and how many of them are ``going``. ``details["starts"]`` has the cost, objective,
+    violation and status of every end point. Where no end point is feasible, as with formulations that miss the target,
+    the one of the least cost is returned; or of the least violation, by the augmented Lagrangian method.
 
     With ``dtype="float32"`` the starts run to a tolerance of 1e-5 at best; the search then goes on in double precision
     from the 20 best end points. Blocks with several rows and columns are decomposed by their Gram matrices, on the host
@@ -70,6 +69,9 @@ class Batch(SphereSolver):
         A device of torch, the CPU by default.
     dtype : str, optional
         ``"float64"``, the default, or ``"float32"``.
+    patience : float, optional
+        When half of the starts have ended, the others may take this many times the steps until then, and have the
+        status ``LIMIT`` if they do not end: a few often take a hundred times as long as most. With None all may end.
 
     Raises
     ------
@@ -81,6 +83,7 @@ class Batch(SphereSolver):
     starts: int = 1000
     device: str | None = None
     dtype: str | None = None
+    patience: float | None = 10.0
 
     def __post_init__(self) -> None:
         descent = type(self.method) is GradientDescent and self.method.step_rule == "barzilai-borwein"
@@ -88,6 +91,8 @@ class Batch(SphereSolver):
             given = self.method.name if isinstance(self.method, Solver) else repr(self.method)
             raise TypeError(f"method: {given} given, expected {ACCEPTED}")
         require_count(starts=self.starts)
+        if self.patience is not None:
+            require_positive(patience=self.patience)
         object.__setattr__(self, "device", device_name(self.device))
         object.__setattr__(self, "dtype", None if self.dtype is None else dtype_name(self.dtype))
 
@@ -172,15 +177,18 @@ class Batch(SphereSolver):
         if isinstance(method, AugmentedLagrangian):
             steps: Steps = LimitedMemory(method.max_iterations, memory=10)
             raising = any(part.regime == "raise" for part in family.parts)
-            outer = _outer(method, raising, max(method.tolerance, least), feasible, polishing=given is not None)
-            return Loop(rows, LagrangianObjective(rows), steps, outer, points, outer.first_tolerance, feasible, given)
+            tolerance = max(method.tolerance, least)
+            outer = _outer(method, len(family), raising, tolerance, feasible, polishing=given is not None)
+            lagrangian, first = LagrangianObjective(rows), outer.first_tolerance
+            return Loop(rows, lagrangian, steps, outer, points, first, feasible, given, self.patience)
         assert isinstance(method, GradientDescent | RiemannianLBFGS)
         if isinstance(method, GradientDescent):
             steps = BarzilaiBorwein(method.max_iterations, method.step_size, method.momentum)
         else:
             steps = LimitedMemory(method.max_iterations, method.memory)
         tolerance = max(method.tolerance, least)
-        return Loop(rows, CostObjective(rows, method.cost), steps, None, points, tolerance, feasible, given)
+        objective = CostObjective(rows, method.cost)
+        return Loop(rows, objective, steps, None, points, tolerance, feasible, given, self.patience)
 
     def _polished(self, family: Family, loop: Loop) -> Loop:
         """A loop in double precision from the best end points of one in single precision."""
@@ -234,12 +242,11 @@ class _Watch:
             assert run.best is not None
             run.cost = run.problem.scores(run.best, np.ones(len(run.problem.parts)))["objective"]  # whatever the gains
             run.gradient_norm = stationarity(run.problem, run.problem.to_sphere(run.kernel))
-        statuses = [STATUSES.get(int(code), Status.LIMIT).value for code in ends["code"]]
         run.details["starts"] = {
             "cost": ends["value"].tolist(),
             "objective": (run.problem.squared_norm * ends["objective"]).tolist(),
             "violation": ends["violation"].tolist(),
-            "status": statuses,
+            "status": _statuses(ends["code"]),
         }
 
     def outcome(self) -> tuple[Status, str]:
@@ -247,19 +254,28 @@ class _Watch:
         assert self._loop is not None
         with self._loop.xp.exactly():
             found, codes = self._loop.report(), self._loop.all_ends()["code"]
-        counts = [f"{np.sum(codes == code)} {status.value}" for code, status in STATUSES.items() if code in codes]
+        statuses = _statuses(codes)
+        counts = [f"{statuses.count(name)} {name}" for name in dict.fromkeys(statuses)]
         numbers = f"violation {found['violation'][0]:.1e}, gradient norm {found['norm'][0]:.1e}"
-        return STATUSES[int(found["code"][0])], f"best of {len(codes)} starts, {numbers}; of all, {', '.join(counts)}"
+        return Status(
+            _statuses(found["code"])[0]
+        ), f"best of {len(codes)} starts, {numbers}; of all, {', '.join(counts)}"
 
     def _kernels(self, point: Array) -> Array:
         return self.run.problem.unit_kernels_at(self.run.problem.spheres.normalized(point))
 
 
+def _statuses(codes: Array) -> list[str]:
+    """Names of how rows ended; those that were still on their way were cut short."""
+    return [STATUSES.get(int(code), Status.LIMIT).value for code in codes]
+
+
 def _outer(
-    method: AugmentedLagrangian, raising: bool, tolerance: float, feasible: float, *, polishing: bool
+    method: AugmentedLagrangian, problems: int, raising: bool, tolerance: float, feasible: float, *, polishing: bool
 ) -> Multipliers:
     factors = penalty_factors(raising)
     return Multipliers(
+        problems,
         method.penalty,
         tolerance,
         method.max_rounds,

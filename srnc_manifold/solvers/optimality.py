@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from srnc_manifold.costs import Cost, ExactPenaltyCost
 from srnc_manifold.costs.rows import objective_weight
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import KernelProblem, Problem
+from srnc_manifold.problem import Problem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 
 

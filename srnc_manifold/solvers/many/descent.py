@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from srnc_manifold.result import Status
 from srnc_manifold.solvers.many.objectives import Scored
 from srnc_manifold.solvers.many.rows import CODES, GOING, RowSpheres, Table, dot
-from srnc_manifold.result import Status
 
 # Required decrease as a fraction of the decrease that the slope predicts; factor of a step that is rejected; and the
 # number of rejections after which a row has failed, as short as after the 60 halvings of a single line search.
@@ -21,8 +21,8 @@ _MEMORY, _SHORTEST, _LONGEST = 10, 1e-12, 1e6
 class Steps:
     """A rule by which every row takes one trial step at a time.
 
-    A row that is ``fresh`` is scored where it is, and accepted. Otherwise its trial lies ``step`` along ``along``. It is
-    accepted if it decreases the cost enough; if not, the step is divided by four.
+    A row that is ``fresh`` is scored where it is, and accepted. Otherwise its trial lies ``step`` along ``along``. It
+    is accepted if it decreases the cost enough; if not, the step is divided by four.
     """
 
     max_iterations: int

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from srnc_manifold.costs.rows import Rows
 from srnc_manifold.solvers.many.descent import Steps
 from srnc_manifold.solvers.many.multipliers import ENDS, Multipliers
@@ -34,6 +36,8 @@ class Loop:
         Largest violation of a point that counts as feasible.
     given : dict of tensors, optional
         Columns to begin with, of rows that went on elsewhere.
+    patience : float, optional
+        How many times the steps after which half of the rows have ended the others may take.
 
     Attributes
     ----------
@@ -55,6 +59,7 @@ class Loop:
         tolerance: float,
         feasible: float,
         given: dict[str, Any] | None = None,
+        patience: float | None = None,
     ) -> None:
         self.xp, self._objective, self._steps, self._outer = rows.xp, objective, steps, outer
         self._feasible, xp = feasible, rows.xp
@@ -79,6 +84,7 @@ class Loop:
             outer.prepare(self.table)
         self.table.columns.update(given or {})
         self.ends = Table(xp, **{name: column.clone() for name, column in self._ends().items()})
+        self._patience = patience
         self.before: Table | None = None
         self.chosen: Any = None
         self.going = count
@@ -93,14 +99,16 @@ class Loop:
         look : callable
             Called after the first step and then once in 25; it may ask for a :meth:`report`.
         """
-        steps = 0
+        steps, last = 0, np.inf
         while True:
             count(len(self.table))
             self._step()
             if steps % STRIDE == 0:
                 self.collect()
                 look(self)
-                if self.going == 0:
+                if 2 * self.going <= len(self.ends) and self._patience is not None:
+                    last = min(last, self._patience * max(steps, STRIDE))
+                if self.going == 0 or steps >= last:
                     return
                 self._leave_out()
             steps += 1
@@ -131,9 +139,9 @@ class Loop:
         return self.ranking()[:, 0]
 
     def ranking(self) -> Any:
-        """The rows of every problem, best ends first: if any is feasible, those by objective, else by what is minimized.
+        """The rows of every problem, best ends first, shape ``(K, S)``.
 
-        Where that is an augmented Lagrangian, by violation. Of shape ``(K, S)``.
+        If any is feasible, these by objective. Else all by cost or, with multipliers, by violation.
         """
         xp, ends = self.xp, self.ends
         feasible = ends.violation <= self._feasible

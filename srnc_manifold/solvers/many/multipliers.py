@@ -17,10 +17,13 @@ class Multipliers:
     """When the steps of a row have ended, its multipliers and penalty are updated, and it goes on where it is.
 
     As in :class:`AugmentedLagrangian`, the rounds are repeated from the start with larger penalties, ``factors`` times
-    the first: always where the stable rank is raised, else until a point is feasible. The best point is kept.
+    the first: always where the stable rank is raised, else until a point is feasible, here of any row of the problem.
+    The best point of each row is kept.
 
     Parameters
     ----------
+    problems : int
+        ``K``.
     penalty, tolerance, max_rounds
         As in :class:`AugmentedLagrangian`.
     factors : tuple of float
@@ -32,6 +35,7 @@ class Multipliers:
         The constants of the method.
     """
 
+    problems: int
     penalty: float
     tolerance: float
     max_rounds: int
@@ -51,7 +55,7 @@ class Multipliers:
         infinite, counts = zeros + xp.inf, xp.zeros_like(table.code)
         table.columns.update(penalty=zeros + self.penalty, tolerance=zeros + self.first_tolerance)
         table.columns.update(start=table.z, largest=self.largest * table.penalty, before=infinite)
-        table.columns.update(rounds=counts, attempt=counts, outcome=counts)
+        table.columns.update(rounds=counts, attempt=counts, outcome=counts, found=counts > 0)
         table.columns.update({f"best_{name}": table.columns[name] for name in ENDS})
         table.columns.update(best_violation=infinite, best_objective=infinite, best_norm=infinite)
         table.columns.update(old_violation=infinite, old_objective=infinite)
@@ -60,6 +64,7 @@ class Multipliers:
         """Remember what is best, and let the rows go on whose steps have ended."""
         xp = table.xp
         self._remember(table)
+        self._look_for_feasible(table)
         over = (table.code != GOING) & (table.code != CODES[Status.NONFINITE]) & ~table.fresh
         h, penalty = table.constraints, table.penalty
         missing = xp.maximum(h, -table.multipliers / penalty[:, None]).abs().amax(-1)
@@ -81,6 +86,13 @@ class Multipliers:
         more = {"penalty": table.penalty, "multipliers": table.multipliers}
         return {**{name: table.columns[f"best_{name}"] for name in ENDS}, "code": table.code, **more}
 
+    def _look_for_feasible(self, table: Table) -> None:
+        """Mark the rows of problems of which some row has been feasible, be it one that has ended."""
+        xp, found = table.xp, table.found | (table.best_violation <= self.feasible)
+        none = xp.zeros(self.problems, dtype=xp.int64, device=found.device)
+        most = none.scatter_reduce(0, table.owner, found.to(xp.int64), "amax")
+        table.found = most[table.owner] > 0
+
     def _remember(self, table: Table) -> None:
         """Rank by violation where it is not negligible, then by objective."""
         xp, negligible = table.xp, 0.1 * self.feasible
@@ -100,7 +112,7 @@ class Multipliers:
         table.put(ended, code=table.outcome, old_violation=table.best_violation, old_objective=table.best_objective)
         again = ended & (table.attempt + 1 < len(self.factors))
         if not self.always:
-            again = again & (table.best_violation > self.feasible)
+            again = again & ~table.found
         penalty = xp.zeros_like(table.value) + self.penalty
         for k, factor in enumerate(self.factors[1:]):
             penalty = xp.where(table.attempt == k, factor * self.penalty, penalty)

@@ -1,4 +1,4 @@
-"""What rows of points are scored by: a cost, or an augmented Lagrangian with a penalty and multipliers of each row's own."""
+"""What rows of points are scored by: a cost, or augmented Lagrangians with penalties and multipliers of their own."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def _first(norm: Any, kept: Any, xp: Any) -> Any:
 
 
 def _inverse_hessian(vectors: Any, steps: Any, changes: Any, kept: Any, xp: Any) -> Any:
-    """Approximate inverse Hessians times vectors, by the two-loop recursion; pairs that are not kept are passed over."""
+    """Approximate inverse Hessians times vectors, by the two-loop recursion, which passes over pairs not kept."""
     products = dot(steps, changes)
     inverse = xp.where(kept, 1.0 / products, 0.0)
     scales = xp.where(kept, products / dot(changes, changes), 0.0)
