@@ -14,7 +14,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from riemannian import NEAR, problems
+from riemannian import NEAR, problems  # type: ignore[import-not-found]  # beside this file
 from threadpoolctl import threadpool_limits
 
 import srnc_manifold as srnc

@@ -84,6 +84,10 @@ class Namespace:
         """Singular values of stacked matrices, descending."""
         return self.linalg.svd(matrices, compute_uv=False)
 
+    def eigenvalues(self, grams: Any) -> Any:
+        """Eigenvalues of stacked Hermitian matrices, ascending."""
+        return np.linalg.eigvalsh(grams)
+
     def real_fft(self, array: Any, sizes: tuple[int, ...]) -> Any:
         """Real FFT over the last axes, zero-padded to ``sizes``, half of the last axis kept."""
         return self.fft.rfftn(array, s=sizes, axes=tuple(range(-len(sizes), 0)))
@@ -263,7 +267,6 @@ class _Torch(Namespace):
         return found[0], lambda covectors: found[1](covectors)[0]
 
     def eigenvalues(self, grams: Any) -> Any:
-        """Eigenvalues of stacked Hermitian matrices, ascending."""
         return self._where_fast(self._torch.linalg.eigvalsh, grams)
 
     def eigenvectors(self, grams: Any) -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from srnc_manifold.backends import namespace
 from srnc_manifold.numerics import Array
+from srnc_manifold.operators import symbol
 from srnc_manifold.operators.base import Operator
 from srnc_manifold.problem.base import KernelProblem, Problem, Regime
 
@@ -229,7 +230,7 @@ class PartRows:
             values, at = _largest(values, xp) if largest else (values, None)
             return values, None, at
         matrices = xp.complex(blocks[:, 0], blocks[:, 1])
-        grams = self._gram(matrices)
+        grams = symbol.grams(matrices)
         if largest:
             values, at = _largest(xp.eigenvalues(grams)[..., -1], xp)
             chosen = xp.take_along_dim(grams, at[:, :, None, None], 1)
@@ -242,9 +243,6 @@ class PartRows:
         # Descending, as everywhere; rounding makes some of those that are zero negative.
         values = xp.flip(values, axis=-1).clamp(min=0.0)
         return xp.reshape(values, (len(blocks), -1)), bases, None
-
-    def _gram(self, matrices: Any) -> Any:
-        return matrices @ matrices.mH if self._left else matrices.mH @ matrices
 
     def gradient(self, seen: Seen, by_values: Any, by_fidelity: Any, owners: Any) -> Any:
         """Gradients by flat unit kernels, shape ``(B, n)``."""

@@ -87,6 +87,14 @@ class Operator(ABC):
         """The adjoint of :meth:`block_rows`, shape ``(B, n)``."""
         return xp.matmul(xp.reshape(matrices, (len(matrices), -1)), matrix.T)
 
+    def row_gains(self, rows: Any, xp: Namespace) -> Any:
+        """:meth:`gain` of many flat ``y``, shape ``(B,)``."""
+        blocks = self.block_rows(rows, xp.constant(self.row_matrix, rows), xp)
+        if self.block_rank == 1:
+            return xp.max(xp.sum(blocks**2, axis=(1, 3, 4)), axis=1)
+        grams = symbol.grams(blocks[:, 0] + 1j * blocks[:, 1])
+        return xp.max(xp.eigenvalues(grams)[..., -1], axis=1)
+
     def coordinate_rows(self, rows: Any, xp: Namespace) -> Any:
         """:meth:`coordinates` of many flat kernels, shape ``(B, n)``."""
         if type(self).coordinates is Operator.coordinates:

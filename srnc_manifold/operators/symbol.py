@@ -126,6 +126,12 @@ def adjoint_rows(matrices: Any, matrix: Any, geometry: Geometry, xp: Namespace) 
     return xp.reshape(xp.matmul(xp.reshape(values, (-1, matrix.shape[1])), matrix.T), (count, -1))
 
 
+def grams(matrices: Any) -> Any:
+    """``X X*`` of stacked matrices or, if it is smaller, ``X* X``."""
+    adjoints = matrices.conj().swapaxes(-1, -2)
+    return matrices @ adjoints if matrices.shape[-2] <= matrices.shape[-1] else adjoints @ matrices
+
+
 def squared_singular_values(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
     """Squared singular values of the blocks, shape ``(*batch, n_blocks, block_rank)``, descending in each.
 
