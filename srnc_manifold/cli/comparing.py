@@ -94,7 +94,7 @@ def _solvers(names: list[str], device: str | None) -> Any:
     ValueError
         If no solver takes a device, or torch does not have this one.
     """
-    if device is None:
+    if device is None or len(set(names)) < len(names):  # names given twice are refused where all are checked
         return names
     found = {name: solver_from_name(name) for name in names}
     moved = {name: replace(one, device=device) for name, one in found.items() if isinstance(one, srnc.solvers.Batch)}
