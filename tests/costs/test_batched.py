@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from tiers import some
 
 import srnc_manifold as srnc
@@ -130,7 +131,6 @@ def test_devices_and_precisions_are_checked(settings, message, paper):
 
 
 def test_settings_of_torch_are_left_as_they_were(paper):
-    torch = pytest.importorskip("torch")
     torch.set_float32_matmul_precision("high")
     try:
         BatchFunction(paper(32), LogSumExp(), dtype="float32").gradient(np.eye(3))

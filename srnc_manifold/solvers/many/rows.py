@@ -69,6 +69,13 @@ class RowSpheres:
         """Projections onto the tangent spaces at the points."""
         return vectors - self.inner(vectors, points) * points
 
+    def carried(self, vectors: Any, points: Any, where: Any) -> Any:
+        """Vectors of shape ``(B, m, n)``, projected onto the tangent spaces at the rows' points where a mask holds."""
+        at, xp = points[:, None, :], self.xp
+        if self._members is None:
+            return xp.baddbmm(vectors, (vectors @ points[:, :, None]) * where[:, None, None], at, alpha=-1)
+        return vectors - xp.where(where[:, None, None], self.inner(vectors, at), 0.0) * at
+
     def normalized(self, vectors: Any) -> Any:
         """The nearest points of the manifold."""
         return vectors / self.xp.sqrt(self.inner(vectors, vectors))

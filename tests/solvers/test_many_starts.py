@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 from tiers import slow, some
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import srnc_manifold as srnc
 from srnc_manifold.backends import namespace
@@ -12,8 +14,6 @@ from srnc_manifold.registry import solver_from_name
 from srnc_manifold.solvers import AugmentedLagrangian, Batch, Budget, GradientDescent, RiemannianLBFGS
 from srnc_manifold.solvers.many.loop import STRIDE
 from srnc_manifold.testing import check_solver
-
-torch = pytest.importorskip("torch")
 
 DESCENT = GradientDescent(step_rule="barzilai-borwein", max_iterations=2000)
 METHODS = [AugmentedLagrangian(), RiemannianLBFGS(), DESCENT]
@@ -132,7 +132,7 @@ def test_stable_ranks_are_raised():
 
 def test_stacks(random_problem):
     stack = srnc.StackProblem([random_problem((4,), (11,)), random_problem((2, 2, 2), (6,))])
-    result = srnc.solve(stack, Batch(starts=8), rng=0)
+    result = srnc.solve(stack, Batch(starts=8, patience=2), rng=0)
     assert result.evaluation.feasible
     assert abs(gap_of(stack, result)) <= NEAR
 
@@ -161,7 +161,7 @@ def test_many_problems_with_some_starts_each():
     directions = np.stack([part.direction.ravel() for part in parts])
     family = Family.of_kernels(parts[0].operator, directions, np.array([part.target_gain for part in parts]))
     starts = rng.standard_normal((4, 6, 12))
-    points, objectives, violations = Batch().best_kernels(family, starts)
+    points, objectives, violations = Batch(patience=2).best_kernels(family, starts)
     assert points.shape == (4, 12)
     for part, point, objective, violation in zip(parts, points, objectives, violations, strict=True):
         found = part.evaluate(part.to_kernel(point))
@@ -303,7 +303,7 @@ def test_stragglers_are_ended(paper):
 # -- the device -------------------------------------------------------------------------------------------------------
 
 
-class Questions(torch.utils._python_dispatch.TorchDispatchMode):
+class Questions(TorchDispatchMode):
     """Counts the operations for which the host would wait for a device."""
 
     NAMES = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.is_nonzero", "aten.equal")
