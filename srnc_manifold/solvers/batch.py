@@ -54,9 +54,13 @@ class Batch(SphereSolver):
     violation and status of every end point. Where no end point is feasible, as with formulations that miss the target,
     the one of the least cost is returned; or of the least violation, by the augmented Lagrangian method.
 
-    With ``dtype="float32"`` the starts run to a tolerance of 1e-5 at best; the search then goes on in double precision
-    from the 20 best end points. Blocks with several rows and columns are decomposed by their Gram matrices, on the host
-    if they have more than 32 rows and columns.
+    Where the stable rank is reduced, the augmented Lagrangian method repeats its rounds with larger penalties until a
+    point is feasible; here it does so only while no start has been. With ``dtype="float32"`` the starts run to a
+    tolerance of 1e-5 at best; the search then goes on in double precision from the 20 best end points, whose optimum is
+    that of double precision; the last rows of the history are theirs.
+
+    Blocks with several rows and columns are decomposed by their Gram matrices, on the host if they have more than 32
+    rows and columns. On a GPU torch itself then waits for its decompositions, to see whether they have failed.
 
     Parameters
     ----------
