@@ -31,10 +31,13 @@ class Entry:
         Called with settings it gives an instance; a class, if its instances are to be named by it.
     fixed : dict
         Settings that the name implies.
+    nested : dict of Names
+        Its settings that are themselves instances with names, beside those of all names of its kind.
     """
 
     make: Callable[..., Any]
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    nested: Mapping[str, Names] = field(default_factory=dict)
 
     def defaults(self) -> dict[str, Any]:
         """The settings of an instance that is made without any."""
@@ -63,8 +66,18 @@ class Names:
     def __iter__(self) -> Iterator[str]:
         return iter(self._listed)
 
-    def add(self, name: str, make: Callable[..., Any], *, listed: bool = True, **fixed: Any) -> None:
+    def add(
+        self,
+        name: str,
+        make: Callable[..., Any],
+        *,
+        listed: bool = True,
+        nested: Mapping[str, Names] | None = None,
+        **fixed: Any,
+    ) -> None:
         """Give a name to a class, or to it with some settings; one that is not listed is not offered in messages.
+
+        ``nested`` are settings that are themselves instances with names.
 
         Raises
         ------
@@ -73,7 +86,7 @@ class Names:
         """
         if not name or RESERVED & set(name) or name != name.strip():
             raise ValueError(f"name: {name!r} given, expected text without any of {' '.join(sorted(RESERVED))}")
-        entry = Entry(make, fixed)
+        entry = Entry(make, fixed, nested or {})
         if self._entries.get(name, entry) != entry:
             raise ValueError(f"name: {name!r} given, which is the name of another {self.kind}")
         self._entries[name] = entry
@@ -117,14 +130,14 @@ class Names:
         values: dict[str, Any] = {}
         if cost:
             settings = {"cost": cost, **settings}
-        known = _parameters(entry.make)
+        known, named = _parameters(entry.make), {**self._of_settings, **entry.nested}
         for key, value in settings.items():
             if known is not None and key not in known:
                 if key == "cost":
                     raise ValueError(f"{self.kind}: {text!r} given, but {short} takes no cost")
                 raise ValueError(f"{self.kind}: {text!r} given, but {short} has no setting {key!r}: {', '.join(known)}")
             try:
-                values[key] = self._of_settings[key].parse(value) if key in self._of_settings else _plain(value)
+                values[key] = named[key].parse(value) if key in named else _plain(value)
             except ValueError as error:
                 raise ValueError(f"{self.kind}: {text!r} given, but its {error}") from error
         try:
@@ -133,7 +146,8 @@ class Names:
             raise ValueError(f"{self.kind}: {text!r} given, but {error}") from error
 
     def _text(self, value: Any, depth: int = 3) -> str:
-        for names in self._of_settings.values():
+        inner = [names for entry in self._entries.values() for names in entry.nested.values()]
+        for names in (*self._of_settings.values(), *inner):
             if any(type(value) is entry.make for entry in names._entries.values()):
                 return names.of(value)
         if isinstance(value, float) and float(f"{value:g}") == value:

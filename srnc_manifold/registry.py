@@ -17,6 +17,7 @@ from srnc_manifold.exact.solver import Exact
 from srnc_manifold.interop.pymanopt import OPTIMIZERS
 from srnc_manifold.naming import COSTS, SOLVERS, Names
 from srnc_manifold.solvers.base import Solver
+from srnc_manifold.solvers.batch import Batch
 from srnc_manifold.solvers.constrained.augmented_lagrangian import AugmentedLagrangian
 from srnc_manifold.solvers.constrained.continuation import Continuation
 from srnc_manifold.solvers.constrained.exact_penalty import ExactPenalty
@@ -62,6 +63,7 @@ SOLVERS.add("gradient-descent-bb", GradientDescent, step_rule="barzilai-borwein"
 SOLVERS.add("l-bfgs", RiemannianLBFGS)
 for _optimizer in OPTIMIZERS:
     SOLVERS.add(_optimizer, Riemannian, optimizer=_optimizer)
+SOLVERS.add("batch", Batch, nested={"method": SOLVERS})
 
 # For instances that no other name fits.
 COSTS.add("augmented-lagrangian", AugmentedLagrangianCost, listed=False)

@@ -254,6 +254,8 @@ SIZE = ("--input-size", "8")
         (("compare", "none.py"), "does not exist"),
         (("compare", "paper", "--solvers", "newton"), "solver: 'newton' given"),
         (("compare", "paper", "--solvers", ","), "solvers: none given"),
+        (("compare", "paper", "--solvers", "exact", "--device", "cpu"), "device: 'cpu' given, but none of the solvers"),
+        (("compare", "paper", "--solvers", "batch", "--device", "abacus"), "device: 'abacus' given, which torch does"),
         (("solve", "none.npy", *SIZE, *TARGET), "does not exist"),
         (("solve", "kernel.txt", *SIZE, *TARGET), "expected a name ending in"),
         (("solve", "bad.npy", *SIZE, *TARGET), "cannot be read"),

@@ -10,7 +10,16 @@ import srnc_manifold as srnc
 from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
 from srnc_manifold.naming import Names, split
 from srnc_manifold.registry import COST_NAMES, SOLVER_NAMES, cost_from_name, solver_from_name
-from srnc_manifold.solvers import SRNC, GradientDescent, MatrixSRN, MultiStart, Riemannian, Subgradient
+from srnc_manifold.solvers import (
+    SRNC,
+    Batch,
+    GradientDescent,
+    MatrixSRN,
+    MultiStart,
+    Riemannian,
+    RiemannianLBFGS,
+    Subgradient,
+)
 
 
 @pytest.mark.parametrize("name", SOLVER_NAMES)
@@ -34,6 +43,8 @@ def test_costs_are_named_alike(name):
         (Riemannian(Penalty(), "nelder-mead"), "nelder-mead[cost=penalty]"),
         (MultiStart("COBYQA", n_starts=3), "cobyqa[n_starts=3]"),
         (GradientDescent(step_rule="armijo", momentum=0.5), "gradient-descent-armijo[momentum=0.5]"),
+        (Batch(RiemannianLBFGS(), 5), "batch[method=l-bfgs, starts=5]"),
+        (Batch(RiemannianLBFGS(Penalty(alpha=5))), "batch[method=l-bfgs[cost=penalty[alpha=5]]]"),
         (SRNC("iterated", tolerance=1e-3), "srn-c-repaired[tolerance=0.001]"),
         (MatrixSRN(k=2), "matrix-srn[k=2]"),
         (Subgradient(cost=ExactMax(0.1)), "subgradient[cost=exact-max[fidelity_weight=0.1]]"),
@@ -87,6 +98,8 @@ def test_what_is_no_plain_value_is_printed_and_not_accepted():
         ("slsqp:lse", "slsqp takes no cost"),
         ("trust-regions:huber", "but its cost: 'huber' given, expected one of lse"),
         ("trust-regions[cost=lse[alpha=-1]]", "but its cost: 'lse.alpha=-1.' given, but alpha: -1 given"),
+        ("batch[method=slsqp]", "but method: slsqp given, expected GradientDescent"),
+        ("batch[method=newton]", "but its solver: 'newton' given, expected one of exact, slsqp"),
         ("trust-regions[tolerance=tight]", "but tolerance: 'tight' given, expected a real number"),
         ("", "solver: '' given, expected one of"),
     ],

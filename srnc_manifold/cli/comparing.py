@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,14 @@ from srnc_manifold.comparison.rows import Row
 from srnc_manifold.naming import split
 from srnc_manifold.plugins import working
 from srnc_manifold.printing import printable
-from srnc_manifold.registry import COST_NAMES, DEFAULT_SOLVERS, SOLVER_NAMES, cost_plugins, solver_plugins
+from srnc_manifold.registry import (
+    COST_NAMES,
+    DEFAULT_SOLVERS,
+    SOLVER_NAMES,
+    cost_plugins,
+    solver_from_name,
+    solver_plugins,
+)
 from srnc_manifold.studies import STUDIES
 from srnc_manifold.studies import run as run_study
 from srnc_manifold.writing import unused_folder
@@ -48,6 +56,9 @@ def compare(
     output: OutputOption = Path("results"),
     overwrite: OverwriteOption = False,
     details: Annotated[bool, typer.Option("--details", help="Print all columns, 126 characters wide.")] = False,
+    device: Annotated[
+        str | None, typer.Option(help="Device of torch for the solvers that take one (batch): cuda, cuda:1, cpu.")
+    ] = None,
 ) -> None:
     """Compare solvers on problems. The tables are printed; rows, tables and figures are saved.
 
@@ -61,7 +72,7 @@ def compare(
     with _progress_bar() as progress:
         comparison = srnc.compare(
             problem_files,
-            list(DEFAULT_SOLVERS) if solvers is None else split(solvers),
+            _solvers(list(DEFAULT_SOLVERS) if solvers is None else split(solvers), device),
             range(seeds),
             budget=srnc.Budget(max_evaluations, max_time, goal_gradient_norm, goal_violation),
             n_jobs=jobs,
@@ -73,6 +84,24 @@ def compare(
         # Never narrower than a table: wrapped lines are readable, but numbers that are cut off are not.
         console = Console(width=max(Console().width, report.width_of(details)))
         report.print_report(comparison.table(), comparison.problems, console, details=details)
+
+
+def _solvers(names: list[str], device: str | None) -> Any:
+    """Solvers by name, those that take a device with the one that is given.
+
+    Raises
+    ------
+    ValueError
+        If no solver takes a device, or torch does not have this one.
+    """
+    if device is None or len(set(names)) < len(names):  # names given twice are refused where all are checked
+        return names
+    found = {name: solver_from_name(name) for name in names}
+    moved = {name: replace(one, device=device) for name, one in found.items() if isinstance(one, srnc.solvers.Batch)}
+    if not moved:
+        raise ValueError(f"device: {device!r} given, but none of the solvers takes one, expected batch among them")
+    next(iter(moved.values())).load()
+    return {**found, **moved}
 
 
 def study(

@@ -2,6 +2,7 @@
 
 from srnc_manifold.costs.augmented import AugmentedLagrangianCost
 from srnc_manifold.costs.base import Cost, View
+from srnc_manifold.costs.batched import BatchFunction
 from srnc_manifold.costs.exact_max import ExactMax
 from srnc_manifold.costs.exact_penalty import ExactPenaltyCost
 from srnc_manifold.costs.function import SphereFunction
@@ -10,6 +11,7 @@ from srnc_manifold.costs.penalty import Penalty
 
 __all__ = [
     "AugmentedLagrangianCost",
+    "BatchFunction",
     "Cost",
     "ExactMax",
     "ExactPenaltyCost",

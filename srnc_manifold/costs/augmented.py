@@ -38,9 +38,23 @@ class AugmentedLagrangianCost(ConstrainedCost):
             raise ValueError(f"side: {self.side!r} given, expected 'reach' or 'stay-below'")
 
     def charge(self, h: Any, xp: Namespace) -> Any:
-        offsets = np.asarray(self.multipliers, float) / self.penalty
-        shifted = h + (xp.constant(offsets, h) if offsets.ndim else float(offsets))
-        return 0.5 * self.penalty * xp.maximum(shifted, 0.0 * shifted) ** 2
+        return charge(h, self._multipliers(h, xp), self.penalty, xp)
 
-    def charge_slope(self, h: Any) -> Any:
-        return self.penalty * np.maximum(h + np.asarray(self.multipliers, float) / self.penalty, 0.0)
+    def charge_slope(self, h: Any, xp: Namespace) -> Any:
+        return charge_slope(h, self._multipliers(h, xp), self.penalty, xp)
+
+    def _multipliers(self, h: Any, xp: Namespace) -> Any:
+        given = np.asarray(self.multipliers, float)
+        return xp.constant(given, h) if given.ndim else float(given)
+
+
+def charge(h: Any, multipliers: Any, penalty: Any, xp: Namespace) -> Any:
+    """``(p/2) [h + μ/p]₊²``, elementwise."""
+    shifted = h + multipliers / penalty
+    return 0.5 * penalty * xp.maximum(shifted, 0.0 * shifted) ** 2
+
+
+def charge_slope(h: Any, multipliers: Any, penalty: Any, xp: Namespace) -> Any:
+    """The derivative of :func:`charge` by ``h``."""
+    shifted = h + multipliers / penalty
+    return penalty * xp.maximum(shifted, 0.0 * shifted)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold.backends import Namespace, namespace
+from srnc_manifold.backends import NUMPY, Namespace, namespace
 from srnc_manifold.naming import COSTS
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem.base import KernelProblem
@@ -86,6 +86,18 @@ class Cost:
 
     def __str__(self) -> str:
         return COSTS.of(self)
+
+
+class ClosedForm(Cost):
+    """A cost with a formula of its derivatives, which every library runs."""
+
+    def slopes(self, view: View, xp: Namespace) -> tuple[Any, Any]:
+        """What :meth:`gradient` gives, computed with the functions of ``xp``."""
+        raise NotImplementedError(f"{type(self).__name__} must define slopes(view, xp)")
+
+    def gradient(self, view: View) -> tuple[Array, float]:
+        by_values, by_fidelity = self.slopes(view, NUMPY)
+        return by_values, by_fidelity
 
 
 def _as_vector(view: View) -> Array:

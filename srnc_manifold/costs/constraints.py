@@ -5,20 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from srnc_manifold.backends import Namespace, namespace
-from srnc_manifold.costs.base import Cost, View
-from srnc_manifold.numerics import Array
+from srnc_manifold.backends import NUMPY, Namespace
+from srnc_manifold.costs.base import ClosedForm, View
 from srnc_manifold.validation import require_choice, require_nonnegative
-
-NUMPY = namespace("numpy")
 
 SIDES = ("reach", "stay-below", "equal")
 
 
 @dataclass(frozen=True)
-class ConstrainedCost(Cost):
+class ConstrainedCost(ClosedForm):
     """``w |N| ‖ρ z − a‖² + Σ charge(h)``. The distance is in units of ``‖C(a)‖₂²``, as in every :class:`View`.
 
     ``side="reach"``: one constraint ``h = 1 − max σ²/c <= 0``, "some singular value reaches ``√c``". It uses the exact
@@ -48,9 +43,9 @@ class ConstrainedCost(Cost):
         """The penalty for each constraint value, elementwise."""
         raise NotImplementedError(f"{type(self).__name__} must define charge(h, xp)")
 
-    def charge_slope(self, h: Any) -> Any:
+    def charge_slope(self, h: Any, xp: Namespace) -> Any:
         """The derivative of :meth:`charge`."""
-        raise NotImplementedError(f"{type(self).__name__} must define charge_slope(h)")
+        raise NotImplementedError(f"{type(self).__name__} must define charge_slope(h, xp)")
 
     def constraints(self, view: View, xp: Namespace = NUMPY) -> Any:
         """The constraint values ``h``."""
@@ -61,10 +56,10 @@ class ConstrainedCost(Cost):
         counts = view.multiplicities if self.side == "stay-below" else 1.0
         return self.fidelity_weight * view.fidelity + xp.sum(counts * self.charge(self.constraints(view, xp), xp))
 
-    def gradient(self, view: View) -> tuple[Array, float]:
-        values, forces = view.squared_singular_values, self.charge_slope(self.constraints(view)) / view.target
+    def slopes(self, view: View, xp: Namespace) -> tuple[Any, Any]:
+        values, forces = view.squared_singular_values, self.charge_slope(self.constraints(view, xp), xp) / view.target
         if self.side == "stay-below":
             return view.multiplicities * forces, self.fidelity_weight
-        attained = values == np.max(values)
+        attained = values == xp.max(values)
         sign = -1.0 if self.side == "reach" else 1.0
-        return sign * forces * attained / np.sum(attained), self.fidelity_weight
+        return sign * forces * attained / xp.sum(attained), self.fidelity_weight

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from srnc_manifold.backends import Namespace
-from srnc_manifold.costs.base import Cost, View
-from srnc_manifold.numerics import Array
+from srnc_manifold.costs.base import ClosedForm, View
 from srnc_manifold.validation import require_nonnegative
 
 
 @dataclass(frozen=True)
-class ExactMax(Cost):
+class ExactMax(ClosedForm):
     """The paper's (16) with the exact maximum: ``(max_l ‖Z_l‖₂² − c)² + λ |N| ‖ρ z − a‖² / ‖C(a)‖₂²``.
 
     It is not differentiable where several singular values attain the maximum. There the gradient is the mean of their
@@ -35,7 +32,7 @@ class ExactMax(Cost):
     def value(self, view: View, xp: Namespace) -> Any:
         return (xp.max(view.squared_singular_values) - view.target) ** 2 + self.fidelity_weight * view.fidelity
 
-    def gradient(self, view: View) -> tuple[Array, float]:
-        largest = np.max(view.squared_singular_values)
+    def slopes(self, view: View, xp: Namespace) -> tuple[Any, Any]:
+        largest = xp.max(view.squared_singular_values)
         attained = view.squared_singular_values == largest
-        return 2 * (largest - view.target) * attained / np.sum(attained), self.fidelity_weight
+        return 2 * (largest - view.target) * attained / xp.sum(attained), self.fidelity_weight

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from srnc_manifold.backends import Namespace
 from srnc_manifold.costs.constraints import ConstrainedCost
 from srnc_manifold.validation import require_choice, require_nonnegative, require_positive
@@ -48,9 +46,9 @@ class ExactPenaltyCost(ConstrainedCost):
         hinges = self._hinge(h, xp)
         return self.penalty * (hinges + self._hinge(-h, xp) if self.side == "equal" else hinges)
 
-    def charge_slope(self, h: Any) -> Any:
-        slope = self._hinge_slope(h)
-        return self.penalty * (slope - self._hinge_slope(-h) if self.side == "equal" else slope)
+    def charge_slope(self, h: Any, xp: Namespace) -> Any:
+        slope = self._hinge_slope(h, xp)
+        return self.penalty * (slope - self._hinge_slope(-h, xp) if self.side == "equal" else slope)
 
     def _hinge(self, h: Any, xp: Namespace) -> Any:
         positive = xp.maximum(h, 0.0 * h)
@@ -60,10 +58,11 @@ class ExactPenaltyCost(ConstrainedCost):
             return positive + self.epsilon * xp.log(1.0 + xp.exp(-xp.abs(h) / self.epsilon))
         return xp.where(positive < self.epsilon, positive**2 / (2 * self.epsilon), positive - 0.5 * self.epsilon)
 
-    def _hinge_slope(self, h: Any) -> Any:
+    def _hinge_slope(self, h: Any, xp: Namespace) -> Any:
+        one = 0.0 * h + 1.0
         if self.epsilon == 0:
-            return np.where(h > 0, 1.0, 0.0)
+            return xp.where(h > 0, one, 0.0)
         if self.smoothing == "log-sum-exp":
-            decay = np.exp(-np.abs(h) / self.epsilon)
-            return np.where(h > 0, 1.0, decay) / (1.0 + decay)
-        return np.clip(h / self.epsilon, 0.0, 1.0)
+            decay = xp.exp(-xp.abs(h) / self.epsilon)
+            return xp.where(h > 0, one, decay) / (1.0 + decay)
+        return xp.minimum(xp.maximum(h / self.epsilon, 0.0 * h), one)

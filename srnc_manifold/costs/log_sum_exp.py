@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from srnc_manifold.backends import Namespace
-from srnc_manifold.costs.base import Cost, View
-from srnc_manifold.numerics import Array
+from srnc_manifold.costs.base import ClosedForm, View
 from srnc_manifold.validation import require_nonnegative, require_positive
 
 
 @dataclass(frozen=True)
-class LogSumExp(Cost):
+class LogSumExp(ClosedForm):
     """The paper's formulation (14), (16): ``(g_lse(z) − c)² + λ |N| ‖ρ z − a‖² / ‖C(a)‖₂²``.
 
     ``g_lse = (1/α) log Σ exp(α σ²)``, where the sum is over all singular values of all ``|N|`` frequencies. It exceeds
@@ -42,10 +39,10 @@ class LogSumExp(Cost):
         total = xp.sum(view.multiplicities * xp.exp(self.alpha * (values - largest)))
         return (largest + xp.log(total) / self.alpha - view.target) ** 2 + self.fidelity_weight * view.fidelity
 
-    def gradient(self, view: View) -> tuple[Array, float]:
+    def slopes(self, view: View, xp: Namespace) -> tuple[Any, Any]:
         values = view.squared_singular_values
-        largest = np.max(values)
-        terms = view.multiplicities * np.exp(self.alpha * (values - largest))
-        total = np.sum(terms)
-        excess = largest + np.log(total) / self.alpha - view.target
+        largest = xp.max(values)
+        terms = view.multiplicities * xp.exp(self.alpha * (values - largest))
+        total = xp.sum(terms)
+        excess = largest + xp.log(total) / self.alpha - view.target
         return 2 * excess * terms / total, self.fidelity_weight

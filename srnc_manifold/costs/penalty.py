@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from srnc_manifold.backends import Namespace
-from srnc_manifold.costs.base import Cost, View
-from srnc_manifold.numerics import Array
+from srnc_manifold.costs.base import ClosedForm, View
 from srnc_manifold.validation import require_nonnegative, require_positive
 
 
 @dataclass(frozen=True)
-class Penalty(Cost):
+class Penalty(ClosedForm):
     """Squared hinges on the constraint ``max_l g_l = c`` of the paper's (15), split into its two halves.
 
     The cost is the sum of three terms:
@@ -49,11 +46,11 @@ class Penalty(Cost):
         exceeds = xp.sum(view.multiplicities * xp.maximum(values - view.target, 0.0) ** 2)
         return exceeds + xp.maximum(view.target - mean, 0.0) ** 2 + self.fidelity_weight * view.fidelity
 
-    def gradient(self, view: View) -> tuple[Array, float]:
+    def slopes(self, view: View, xp: Namespace) -> tuple[Any, Any]:
         values = view.squared_singular_values
-        weights = view.multiplicities * np.exp(self.alpha * (values - np.max(values)))
-        weights = weights / np.sum(weights)
-        mean = np.sum(weights * values)
+        weights = view.multiplicities * xp.exp(self.alpha * (values - xp.max(values)))
+        weights = weights / xp.sum(weights)
+        mean = xp.sum(weights * values)
         mean_gradient = weights * (1 + self.alpha * (values - mean))
-        exceeds = 2 * view.multiplicities * np.maximum(values - view.target, 0.0)
-        return exceeds - 2 * max(view.target - mean, 0.0) * mean_gradient, self.fidelity_weight
+        exceeds = 2 * view.multiplicities * xp.maximum(values - view.target, 0.0)
+        return exceeds - 2 * xp.maximum(view.target - mean, 0.0) * mean_gradient, self.fidelity_weight

@@ -67,6 +67,46 @@ class Operator(ABC):
         """``x``, the inverse of :meth:`coordinates`."""
         return y
 
+    # -- many kernels at once -------------------------------------------------------------------------------
+
+    @property
+    def row_matrix(self) -> Array:
+        """What :meth:`block_rows` multiplies with: the blocks of every entry; one with many entries has less."""
+        blocks = np.stack([np.ravel(self.blocks(unit)) for unit in self._units])
+        return np.concatenate([blocks.real, blocks.imag], axis=1)
+
+    def block_rows(self, rows: Any, matrix: Any, xp: Namespace) -> Any:
+        """:meth:`blocks` of many flat ``y``, of shape ``(B, n)``: real and imaginary parts.
+
+        Their shape is ``(B, 2, n_blocks, *block_shape)``; ``matrix`` is :attr:`row_matrix` in the library and on the
+        device of the rows.
+        """
+        return xp.reshape(xp.matmul(rows, matrix), (-1, 2, len(self.multiplicities), *self.block_shape))
+
+    def adjoint_rows(self, matrices: Any, matrix: Any, xp: Namespace) -> Any:
+        """The adjoint of :meth:`block_rows`, shape ``(B, n)``."""
+        return xp.matmul(xp.reshape(matrices, (len(matrices), -1)), matrix.T)
+
+    def row_gains(self, rows: Any, xp: Namespace) -> Any:
+        """:meth:`gain` of many flat ``y``, shape ``(B,)``."""
+        blocks = self.block_rows(rows, xp.constant(self.row_matrix, rows), xp)
+        if self.block_rank == 1:
+            return xp.max(xp.sum(blocks**2, axis=(1, 3, 4)), axis=1)
+        grams = symbol.grams(blocks[:, 0] + 1j * blocks[:, 1])
+        return xp.max(xp.eigenvalues(grams)[..., -1], axis=1)
+
+    def coordinate_rows(self, rows: Any, xp: Namespace) -> Any:
+        """:meth:`coordinates` of many flat kernels, shape ``(B, n)``."""
+        if type(self).coordinates is Operator.coordinates:
+            return rows
+        images = np.stack([np.ravel(self.coordinates(unit)) for unit in self._units])
+        return xp.matmul(rows, xp.constant(images, rows))
+
+    @property
+    def _units(self) -> Array:
+        size = int(np.prod(self.kernel_shape))
+        return np.reshape(np.eye(size), (size, *self.kernel_shape))
+
     @property
     def block_rank(self) -> int:
         """Singular values of a block."""

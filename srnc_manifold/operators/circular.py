@@ -38,6 +38,16 @@ class Circular(Operator):
     def adjoint(self, matrices: NDArray[Any]) -> Array:
         return symbol.adjoint(matrices, self.geometry)
 
+    @property
+    def row_matrix(self) -> Array:
+        return symbol.row_matrix(self.geometry)
+
+    def block_rows(self, rows: Any, matrix: Any, xp: Namespace) -> Any:
+        return symbol.of_rows(rows, matrix, self.geometry, xp)
+
+    def adjoint_rows(self, matrices: Any, matrix: Any, xp: Namespace) -> Any:
+        return symbol.adjoint_rows(matrices, matrix, self.geometry, xp)
+
     def gain(self, y: Array) -> float:
         return float(norms.gain(np.reshape(y, self.kernel_shape), self.geometry))
 

@@ -19,7 +19,7 @@ from srnc_manifold.operators.base import Operator
 from srnc_manifold.operators.geometry import Geometry
 from srnc_manifold.operators.norms import NormTests
 from srnc_manifold.problem import storage
-from srnc_manifold.problem.scores import Evaluation, Restoration
+from srnc_manifold.problem.scores import BatchEvaluation, Evaluation, Restoration
 from srnc_manifold.spheres import Spheres
 from srnc_manifold.writing import FilePath
 
@@ -63,6 +63,10 @@ class Problem(ABC):
     @abstractmethod
     def evaluate(self, x: Any) -> Evaluation:
         """Scores of a kernel, as it stands."""
+
+    @abstractmethod
+    def evaluate_batch(self, x: Any) -> BatchEvaluation:
+        """Scores of many kernels, as they stand, in NumPy or torch, with the batch axis first."""
 
     @abstractmethod
     def restore(self, x: Any) -> Restoration:

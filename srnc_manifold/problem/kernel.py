@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import certificates
-from srnc_manifold.arrays import as_kernel, kernel_and_dtype
+from srnc_manifold.arrays import as_kernel, as_kernels, kernel_and_dtype
 from srnc_manifold.exchange import array_from
 from srnc_manifold.numerics import Array, binary_scale
 from srnc_manifold.operators import atoms, norms, symbol
@@ -22,7 +22,7 @@ from srnc_manifold.operators.dense import Dense
 from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis
 from srnc_manifold.problem.base import KernelProblem, Regime
 from srnc_manifold.problem.restoration import gain_descents, restored, to_dominant_atom, to_given, to_least_gain
-from srnc_manifold.problem.scores import Evaluation, Restoration
+from srnc_manifold.problem.scores import BatchEvaluation, Evaluation, Restoration
 from srnc_manifold.problem.target import Target, regime
 from srnc_manifold.spheres import Spheres
 
@@ -276,6 +276,39 @@ class SRNProblem(KernelProblem):
             stable_rank_error=abs(stable_rank / self.stable_rank - 1.0),
             spectral_norm_error=abs(spectral_norm / self.spectral_norm - 1.0),
             relative_distance=distance / self._size,
+        )
+
+    def evaluate_batch(self, x: Any) -> BatchEvaluation:
+        """Scores of many kernels, as they stand: :meth:`evaluate` of each, all at once, in NumPy or torch.
+
+        Parameters
+        ----------
+        x : array or tensor, shape ``(B, *kernel.shape)``
+            A tensor stays on its device.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a kernel is not one that :meth:`evaluate` takes; the first such is named.
+        """
+        given = as_kernels(x, "x")
+        xp, operator, shape = given.xp, self.operator, tuple(given.values.shape)
+        if shape[1:] != self.kernel.shape:
+            raise ValueError(f"x: shape {shape} given, expected (B, {', '.join(map(str, self.kernel.shape))})")
+        rows = xp.reshape(given.values, (len(given.values), -1))
+        scales = 2.0 ** xp.ceil(xp.log2(xp.max(xp.abs(rows), axis=1)))  # as in evaluate: no square overflows
+        y = operator.coordinate_rows(rows / scales[:, None], xp)
+        gains = operator.row_gains(y, xp)
+        ranks, norms = operator.gram_weight * xp.sum(y**2, axis=1) / gains, xp.sqrt(gains) * scales
+        moved = operator.coordinate_rows((rows - xp.constant(self.kernel.ravel(), rows)) / self._scale, xp)
+        distances = xp.sqrt(xp.sum(moved**2, axis=1))
+        return BatchEvaluation(
+            objective=operator.gram_weight * distances * self._scale * distances * self._scale,
+            stable_rank=ranks,
+            spectral_norm=norms,
+            stable_rank_error=xp.abs(ranks / self.stable_rank - 1.0),
+            spectral_norm_error=xp.abs(norms / self.spectral_norm - 1.0),
+            relative_distance=distances / self._size,
         )
 
     def restore(self, x: Any) -> Restoration:

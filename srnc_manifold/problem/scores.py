@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.backends import namespace_of
 from srnc_manifold.numerics import Array
 
 FEASIBILITY_TOLERANCE = 1e-6
@@ -43,6 +44,29 @@ class Evaluation:
 
     @property
     def feasible(self) -> bool:
+        """Whether both relative errors are below 1e-6."""
+        return self.violation < FEASIBILITY_TOLERANCE
+
+
+@dataclass(frozen=True)
+class BatchEvaluation:
+    """Scores of many kernels: the fields of :class:`Evaluation`, as arrays of shape ``(B,)`` in their library."""
+
+    objective: Any
+    stable_rank: Any
+    spectral_norm: Any
+    stable_rank_error: Any
+    spectral_norm_error: Any
+    relative_distance: Any
+
+    @property
+    def violation(self) -> Any:
+        """The larger of the two relative errors."""
+        errors, others = self.stable_rank_error, self.spectral_norm_error
+        return namespace_of(errors).maximum(errors, others)
+
+    @property
+    def feasible(self) -> Any:
         """Whether both relative errors are below 1e-6."""
         return self.violation < FEASIBILITY_TOLERANCE
 

@@ -16,7 +16,7 @@ from srnc_manifold.operators.geometry import InputSize, PerAxis
 from srnc_manifold.problem.base import Problem, Regime
 from srnc_manifold.problem.kernel import SRNProblem
 from srnc_manifold.problem.restoration import Curve, gain_ascent, gain_descents, restored
-from srnc_manifold.problem.scores import Evaluation, Restoration
+from srnc_manifold.problem.scores import BatchEvaluation, Evaluation, Restoration
 from srnc_manifold.problem.target import regime
 from srnc_manifold.spheres import Spheres
 
@@ -191,6 +191,10 @@ class SeparableProblem(Problem):
     def evaluate(self, x: Any) -> Evaluation:
         """Scores as in :attr:`free`. Whether ``x`` is separable does not affect them."""
         return self.free.evaluate(x)
+
+    def evaluate_batch(self, x: Any) -> BatchEvaluation:
+        """Scores of many kernels as in :attr:`free`."""
+        return self.free.evaluate_batch(x)
 
     def restore(self, x: Any) -> Restoration:
         """Move a separable kernel onto the feasible set, locally.

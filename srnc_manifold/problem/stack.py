@@ -9,11 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from srnc_manifold.arrays import as_kernel
+from srnc_manifold.arrays import as_kernel, as_kernels
+from srnc_manifold.backends import Namespace
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem.base import Problem
 from srnc_manifold.problem.kernel import SRNProblem
-from srnc_manifold.problem.scores import Evaluation, Restoration
+from srnc_manifold.problem.scores import BatchEvaluation, Evaluation, Restoration
 from srnc_manifold.spheres import Spheres
 
 
@@ -107,6 +108,22 @@ class StackProblem(Problem):
             [part.evaluate(kernel) for part, kernel in zip(self._parts, self.kernels(x), strict=True)], self._parts
         )
 
+    def evaluate_batch(self, x: Any) -> BatchEvaluation:
+        """Scores of many stacks, shape ``(B, *kernel.shape)``: of each as :meth:`evaluate` gives them."""
+        given = as_kernels(x, "x")
+        shape, xp = tuple(given.values.shape), given.xp
+        if shape[1:] != self.kernel.shape:
+            raise ValueError(f"x: shape {shape} given, expected (B, {', '.join(map(str, self.kernel.shape))})")
+        rows = xp.reshape(given.values, (shape[0], -1))
+        return combined_batch(
+            [
+                part.evaluate_batch(xp.reshape(rows[:, place], (-1, *part.kernel.shape)))
+                for part, place in zip(self._parts, self.kernel_slices, strict=True)
+            ],
+            self._parts,
+            xp,
+        )
+
     def restore(self, x: Any) -> Restoration:
         """Restore every kernel separately. It is a success if all of them are restored."""
         found = [part.restore(kernel) for part, kernel in zip(self._parts, self.kernels(x), strict=True)]
@@ -152,4 +169,28 @@ def combined(evaluations: list[Evaluation], parts: tuple[SRNProblem, ...]) -> Ev
         stable_rank_error=worst.stable_rank_error,
         spectral_norm_error=worst.spectral_norm_error,
         relative_distance=moved / math.hypot(*norms),
+    )
+
+
+def combined_batch(evaluations: list[BatchEvaluation], parts: tuple[SRNProblem, ...], xp: Namespace) -> BatchEvaluation:
+    """What :func:`combined` gives, of many stacks."""
+
+    def stacked(name: str) -> Any:
+        return xp.stack([getattr(evaluation, name) for evaluation in evaluations])
+
+    worst = xp.argmax(stacked("violation"), axis=0)
+    index = xp.arange(len(worst))
+
+    def of_worst(name: str) -> Any:
+        return stacked(name)[worst, index]
+
+    norms = [float(np.sqrt(part.squared_norm)) for part in parts]
+    moved = [evaluation.relative_distance * norm for evaluation, norm in zip(evaluations, norms, strict=True)]
+    return BatchEvaluation(
+        objective=xp.sum(stacked("objective"), axis=0),
+        stable_rank=of_worst("stable_rank"),
+        spectral_norm=of_worst("spectral_norm"),
+        stable_rank_error=of_worst("stable_rank_error"),
+        spectral_norm_error=of_worst("spectral_norm_error"),
+        relative_distance=xp.sqrt(xp.sum(xp.stack(moved) ** 2, axis=0)) / math.hypot(*norms),
     )

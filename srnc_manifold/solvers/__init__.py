@@ -3,6 +3,7 @@
 from srnc_manifold.exact.batch import BatchResult, solve_batch
 from srnc_manifold.exact.solver import Exact
 from srnc_manifold.solvers.base import Solver
+from srnc_manifold.solvers.batch import Batch
 from srnc_manifold.solvers.budget import Budget
 from srnc_manifold.solvers.constrained.augmented_lagrangian import AugmentedLagrangian
 from srnc_manifold.solvers.constrained.continuation import Continuation
@@ -26,6 +27,7 @@ __all__ = [
     "SRNC",
     "AtomSearch",
     "AugmentedLagrangian",
+    "Batch",
     "BatchResult",
     "Budget",
     "ConstrainedOracle",

@@ -8,14 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.costs import Cost, ExactPenaltyCost
+from srnc_manifold.costs.rows import objective_weight
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem import KernelProblem, Problem
+from srnc_manifold.problem import Problem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
-
-
-def objective_weight(problem: Problem, part: KernelProblem) -> float:
-    """What makes a view's distance, in units of the part's spectral norm, the objective over ``‖C(a)‖_F²``."""
-    return part.spectral_norm / problem.squared_norm * part.spectral_norm
 
 
 def binding_side(regime: str) -> str:

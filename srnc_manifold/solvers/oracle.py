@@ -153,6 +153,11 @@ class Oracle:
         self.run.record(kernels, *scaled, cost=value, gradient_norm=gradient_norm, **self.parameters)
 
 
+def penalty_factors(raising: bool) -> tuple[float, ...]:
+    """By which :meth:`ConstrainedOracle.attempt` multiplies the first penalty, one attempt after another."""
+    return (1.0, 100.0) if raising else (1.0, 10.0, 100.0)
+
+
 class ConstrainedOracle(Oracle):
     """Several costs in turn; points are ranked by how much they violate the problem's constraint, then by distance."""
 
@@ -179,7 +184,7 @@ class ConstrainedOracle(Oracle):
         are tried until a point is feasible. Where it is raised, a larger one leads to other local minima.
         """
         raising, outcome = "raise" in self.problem.regimes, (Status.STALLED, "")
-        for factor in (1.0, 100.0) if raising else (1.0, 10.0, 100.0):
+        for factor in penalty_factors(raising):
             before, found = self.run.best_key, rounds(factor * penalty)
             outcome = found if self.run.best_key < before or not outcome[1] else outcome
             if not raising and self.run.best_key[0] <= FEASIBILITY_TOLERANCE:

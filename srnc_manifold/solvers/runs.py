@@ -125,13 +125,13 @@ class Run(Generic[P]):
             return self.problem.spheres.random_point(self.rng)
         return self.problem.to_sphere(self.start).ravel()
 
-    def count_evaluation(self) -> None:
-        """Count one evaluation, or end the run if the budget has none left."""
+    def count_evaluation(self, count: int = 1) -> None:
+        """Count one evaluation, or as many as are made at once; or end the run if the budget has not so many left."""
         limit = self.budget.max_evaluations
-        if limit is not None and self.n_evaluations >= limit:
+        if limit is not None and self.n_evaluations + count > limit:
             raise Stop(Status.LIMIT, self._used_up(f"{limit}", f"{self.whole.max_evaluations} evaluations"))
         self.require_time()
-        self.n_evaluations += 1
+        self.n_evaluations += count
 
     def offer(self, unit_kernel: Array | Callable[[], Array], *key: float) -> None:
         """Remember a kernel, or what gives it if it is asked for, if its key is the least so far.

@@ -19,11 +19,11 @@ from srnc_manifold.solvers.runs import Run
 from srnc_manifold.solvers.steps.quasi_newton import lbfgs
 from srnc_manifold.validation import require_count, require_positive
 
-# _ENOUGH: the penalty is not increased if the violation is at most this fraction of the last one. _GROWTH: factor by
-# which the penalty increases. _SHARPER: factor by which the inner tolerance decreases. _LARGEST: limit of the penalty
+# ENOUGH: the penalty is not increased if the violation is at most this fraction of the last one. GROWTH: factor by
+# which the penalty increases. SHARPER: factor by which the inner tolerance decreases. LARGEST: limit of the penalty
 # relative to the first one; if this does not help, a larger one does not help either.
-_ENOUGH, _GROWTH, _SHARPER, _LARGEST = 0.5, 4.0, 0.1, 1e6
-_FIRST_TOLERANCE = 1e-2
+ENOUGH, GROWTH, SHARPER, LARGEST = 0.5, 4.0, 0.1, 1e6
+FIRST_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class AugmentedLagrangian(SphereSolver):
         ]
 
     def _rounds(self, oracle: ConstrainedOracle, penalty: float) -> tuple[Status, str]:
-        z, largest, inner, before = oracle.start, _LARGEST * penalty, _FIRST_TOLERANCE, np.inf
+        z, largest, inner, before = oracle.start, LARGEST * penalty, FIRST_TOLERANCE, np.inf
         multipliers: list[Any] = [0.0] * len(
             oracle.problem.parts
         )  # arrays, where a part has many, from the second round
@@ -92,11 +92,11 @@ class AugmentedLagrangian(SphereSolver):
             if missing <= self.tolerance and inner <= self.tolerance:
                 return self._outcome(oracle, z, rounds + 1)
             multipliers = [np.maximum(values + penalty * own, 0.0) for own, values in zip(h, multipliers, strict=True)]
-            if missing > _ENOUGH * before and missing > self.tolerance:
-                penalty *= _GROWTH
+            if missing > ENOUGH * before and missing > self.tolerance:
+                penalty *= GROWTH
                 if penalty > largest and missing > FEASIBILITY_TOLERANCE:
                     return self._outcome(oracle, z, rounds + 1)
-            before, inner = missing, max(_SHARPER * inner, self.tolerance)
+            before, inner = missing, max(SHARPER * inner, self.tolerance)
         return Status.LIMIT, f"{self.max_rounds} rounds, violation {oracle.violation(z):.1e}"
 
     def _outcome(self, oracle: ConstrainedOracle, z: Array, rounds: int) -> tuple[Status, str]:

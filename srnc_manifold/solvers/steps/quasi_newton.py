@@ -9,10 +9,10 @@ from srnc_manifold.solvers.oracle import Oracle
 from srnc_manifold.solvers.steps.line_search import backtrack
 
 # The method stops after this many steps that decrease neither the cost nor the least norm of the gradient.
-_IDLE = 5
+IDLE = 5
 
 # Least curvature of a pair that is kept, relative to the squared length of its step.
-_CURVATURE = 1e-10
+CURVATURE = 1e-10
 
 
 def lbfgs(oracle: Oracle, z: Array, *, tolerance: float, max_iterations: int, memory: int) -> tuple[Array, float, bool]:
@@ -51,14 +51,14 @@ def lbfgs(oracle: Oracle, z: Array, *, tolerance: float, max_iterations: int, me
         moved = oracle.spheres.retracted(z, length * direction)
         if oracle.cost_at(moved) < cost:
             idle = 0
-        elif idle > _IDLE:
+        elif idle > IDLE:
             return z, norm, False
         step = projected(moved - z, moved)
         new = oracle.gradient(moved)
         change = new - projected(gradient, moved)
         carried = [(projected(s, moved), projected(y, moved)) for s, y in pairs]
-        pairs = [pair for pair in carried if pair[0] @ pair[1] > _CURVATURE * (pair[0] @ pair[0])]
-        if step @ change > _CURVATURE * (step @ step):
+        pairs = [pair for pair in carried if pair[0] @ pair[1] > CURVATURE * (pair[0] @ pair[0])]
+        if step @ change > CURVATURE * (step @ step):
             pairs = [*pairs, (step, change)][-memory:]
         z, gradient = moved, new
     return z, float(np.linalg.norm(gradient)), True
