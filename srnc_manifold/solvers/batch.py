@@ -87,7 +87,7 @@ class Batch(SphereSolver):
     starts: int = 1000
     device: str | None = None
     dtype: str | None = None
-    patience: float | None = 10.0
+    patience: float | None = 5.0
 
     def __post_init__(self) -> None:
         descent = type(self.method) is GradientDescent and self.method.step_rule == "barzilai-borwein"
