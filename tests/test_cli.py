@@ -322,7 +322,7 @@ COMPARE = "srnc compare paper --solvers exact --seeds 1 --jobs 1"
             ("2>&-", 0),
             (">&- 2>&-", 0),
         ],
-        2,
+        1,
     ),
 )
 def test_results_are_written_whatever_becomes_of_the_printing(folder, ending, code):
@@ -339,6 +339,7 @@ def test_results_are_written_whatever_becomes_of_the_printing(folder, ending, co
 
 
 @pytest.mark.parametrize("encoding", some(["latin-1", "utf-8", "cp1252", "ascii"], 1))
+@slow
 def test_results_are_written_in_every_encoding(folder, encoding):
     done = shell(SOLVE, folder, PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr

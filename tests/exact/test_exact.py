@@ -106,7 +106,7 @@ SHAPES = [((3,), (5,)), ((5,), (64,)), ((8,), (21,)), ((3, 3), (16, 16)), ((2, 4
 
 @pytest.mark.parametrize(
     ("shape", "size", "symmetry", "fraction"),
-    some([(*shape, symmetry, fraction) for shape in SHAPES for symmetry in (0, 1, -1) for fraction in (0.15, 0.8)], 4),
+    some([(*shape, symmetry, fraction) for shape in SHAPES for symmetry in (0, 1, -1) for fraction in (0.15, 0.8)], 2),
 )
 def test_never_beaten_by_many_local_searches(shape, size, symmetry, fraction):
     kernel = np.random.default_rng(7).standard_normal(shape)
@@ -265,7 +265,7 @@ SINGLE = [((3, 1, 3), (8,)), ((1, 4, 3), (9,)), ((2, 1, 2, 2), (4, 5)), ((1, 3, 
 
 @pytest.mark.parametrize(
     ("shape", "size", "symmetry", "fraction"),
-    some([(*shape, symmetry, fraction) for symmetry in (0, 1, -1) for fraction in (0.2, 0.8) for shape in SINGLE], 6),
+    some([(*shape, symmetry, fraction) for symmetry in (0, 1, -1) for fraction in (0.2, 0.8) for shape in SINGLE], 2),
 )
 def test_one_input_or_one_output_channel(shape, size, symmetry, fraction):
     kernel = np.random.default_rng(0).standard_normal(shape)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import some
 
 import srnc_manifold as srnc
 from srnc_manifold.backends import namespace
@@ -122,7 +123,7 @@ def test_costs_have_the_right_slopes(cost):
 
 
 @pytest.mark.parametrize(
-    "solver", [Riemannian(Penalty(20, 1e-4)), AugmentedLagrangian(), ExactPenalty(), Subgradient()], ids=str
+    "solver", some([Riemannian(Penalty(20, 1e-4)), Subgradient(), ExactPenalty(), AugmentedLagrangian()]), ids=str
 )
 def test_solvers_score_as_the_matrix_does(solver):
     rng = np.random.default_rng(4)

@@ -155,6 +155,7 @@ def test_separable_kernels():
     assert found.evaluation.objective <= single.evaluation.objective + NEAR * separable.squared_norm
 
 
+@slow
 def test_many_problems_with_some_starts_each():
     rng = np.random.default_rng(0)
     parts = [srnc.partway(rng.standard_normal((2, 3)), (6, 5), 0.5) for _ in range(4)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiers import some
+from tiers import slow, some
 
 import srnc_manifold as srnc
 from srnc_manifold.costs import AugmentedLagrangianCost, ExactMax, LogSumExp
@@ -12,6 +12,7 @@ from srnc_manifold.solvers.optimality import stationarity
 SHAPES = [((3,), (64,)), ((5,), (12,)), ((3, 3), (8, 9)), ((2, 2, 3), (8,)), ((3, 2, 2, 2), (4, 5)), ((3, 4), ())]
 
 
+@slow
 def test_reducing_it_ends_in_stationary_points_among_which_is_mostly_the_optimum(random_problem):
     found = 0
     for shape, size in SHAPES:

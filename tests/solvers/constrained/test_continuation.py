@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tiers import slow
 
 import srnc_manifold as srnc
 from srnc_manifold.solvers import Continuation
@@ -9,6 +10,7 @@ from srnc_manifold.solvers import Continuation
 START = [0.9, 0.3, 0.2]
 
 
+@slow
 def test_the_optimum_is_mostly_found(solved_shapes):
     assert solved_shapes(Continuation()) >= 4  # how often is in benchmarks/riemannian.py
 
