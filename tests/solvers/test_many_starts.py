@@ -64,7 +64,8 @@ def gap_of(problem, result):
 )
 def test_the_certified_optimum_is_found(shape, size, random_problem):
     problem = random_problem(shape, size)
-    result = srnc.solve(problem, Batch(starts=30), rng=0)
+    # For one of them only one start in a hundred ends in the optimum.
+    result = srnc.solve(problem, Batch(starts=300 if shape == (3, 3) else 30), rng=0)
     assert result.status is srnc.Status.CONVERGED
     assert result.evaluation.feasible
     assert abs(gap_of(problem, result)) <= NEAR
@@ -77,7 +78,9 @@ def test_the_certified_optimum_is_found(shape, size, random_problem):
 def test_one_start_ends_where_the_method_does(method, cost, random_problem):
     problem = random_problem((3, 2), (6, 5))
     method = type(method)(**{**vars(method), "cost": cost, "tolerance": 1e-8})
-    start = problem.to_kernel(problem.direction + 0.1)
+    # Near a minimum: from afar the two may end in different ones, as their steps differ.
+    near = problem.to_sphere(srnc.solve(problem, method, rng=0).kernel)
+    start = problem.to_kernel(near + 1e-3 * np.random.default_rng(1).standard_normal(near.shape))
     ours, theirs = (srnc.solve(problem, solver, start=start) for solver in (Batch(method, starts=1), method))
     assert ours.status is theirs.status is srnc.Status.CONVERGED
     assert ours.gradient_norm <= 1e-8
