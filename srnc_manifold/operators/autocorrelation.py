@@ -60,11 +60,14 @@ def lags(geometry: Geometry) -> Lags:
 
 def of(kernels: Any, geometry: Geometry, xp: Namespace) -> Any:
     """Autocorrelations ``R`` of kernels with the batch axis first, shape ``(K, groups, n_lags)``."""
-    table = lags(geometry)
-    rows = xp.reshape(kernels, (len(kernels), geometry.groups, -1, geometry.n_taps))
-    first, second = (xp.constant(taps, rows) for taps in (table.first, table.second))
-    products = xp.sum(rows[..., first] * rows[..., second], axis=2)
-    return xp.matmul(products, xp.constant(table.members, rows))
+    table, count = lags(geometry), len(kernels)
+    # Taps first: whole rows are gathered and multiplied, which is several times as fast as columns.
+    taps = xp.reshape(kernels, (-1, geometry.n_taps)).T
+    first, second = (xp.constant(of_pair, taps) for of_pair in (table.first, table.second))
+    products = xp.matmul(xp.constant(table.members.T, taps), taps[first] * taps[second])
+    by_kernel = xp.reshape(products, (len(products), count, geometry.groups, -1))
+    summed = by_kernel[..., 0] if by_kernel.shape[-1] == 1 else xp.sum(by_kernel, axis=-1)
+    return xp.moveaxis(summed, 0, -1)
 
 
 def squared_norms(

@@ -65,8 +65,11 @@ def at(kernels: Any, owners: Any, blocks: Any, geometry: Geometry, xp: Namespace
     rows = xp.reshape(kernels, (len(kernels), groups, c_out // groups * c_in, geometry.n_taps))
     frequencies, members = blocks // groups, blocks % groups
     transform = xp.constant(geometry.transform.reshape(-1, n_phases, geometry.n_taps), kernels)[frequencies]
-    taps = rows[owners, members] + 0j  # (R, c_out / groups · c_in, q)
-    values = xp.matmul(taps, xp.swapaxes(transform, -1, -2))  # (R, c_out / groups · c_in, phases)
+    taps = rows[owners, members] if groups > 1 else rows[owners, 0]  # (R, c_out / groups · c_in, q)
+    if taps.shape[1] * n_phases <= 16:  # products of many small matrices are slow
+        values = xp.sum(taps[:, :, None, :] * transform[:, None, :, :], axis=-1)
+    else:
+        values = xp.matmul(taps + 0j, xp.swapaxes(transform, -1, -2))
     by_entry = xp.reshape(values, (len(owners), c_out // groups, c_in, n_phases))
     return xp.reshape(xp.swapaxes(by_entry, -1, -2), (len(owners), *geometry.block_shape))
 
