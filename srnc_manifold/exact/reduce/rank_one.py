@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,13 +95,21 @@ class Many:
 
     def __init__(self, directions: Any, geometry: Geometry, xp: Namespace) -> None:
         self.directions, self.geometry, self.xp = directions, geometry, xp
-        self.autocorrelations = autocorrelation.of(directions, geometry, xp)
-        self.peaks, self.places = self._peaks()
-        owners = xp.constant(np.arange(len(directions)), directions)
-        blocks = self.places[owners, xp.argmax(self.peaks, axis=1)]
-        self.gains = symbol.energies(symbol.at(directions, owners, blocks, geometry, xp), xp)
 
-    def _peaks(self) -> tuple[Any, Any]:
+    # Where there are few blocks in all, none of these is asked for.
+    @cached_property
+    def autocorrelations(self) -> Any:
+        return autocorrelation.of(self.directions, self.geometry, self.xp)
+
+    @cached_property
+    def gains(self) -> Any:
+        owners, (peaks, places) = self.xp.constant(np.arange(len(self.directions)), self.directions), self.peaks
+        blocks = places[owners, self.xp.argmax(peaks, axis=1)]
+        matrices = symbol.at(self.directions, owners, blocks, self.geometry, self.xp)
+        return symbol.energies(matrices, self.xp)
+
+    @cached_property
+    def peaks(self) -> tuple[Any, Any]:
         """Largest squared norm of every class, and its block, shape ``(K, classes)``."""
         xp, geometry, classes = self.xp, self.geometry, _classes(self.geometry)
         found: list[Any] = []
@@ -124,9 +131,9 @@ class Many:
 
     def of(self, index: Any) -> Many:
         """Some of the kernels."""
-        some = copy(self)
-        some.directions, some.autocorrelations = self.directions[index], self.autocorrelations[index]
-        some.peaks, some.places, some.gains = self.peaks[index], self.places[index], self.gains[index]
+        some = Many(self.directions[index], self.geometry, self.xp)
+        some.autocorrelations, some.gains = self.autocorrelations[index], self.gains[index]
+        some.peaks = self.peaks[0][index], self.peaks[1][index]
         return some
 
     def nearest(self, levels: atoms.Level) -> Nearest:
@@ -187,18 +194,17 @@ class _RankOne:
 
     def _first(self) -> tuple[Any, Any]:
         """A block of each kernel, and its class, with caps that are near: mostly, the nearest are not much nearer."""
-        xp, many, levels = self.xp, self.many, self.levels[:, None]
+        xp, levels, (peaks, places) = self.xp, self.levels[:, None], self.many.peaks
         # The angle between the largest height and the largest atom is a first guess, mostly half of what it is.
-        heights = xp.sqrt(xp.maximum(many.peaks, 0.0 * many.peaks))
-        peaks, top = xp.max(heights, axis=1), self.top[many.places]
-        _, sine = caps.angle(atoms.squared_distance(peaks, xp.max(self.top), self.level, xp=xp), xp)
+        heights, top = xp.sqrt(xp.maximum(peaks, 0.0 * peaks)), self.top[places]
+        _, sine = caps.angle(atoms.squared_distance(xp.max(heights, axis=1), xp.max(self.top), self.level, xp=xp), xp)
         deep = xp.sqrt(xp.maximum(top - levels, 0.0 * top))
         filled = self._are_filled(top, levels)
         reach = xp.where(filled, heights + 2 * sine[:, None] * deep, -1.0)
         # Where the largest blocks of all classes have empty caps: one with the largest atoms, whose are not.
         largest, none = int(_classes(self.geometry).order[0]) * self.geometry.groups, ~xp.any(filled, axis=1)
         classes = xp.where(none, 0, xp.argmax(reach, axis=1))
-        return xp.where(none, largest, many.places[self.kernels, classes]), classes
+        return xp.where(none, largest, places[self.kernels, classes]), classes
 
     def _candidates(self, known: Any, first: Any, of_first: Any) -> tuple[Any, Any]:
         """Kernels and blocks that may be nearer than what is known, and the blocks where that was found."""
@@ -210,19 +216,20 @@ class _RankOne:
         needed = caps.needed_heights(within, self.level[:, None], highest, xp)
         thresholds = xp.where(self._are_filled(highest, self.levels[:, None]), needed**2 - _ROUNDING, np.inf)
         # The block where it was found, whatever the roundings.
-        its_peak = first == self.many.places[self.kernels, of_first]
-        own = xp.where(its_peak, self.many.peaks[self.kernels, of_first] - _ROUNDING, -1.0)
+        peaks, places = self.many.peaks
+        its_peak = first == places[self.kernels, of_first]
+        own = xp.where(its_peak, peaks[self.kernels, of_first] - _ROUNDING, -1.0)
         thresholds[self.kernels, of_first] = xp.minimum(thresholds[self.kernels, of_first], own)
         found = []
         for k, (start, stop) in enumerate(classes.ends):
             # Most classes have no such block, as their largest ones tell.
-            rows = xp.nonzero(self.many.peaks[:, k] >= thresholds[:, k])[0]
+            rows = xp.nonzero(peaks[:, k] >= thresholds[:, k])[0]
             part, own = classes.order[start:stop], thresholds[rows, k][:, None, None]
             frequencies = xp.constant(part, rows)
             for chunk, squares in autocorrelation.squared_norms(self.many.autocorrelations[rows], geometry, xp, part):
                 flat = xp.nonzero(xp.reshape(squares >= own[chunk], (-1,)))[0]  # much faster than of several axes
-                places, groups = flat // len(part), flat // len(part) % geometry.groups
-                owners = rows[chunk.start + places // geometry.groups]
+                row, groups = flat // len(part), flat // len(part) % geometry.groups
+                owners = rows[chunk.start + row // geometry.groups]
                 found.append((owners, frequencies[flat % len(part)] * geometry.groups + groups))
         owners, blocks = (xp.concatenate(parts, axis=0) for parts in zip(*found, strict=True))
         by_owner = xp.argsort(owners, stable=True)
