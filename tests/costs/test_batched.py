@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from own_costs import Hinge, PNorm
 from tiers import some
 
 import srnc_manifold as srnc
@@ -18,21 +19,6 @@ from srnc_manifold.costs import (
     SphereFunction,
 )
 from srnc_manifold.testing.problems import kernel_problems, other_problems
-
-
-class Hinge(Cost):
-    """Squared hinges on what exceeds the target, and the distance."""
-
-    def value(self, view, xp):
-        exceeds = xp.maximum(view.squared_singular_values - view.target, 0.0)
-        return xp.sum(view.multiplicities * exceeds**2) + 0.01 * view.fidelity
-
-
-class PNorm(Cost):
-    def value(self, view, xp):
-        largest = xp.max(view.squared_singular_values)
-        total = xp.sum(view.multiplicities * (view.squared_singular_values / largest) ** 16)
-        return (largest * total ** (1 / 16) - view.target) ** 2 + 0.01 * view.fidelity
 
 
 class Spread(Cost):

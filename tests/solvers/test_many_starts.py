@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from own_costs import Hinge, PNorm
 from tiers import slow, some
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,19 +23,6 @@ some_methods = pytest.mark.parametrize("method", some(METHODS, 1), ids=lambda me
 
 # As near to the certified optimum as the augmented Lagrangian method comes, which ends with violations below 1e-7.
 NEAR = 1e-6
-
-
-class Hinge(Cost):
-    def value(self, view, xp):
-        exceeds = xp.maximum(view.squared_singular_values - view.target, 0.0)
-        return xp.sum(view.multiplicities * exceeds**2) + 0.01 * view.fidelity
-
-
-class PNorm(Cost):
-    def value(self, view, xp):
-        largest = xp.max(view.squared_singular_values)
-        total = xp.sum(view.multiplicities * (view.squared_singular_values / largest) ** 16)
-        return (largest * total ** (1 / 16) - view.target) ** 2 + 0.01 * view.fidelity
 
 
 class Spread(Cost):
