@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.operators import grids
 from srnc_manifold.validation import require_count
 
 PerAxis = int | Sequence[int]
@@ -127,7 +128,7 @@ class Geometry:
                 f"expected at most {distinct} taps"
             )
         grid, n_taps = tuple(n // s for n, s in zip(size, steps, strict=True)), math.prod(taps)
-        apart = _layout(taps, steps, spacing).apart
+        apart = grids.tap_places(taps, steps, spacing).apart
         n_distinct = math.prod(n // math.gcd(n, step) for n, step in zip(grid, apart, strict=True))
         per_point = max(channels[0] * channels[1] * min(math.prod(steps), n_taps), n_taps)
         # Complex numbers at half of the distinct frequencies, and three copies of them.
@@ -162,12 +163,12 @@ class Geometry:
     @cached_property
     def taps_per_phase(self) -> NDArray[np.int64]:
         """Number of taps in each phase, shape ``(n_phases,)``."""
-        return _layout(self.taps, self.stride, self.dilation).taps_per_phase
+        return grids.tap_places(self.taps, self.stride, self.dilation).taps_per_phase
 
     @cached_property
     def phase_of_tap(self) -> NDArray[np.int64]:
         """Phase that each tap meets, shape ``(q,)``."""
-        return _layout(self.taps, self.stride, self.dilation).phase_of_tap
+        return grids.tap_places(self.taps, self.stride, self.dilation).phase_of_tap
 
     @cached_property
     def block_shape(self) -> tuple[int, int]:
@@ -201,7 +202,7 @@ class Geometry:
     @cached_property
     def multiplicities(self) -> NDArray[np.float64]:
         """Number of blocks of the operator each listed one stands for, shape ``(n_blocks,)``."""
-        return _frozen(np.repeat(self._spectrum.multiplicities, self.groups))
+        return grids.frozen(np.repeat(self._spectrum.multiplicities, self.groups))
 
     @cached_property
     def are_real(self) -> NDArray[np.bool_]:
@@ -219,21 +220,21 @@ class Geometry:
         return np.array([rows[tuple(turns)] for turns in self._relative_turns(frequencies).tolist()], dtype=np.int64)
 
     def _relative_turns(self, frequencies: NDArray[Any]) -> NDArray[np.int64]:
-        return _relative_turns(frequencies, self.taps, self.grid, self.stride, self.dilation)
+        return grids.relative_turns(frequencies, self.taps, self.grid, self.stride, self.dilation)
 
     @cached_property
-    def _spectrum(self) -> _Spectrum:
-        return _spectrum(self.taps, self.grid, self.stride, self.dilation)
+    def _spectrum(self) -> grids.Spectrum:
+        return grids.spectrum(self.taps, self.grid, self.stride, self.dilation)
 
     @cached_property
     def fft_shape(self) -> tuple[int, ...]:
         """Shape of the output of a real FFT over the grid."""
-        return _fft_shape(self.grid)
+        return grids.fft_shape(self.grid)
 
     @cached_property
     def phases(self) -> NDArray[np.complex128]:
         """``f_l(j) = exp(-2πi Σ_s l_s o_s(j) / N_s)``, with ``o(j)`` the place of tap ``j``; shape ``(L, q)``."""
-        return _phases(self.taps, self.grid, self.stride, self.dilation)
+        return grids.phases(self.taps, self.grid, self.stride, self.dilation)
 
     @cached_property
     def phase_sums(self) -> NDArray[np.complex128]:
@@ -251,7 +252,7 @@ class Geometry:
     @cached_property
     def axis_offsets(self) -> NDArray[np.int64]:
         """Place ``o(j)`` of each tap on the output grid, not wrapped around, shape ``(d, q)``."""
-        return _layout(self.taps, self.stride, self.dilation).offsets
+        return grids.tap_places(self.taps, self.stride, self.dilation).offsets
 
     @cached_property
     def places(self) -> NDArray[np.int64]:
@@ -268,35 +269,6 @@ class Geometry:
 
     def __getstate__(self) -> dict[str, object]:
         return {f.name: getattr(self, f.name) for f in fields(self)}  # what is cached is soon made again
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where the taps meet the polyphase components of the input."""
-
-    offsets: NDArray[np.int64]  # (d, q), on the output grid
-    phase_of_tap: NDArray[np.int64]  # (q,)
-    taps_per_phase: NDArray[np.int64]  # (n_phases,)
-    apart: tuple[int, ...]  # greatest common divisor of the distances between taps of one phase, on each axis
-
-
-@lru_cache(maxsize=64)
-def _layout(taps: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> _Layout:
-    d, q = len(taps), math.prod(taps)
-
-    def column(values: tuple[int, ...]) -> NDArray[np.int64]:
-        return np.array(values, dtype=np.int64).reshape(d, 1)
-
-    positions = np.indices(taps).reshape(d, q) * column(dilation)
-    offsets = positions // column(stride)
-    residues = positions % column(stride)
-    label = np.zeros(q, dtype=np.int64)
-    for residue, step in zip(residues, stride, strict=True):
-        label = label * step + residue
-    _, first, phase, counts = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
-    phase = phase.reshape(q)
-    apart = tuple(int(step) for step in np.gcd.reduce(offsets - offsets[:, first[phase]], axis=1))
-    return _Layout(_frozen(offsets), _frozen(phase.astype(np.int64)), _frozen(counts.astype(np.int64)), apart)
 
 
 @lru_cache(maxsize=1)
@@ -325,102 +297,3 @@ def _sizes(name: str, given: PerAxis, n_axes: int) -> tuple[int, ...]:
     if any(n < 1 for n in sizes):
         raise ValueError(f"{name}: {given!r} given, expected positive sizes")
     return sizes
-
-
-def _fft_shape(grid: tuple[int, ...]) -> tuple[int, ...]:
-    return grid[:-1] + tuple(n // 2 + 1 for n in grid[-1:])
-
-
-@dataclass(frozen=True)
-class _Spectrum:
-    """Listed frequencies: what they are, how many each stands for, and where a real FFT has them."""
-
-    frequencies: NDArray[np.int64]  # (L, d)
-    multiplicities: NDArray[np.float64]  # (L,)
-    fft_index: NDArray[np.int64]  # (L,)
-
-
-@lru_cache(maxsize=64)
-def _half_spectrum(grid: tuple[int, ...]) -> _Spectrum:
-    """One frequency of each pair ``±l``."""
-    d, shape = len(grid), _fft_shape(grid)
-    frequencies = np.indices(shape).reshape(d, math.prod(shape)).T
-    # A real FFT keeps half of the last axis, but where that coordinate is its own mirror it keeps both of a
-    # pair. The rank below orders by the last coordinate first, so that the first of each pair is kept.
-    sizes = np.array(grid, dtype=np.int64)
-    weights = np.array([math.prod(grid[:s]) for s in range(d)], dtype=np.int64)
-    rank, mirror_rank = frequencies @ weights, (-frequencies % sizes) @ weights
-    keep = rank <= mirror_rank
-    return _Spectrum(
-        _frozen(frequencies[keep].astype(np.int64)),
-        _frozen(np.where(rank == mirror_rank, 1.0, 2.0)[keep]),
-        _frozen(np.flatnonzero(keep).astype(np.int64)),
-    )
-
-
-@lru_cache(maxsize=64)
-def _spectrum(
-    taps: tuple[int, ...], grid: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
-) -> _Spectrum:
-    """One of all frequencies whose blocks are alike."""
-    half = _half_spectrum(grid)
-    turns = _relative_turns(half.frequencies, taps, grid, stride, dilation)
-    # The relative turns are additive in the frequency: some are alike only if those of a frequency are all zero.
-    if np.count_nonzero(~turns.any(axis=1)) == 1:
-        return half
-    # Preferably those that are their own mirror images, whose blocks are real.
-    order = np.argsort(half.multiplicities, kind="stable")
-    _, first, group = np.unique(turns[order], axis=0, return_index=True, return_inverse=True)
-    counts = np.bincount(group.ravel(), weights=half.multiplicities[order])
-    kept = order[first]
-    rows = np.argsort(kept)
-    kept = kept[rows]
-    return _Spectrum(_frozen(half.frequencies[kept]), _frozen(counts[rows]), _frozen(half.fft_index[kept]))
-
-
-def _relative_turns(
-    frequencies: NDArray[Any],
-    taps: tuple[int, ...],
-    grid: tuple[int, ...],
-    stride: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> NDArray[np.int64]:
-    """Turns of the taps, less that of the first tap of their phase, or the negative of all; shape ``(n, q)``."""
-    turns, period = _turns(frequencies, taps, grid, stride, dilation)
-    phases = _layout(taps, stride, dilation).phase_of_tap
-    _, first = np.unique(phases, return_index=True)
-    turns = (turns - turns[:, first[phases]]) % period
-    # Of the two that are negatives of each other that in which the first tap that turns does so by less than half.
-    turning = np.argmax((turns != 0) & (2 * turns != period), axis=1)
-    down = 2 * turns[np.arange(len(turns)), turning] > period
-    return np.where(down[:, None], -turns % period, turns)
-
-
-def _turns(
-    frequencies: NDArray[Any],
-    taps: tuple[int, ...],
-    grid: tuple[int, ...],
-    stride: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> tuple[NDArray[np.int64], int]:
-    """``Σ_s l_s o_s(j) / N_s`` as integers, and the integer that is a whole turn."""
-    period = math.lcm(*grid)
-    turns_per_step = np.array([period // n for n in grid], dtype=np.int64)
-    return ((frequencies * turns_per_step) @ _layout(taps, stride, dilation).offsets) % period, period
-
-
-@lru_cache(maxsize=16)
-def _phases(
-    taps: tuple[int, ...], grid: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
-) -> NDArray[np.complex128]:
-    frequencies = _spectrum(taps, grid, stride, dilation).frequencies
-    turns, period = _turns(frequencies, taps, grid, stride, dilation)
-    # Integers up to here; quarter turns are split off so that i, -1 and -i come out exact.
-    quarter, rest = np.divmod(4 * turns + period // 2, period)
-    angle = (0.5 * np.pi) * ((rest - period // 2) / period)
-    return _frozen(np.array([1, -1j, -1, 1j])[quarter % 4] * (np.cos(angle) - 1j * np.sin(angle)))
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    array.setflags(write=False)
-    return array
