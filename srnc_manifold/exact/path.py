@@ -158,9 +158,7 @@ class _Kernel:
         if self.geometry.block_rank == 1:
             return reduce.nearest_to_one(self.direction, level, self.geometry)
         tolerance = _TOLERANCE * self.size / np.sqrt(rank / self.geometry.n_points)
-        effort = reduce.Effort()
-        effort.count(self.symbols)  # as if the norms had been computed for this target: what is open has as much work
-        return Search(self.direction, self.symbols, level, self.geometry, tolerance, effort).run(self.squares)
+        return Search(self.direction, self.symbols, level, self.geometry, tolerance).run(self.squares)
 
     def scores(self, y: Array, rank: float, block: int) -> tuple[float, float]:
         """Objective and violation of a kernel in units of the spectral norm, that attains its norm in a block."""

@@ -28,23 +28,26 @@ class Many:
     """
 
     def __init__(self, directions: Any, geometry: Geometry, xp: Namespace) -> None:
-        self.directions, self.geometry, self.xp = directions, geometry, xp
-        self.gains = norms.gains(directions, geometry, xp)
+        self.directions, self.geometry, self.xp = xp.to_numpy(directions), geometry, xp
+        if geometry.block_rank <= norms.NormTests.SMALL:  # the norms of all blocks are needed again, by the search
+            self.symbols = symbol.of(self.directions, geometry)
+            self.squares = norms.squared_norms(self.symbols)
+            self.gains = xp.constant(np.max(self.squares, axis=1), directions)
+        else:
+            self.gains = norms.gains(directions, geometry, xp)
 
     def of(self, index: Any) -> Many:
         """Some of the kernels."""
-        some = copy(self)
-        some.directions, some.gains = self.directions[index], self.gains[index]
+        some, on_host = copy(self), index if isinstance(index, slice) else self.xp.to_numpy(index)
+        some.directions, some.gains = self.directions[on_host], self.gains[index]
+        if self.geometry.block_rank <= norms.NormTests.SMALL:
+            some.symbols, some.squares = self.symbols[on_host], self.squares[on_host]
         return some
 
     def nearest(self, levels: atoms.Level, tolerance: float = 1e-9) -> Nearest:
         """Nearest points of the caps to each kernel, none of which has a gain above its level."""
         xp = self.xp
-        hosts = xp.to_numpy(self.directions)
-        found = [
-            nearest_to_one(direction, _on_host(levels[k]), self.geometry, tolerance)
-            for k, direction in enumerate(hosts)
-        ]
+        found = [self._nearest(k, _on_host(levels[k]), tolerance) for k in range(len(self.directions))]
         return Nearest(
             xp.constant(np.stack([single.points[0] for single in found]), self.gains),
             xp.constant(np.array([single.squared_distance for single in found]), self.gains),
@@ -52,6 +55,11 @@ class Many:
             np.repeat(np.arange(len(found)), [len(single.certificate.blocks) for single in found]),
             CapsCertificate.joined([single.certificate for single in found]),
         )
+
+    def _nearest(self, k: int, level: atoms.Level, tolerance: float) -> Single:
+        if self.geometry.block_rank > norms.NormTests.SMALL:
+            return nearest_to_one(self.directions[k], level, self.geometry, tolerance)
+        return Search(self.directions[k], self.symbols[k], level, self.geometry, tolerance).run(self.squares[k])
 
 
 def many(directions: Any, geometry: Geometry, xp: Namespace) -> Many | rank_one.Many:

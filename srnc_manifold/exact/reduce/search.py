@@ -119,6 +119,8 @@ class Search:
     def _bound_by_norms(self, index: NDArray[Any], squares: Array | None = None) -> None:
         """The Lemma with squared norms, computed, as long as there is time, unless they are given."""
         if squares is not None:
+            # Counted as if they had been computed, so that what stays open has as much work as without them.
+            self.effort.count(self.symbols[index])
             self.bounds[index] = np.maximum(self.bounds[index], self._lemma(index, np.sqrt(squares)))
             return
         for part in self.effort.portions(index, self.geometry.block_shape):
