@@ -86,6 +86,8 @@ class Many:
     directions : array, shape ``(K, *geometry.kernel_shape)``
     geometry : Geometry
     xp : Namespace
+    symbols : array, shape ``(K, n_blocks, *block_shape)``, optional
+        Of the kernels, if they are known; otherwise only some blocks are computed.
 
     Attributes
     ----------
@@ -93,8 +95,8 @@ class Many:
         Largest squared norm of a block.
     """
 
-    def __init__(self, directions: Any, geometry: Geometry, xp: Namespace) -> None:
-        self.directions, self.geometry, self.xp = directions, geometry, xp
+    def __init__(self, directions: Any, geometry: Geometry, xp: Namespace, symbols: Any = None) -> None:
+        self.directions, self.geometry, self.xp, self._symbols = directions, geometry, xp, symbols
 
     # Where there are few blocks in all, none of these is asked for.
     @cached_property
@@ -105,8 +107,7 @@ class Many:
     def gains(self) -> Any:
         owners, (peaks, places) = self.xp.constant(np.arange(len(self.directions)), self.directions), self.peaks
         blocks = places[owners, self.xp.argmax(peaks, axis=1)]
-        matrices = symbol.at(self.directions, owners, blocks, self.geometry, self.xp)
-        return symbol.energies(matrices, self.xp)
+        return symbol.energies(self.blocks(owners, blocks), self.xp)
 
     @cached_property
     def peaks(self) -> tuple[Any, Any]:
@@ -128,6 +129,12 @@ class Many:
         sizes = stops - starts
         frequencies = xp.constant(classes.order, places)[starts + places % sizes]
         return peaks, frequencies * geometry.groups + places // sizes
+
+    def blocks(self, owners: Any, blocks: Any) -> Any:
+        """Symbols of some kernels in some blocks, shape ``(R, *block_shape)``."""
+        if self._symbols is not None:
+            return self._symbols[owners, blocks]
+        return symbol.at(self.directions, owners, blocks, self.geometry, self.xp)
 
     def of(self, index: Any) -> Many:
         """Some of the kernels."""
@@ -239,8 +246,7 @@ class _RankOne:
 
     def _matrices(self, owners: Any, blocks: Any) -> Any:
         """Turned symbols."""
-        matrices = symbol.at(self.directions, owners, blocks, self.geometry, self.xp)
-        return matrices * self.turns[blocks][:, None, :]
+        return self.many.blocks(owners, blocks) * self.turns[blocks][:, None, :]
 
     def _points(self, owners: Any, blocks: Any, matrices: Any) -> rim.RimPoints:
         return rim.rim_points(matrices, blocks, self.directions[owners], self.level[owners], self.geometry, self.xp)
@@ -259,7 +265,7 @@ class _RankOne:
 
 def nearest_of_one(direction: Array, symbols: NDArray[Any], level: atoms.Level, geometry: Geometry) -> Single:
     energies = symbol.energies(symbols)
-    solved = _RankOne(Many(direction[None], geometry, NUMPY), caps.repeated(level, 1)).solve()
+    solved = _RankOne(Many(direction[None], geometry, NUMPY, symbols[None]), caps.repeated(level, 1)).solve()
     points, distances = solved.points, solved.points.squared_distances
     least = float(np.min(distances))
     tied = np.flatnonzero(distances <= least * (1 + TIE))
