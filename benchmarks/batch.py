@@ -43,6 +43,19 @@ def paired(function: Callable[[], Any], reference: Callable[[], Any], repeats: i
     return float(np.median([seconds(function) / seconds(reference) for _ in range(repeats)]))
 
 
+def libraries(kernels: np.ndarray) -> dict[str, tuple[Any, Callable[[Any], np.ndarray]]]:
+    """The same kernels in every library and on every device there is, and how to bring its arrays to the host."""
+    found: dict[str, tuple[Any, Callable[[Any], np.ndarray]]] = {"NumPy": (kernels, np.asarray)}
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        torch.set_num_threads(1)
+        for device in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]:
+            given = torch.tensor(kernels, device=device)
+            found[f"torch on {device}"] = given, lambda tensor: tensor.cpu().numpy()
+    return found
+
+
 def yardstick(kernels: np.ndarray) -> Callable[[], np.ndarray]:
     """The least that norms of 3×3 kernels take: one product and one maximum, in a buffer that stays in the cache."""
     geometry = srnc.Geometry.of(kernels.shape[1:], SIZE)
@@ -62,14 +75,8 @@ def norms_and_solutions() -> None:
     """10,000 kernels of 3×3 on 64×64 against the product and the maximum that their norms take at least."""
     kernels = np.random.default_rng(0).standard_normal((COUNT, 3, 3))
     least = yardstick(kernels)
-    libraries: dict[str, Any] = {"NumPy": kernels}
-    if importlib.util.find_spec("torch") is not None:
-        import torch
-
-        torch.set_num_threads(1)
-        libraries["torch, CPU"] = torch.tensor(kernels)
     print(f"the yardstick: {1e3 * min(seconds(least) for _ in range(10)):.1f} ms")
-    for name, given in libraries.items():
+    for name, (given, _) in libraries(kernels).items():
 
         def norms(given: Any = given) -> Any:
             return srnc.spectral_norms(given, SIZE)
@@ -120,15 +127,24 @@ def layers() -> None:
                 srnc.solve(srnc.SRNProblem(k, size, stable_rank_fraction=0.7, clip=True, **layout)) for k in kernels
             ]
 
-        def at_once(kernels: Any = kernels, size: Any = size, layout: Any = layout) -> srnc.BatchResult:
-            return srnc.solve_batch(kernels, size, stable_rank_fraction=0.7, clip=True, **layout)
-
-        ratio, batch = paired(at_once, one_by_one, 3), at_once()
+        one_by_one()
         scale = np.array([srnc.frobenius_norm(k, size, **layout) ** 2 for k in kernels])
         objectives = np.array([result.evaluation.objective for result in single])
         bounds = np.array([result.bound.objective for result in single])
-        apart = [np.max(np.abs(a - b) / scale) for a, b in ((objectives, batch.objectives), (bounds, batch.bounds))]
-        print(f"{count} × {name}: {ratio:.2f} times, objectives differ by {apart[0]:.1e}, bounds by {apart[1]:.1e}")
+        for library, (given, to_host) in libraries(kernels).items():
+
+            def at_once(given: Any = given, size: Any = size, layout: Any = layout) -> srnc.BatchResult:
+                return srnc.solve_batch(given, size, stable_rank_fraction=0.7, clip=True, **layout)
+
+            batch = at_once()
+            ratio = paired(at_once, one_by_one, 5)
+            pairs = ((objectives, batch.objectives), (bounds, batch.bounds))
+            apart = [np.max(np.abs(a - to_host(b)) / scale) for a, b in pairs]
+            print(
+                f"{count} × {name}, {library}: {ratio:.2f} times, objectives differ by {apart[0]:.1e}, "
+                f"bounds by {apart[1]:.1e}",
+                flush=True,
+            )
 
 
 def device() -> None:

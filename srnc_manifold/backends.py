@@ -45,6 +45,10 @@ class Namespace:
         """An array of this library as one of NumPy."""
         return np.asarray(array)
 
+    def of_numpy(self, array: NDArray[Any]) -> Any:
+        """An array of NumPy as one of this library, in the host's memory and in its own precision."""
+        return array
+
     def real_doubles(self, array: Any, name: str) -> tuple[Any, bool]:
         """An array of real numbers in double precision, detached, and whether it was given in less.
 
@@ -110,6 +114,33 @@ class Namespace:
     def eigenvalues(self, grams: Any) -> Any:
         """Eigenvalues of stacked Hermitian matrices, ascending."""
         return np.linalg.eigvalsh(grams)
+
+    def is_remote(self, array: Any) -> bool:
+        """Whether it is on a device for which the host would have to wait to know its values."""
+        return False
+
+    def at_once(self, array: Any) -> int:
+        """How many numbers to work on at once: few enough to stay in the cache of the device that has the array."""
+        return 1 << 19
+
+    def exceed(self, levels: Any, grams: Any, index: Any) -> Any:
+        """Which levels exceed all eigenvalues of Hermitian matrices ``grams[index]``: those with Cholesky factors."""
+        exceed, diagonal = np.zeros(len(index), bool), np.arange(grams.shape[-1])
+        for k in range(len(index)):
+            shifted = -grams[index[k]]
+            shifted[diagonal, diagonal] += levels[k]
+            with contextlib.suppress(np.linalg.LinAlgError):
+                np.linalg.cholesky(shifted)
+                exceed[k] = True
+        return exceed
+
+    def parts(self, matrices: Any) -> Any:
+        """The real and imaginary parts of stacked complex matrices, one after the other, in a row each."""
+        return np.ascontiguousarray(matrices).reshape(len(matrices), -1).view(float)
+
+    def of_parts(self, rows: Any, shape: tuple[int, ...]) -> Any:
+        """Complex matrices of these shapes from their :meth:`parts`."""
+        return rows.view(complex).reshape(shape)
 
     def real_fft(self, array: Any, sizes: tuple[int, ...]) -> Any:
         """Real FFT over the last axes, zero-padded to ``sizes``, half of the last axis kept."""
@@ -185,6 +216,9 @@ class _Torch(Namespace):
     def to_numpy(self, array: Any) -> NDArray[Any]:
         return array.detach().cpu().resolve_conj().resolve_neg().numpy()
 
+    def of_numpy(self, array: NDArray[Any]) -> Any:
+        return self._torch.from_numpy(np.ascontiguousarray(array))
+
     def real_doubles(self, array: Any, name: str) -> tuple[Any, bool]:
         kind = f"a tensor of dtype {array.dtype} given"
         if array.is_complex() or array.dtype == self._torch.bool:
@@ -237,7 +271,24 @@ class _Torch(Namespace):
         return array.detach().double()
 
     def singular_values(self, matrices: Any) -> Any:
-        return self._torch.linalg.svdvals(matrices)
+        return self._where_fast(self._torch.linalg.svdvals, matrices)
+
+    def is_remote(self, array: Any) -> bool:
+        return bool(array.device.type != "cpu")
+
+    def at_once(self, array: Any) -> int:
+        return 1 << (25 if self.is_remote(array) else 19)  # launching its many small pieces of work takes longer
+
+    def exceed(self, levels: Any, grams: Any, index: Any) -> Any:
+        shifted = -grams[index]
+        shifted.diagonal(dim1=-2, dim2=-1).add_(levels[:, None])
+        return self._torch.linalg.cholesky_ex(shifted)[1] == 0
+
+    def parts(self, matrices: Any) -> Any:
+        return self._torch.view_as_real(matrices.resolve_conj()).reshape(len(matrices), -1)
+
+    def of_parts(self, rows: Any, shape: tuple[int, ...]) -> Any:
+        return self._torch.view_as_complex(rows.reshape(*shape, 2))
 
     def to_single(self, array: Any) -> Any:
         return array.float()
@@ -327,12 +378,12 @@ class _Torch(Namespace):
         """Eigenvalues, ascending, and eigenvectors of stacked Hermitian matrices."""
         return self._where_fast(self._torch.linalg.eigh, grams)
 
-    def _where_fast(self, function: Callable[[Any], Any], grams: Any) -> Any:
+    def _where_fast(self, function: Callable[[Any], Any], matrices: Any) -> Any:
         # Batched decompositions on CUDA are a hundred times slower above 32 rows.
-        if grams.device.type == "cpu" or grams.shape[-1] <= 32:
-            return function(grams)
-        found = function(grams.cpu())
-        return tuple(part.to(grams.device) for part in found) if isinstance(found, tuple) else found.to(grams.device)
+        if not self.is_remote(matrices) or min(matrices.shape[-2:]) <= 32:
+            return function(matrices)
+        found, device = function(matrices.cpu()), matrices.device
+        return tuple(part.to(device) for part in found) if isinstance(found, tuple) else found.to(device)
 
     @contextlib.contextmanager
     def _own_settings(self) -> Iterator[None]:

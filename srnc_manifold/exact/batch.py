@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from srnc_manifold import certificates
 from srnc_manifold.arrays import as_kernels
-from srnc_manifold.backends import Namespace, namespace_of
+from srnc_manifold.backends import NUMPY, Namespace, namespace_of
 from srnc_manifold.certificates import CapsCertificate
 from srnc_manifold.display import Shown
 from srnc_manifold.exact import reduce
@@ -105,9 +105,10 @@ def solve_batch(
 ) -> BatchResult:
     """Reduce the stable ranks of many kernels of one shape: what :func:`solve` does, all at once.
 
-    Runs in NumPy or, for tensors, in torch on their device. With one row or column to a block (single-channel and
-    depthwise kernels, one input or output channel) everything is computed for all kernels together; otherwise the
-    symbols are, and each kernel is then searched by itself on the host. Computed in double precision.
+    Computed in double precision: in NumPy or, for tensors on another device, there in torch. With one row or column to
+    a block (single-channel and depthwise kernels, one input or output channel) everything is computed for all kernels
+    together. Otherwise all blocks are bounded and the promising ones improved together; each kernel is then finished by
+    itself on the host.
 
     Of tensors that require gradients, kernels or targets, the returned ``kernels`` and ``objectives`` have them, by
     implicit differentiation (docs/theory.md, proposition 12): one linear system for each kernel, on the host. A target
@@ -156,10 +157,13 @@ def solve_batch(
     at_once = max(1, memory // reduce.bytes_per_kernel(geometry))
     parts: list[tuple[tuple[Any, ...], NDArray[Any], CapsCertificate]] = []
     traced: list[Solved] = []
+    # In the host's memory NumPy is the fastest.
+    remote = xp.is_remote(values)
+    given_to, rows = (xp, values) if remote else (NUMPY, xp.to_numpy(values))
     for first in range(0, len(values), at_once):
-        some = values[first : first + at_once]
-        scores, own, proof, solved = _solve_chunk(some, target.part(first, at_once), geometry, xp, single, clip)
-        parts.append((scores, own, proof))
+        some = rows[first : first + at_once]
+        scores, own, proof, solved = _solve_chunk(some, target.part(first, at_once), geometry, given_to, single, clip)
+        parts.append((scores if remote else tuple(xp.of_numpy(score) for score in scores), own, proof))
         if any(needed):
             traced.append(solved())
         if progress is not None:

@@ -18,9 +18,6 @@ from numpy.typing import NDArray
 from srnc_manifold.backends import Namespace
 from srnc_manifold.operators.geometry import Geometry
 
-# Numbers of a chunk of squared norms: few enough to stay in the cache between two uses.
-CHUNK = 1 << 19
-
 
 @dataclass(frozen=True)
 class Lags:
@@ -80,7 +77,7 @@ def squared_norms(
     cosines = lags(geometry).cosines
     cosines = xp.constant(cosines if order is None else cosines[:, order], autocorrelations)
     count, groups, n_frequencies = len(autocorrelations), geometry.groups, cosines.shape[1]
-    size = max(1, min(count, CHUNK // (groups * n_frequencies)))
+    size = max(1, min(count, xp.at_once(autocorrelations) // (groups * n_frequencies)))
     if count == 0:
         return
     rows = xp.reshape(autocorrelations, (count * groups, -1))  # one product of matrices, not many of vectors

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -14,15 +14,12 @@ from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.operators import autocorrelation, symbol
 from srnc_manifold.operators.geometry import Geometry
 
-# Squarings of a Gram matrix, and what their roundings may add to the logarithm of a norm.
-_SQUARINGS, _MARGIN = 6, 1e-10
 
-
-def squared_norms(matrices: NDArray[Any]) -> NDArray[Any]:
+def squared_norms(matrices: Any, xp: Namespace = NUMPY) -> Any:
     """Squared spectral norms of stacked matrices."""
     if min(matrices.shape[-2:]) == 1:
-        return symbol.energies(matrices)
-    return np.linalg.svd(matrices, compute_uv=False)[..., 0] ** 2
+        return symbol.energies(matrices, xp)
+    return xp.singular_values(matrices)[..., 0] ** 2
 
 
 class NormTests:
@@ -34,35 +31,35 @@ class NormTests:
     Parameters
     ----------
     matrices : complex array, shape ``(n, rows, columns)``
+    xp : Namespace, optional
     """
 
     #: Below this size decomposing a stack of matrices costs less than factorizing one after the other.
     SMALL = 12
 
-    def __init__(self, matrices: NDArray[Any]) -> None:
-        self.matrices, self.size = matrices, min(matrices.shape[-2:])
-        adjoints = matrices.conj().swapaxes(-1, -2)
-        self._grams = matrices @ adjoints if matrices.shape[-2] <= matrices.shape[-1] else adjoints @ matrices
+    def __init__(self, matrices: Any, xp: Namespace = NUMPY) -> None:
+        self.matrices, self.xp, self.size = matrices, xp, min(matrices.shape[-2:])
+        self._grams = _grams(matrices, xp)
         # A factorization is exact for a matrix that differs by this part of the level (Higham 2002, theorem 10.3).
         self.margin = 1 + 2.0**-50 * (self.size + 4) ** 1.5
 
     @cached_property
-    def estimates(self) -> NDArray[Any]:
+    def estimates(self) -> Any:
         """Lower bounds on the squared norms by a few steps of power iteration, each from the same vector."""
-        phase = np.arange(self.size) * (0.5 * np.sqrt(5.0) - 0.5)
-        vectors = np.tile(np.exp(2j * np.pi * phase)[:, None], (len(self._grams), 1, 1))
-        norms = np.zeros((len(vectors), 1, 1))
+        phase, norm = np.arange(self.size) * (0.5 * np.sqrt(5.0) - 0.5), self.xp.linalg.vector_norm
+        vectors = self.xp.constant(np.exp(2j * np.pi * phase)[:, None], self._grams)
+        vectors = vectors + 0.0 * self._grams[:, :, :1]
+        norms = norm(vectors, axis=1, keepdims=True)
         for _ in range(4):
-            sizes = np.linalg.norm(vectors, axis=1, keepdims=True)
-            vectors = self._grams @ (vectors / np.where(sizes > 0, sizes, 1.0))
-            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors = self.xp.matmul(self._grams, vectors / self.xp.where(norms > 0, norms, 1.0))
+            norms = norm(vectors, axis=1, keepdims=True)
         return norms[:, 0, 0]
 
     @cached_property
-    def _ceilings(self) -> NDArray[Any]:
+    def _ceilings(self) -> Any:
         """Upper bounds on the squared norms: ``‖X X*‖_F``, the square of Schatten's 4-norm."""
-        entries = self._grams.view(float)
-        return np.sqrt(np.einsum("ijk,ijk->i", entries, entries))
+        entries = self.xp.parts(self._grams)
+        return self.xp.sqrt(self.xp.vecdot(entries, entries))
 
     def dominant(self) -> tuple[int, float]:
         """Index of the matrix with the largest norm, and that norm squared."""
@@ -76,6 +73,34 @@ class NormTests:
                 left = left[~self.below(left, np.full(len(left), largest / self.margin))]
         return best, largest
 
+    def dominant_of(self, count: int) -> tuple[Any, Any]:
+        """Of each of ``count`` equal parts of the matrices the index with the largest norm, and that norm squared."""
+        if self.xp.name == "numpy":
+            return self._one_part_after_the_other(count)
+        xp, per = self.xp, len(self.matrices) // count
+        starts = xp.constant(np.arange(count) * per, self.matrices)
+        first = starts + xp.argmax(xp.reshape(self.estimates, (count, per)), axis=1)
+        known = squared_norms(self.matrices[first], xp)
+        doubtful = ~self.below(xp.constant(np.arange(count * per), first), xp.repeat(known / self.margin, per))
+        doubtful[first] = True
+        left = xp.nonzero(doubtful)[0]
+        values = squared_norms(self.matrices[left], xp)
+        largest = -xp.least_by_group(-values, left // per, count)
+        reach = left[values >= largest[left // per]]
+        return reach[xp.searchsorted(reach, starts)], largest
+
+    def _one_part_after_the_other(self, count: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        places, squares = [], []
+        per = len(self.matrices) // count
+        for first in range(0, len(self.matrices), per):
+            part, rows = copy(self), slice(first, first + per)
+            part.matrices, part._grams = self.matrices[rows], self._grams[rows]
+            part.estimates, part._ceilings = self.estimates[rows], self._ceilings[rows]
+            place, square = part.dominant()
+            places.append(first + place)
+            squares.append(square)
+        return np.array(places, np.int64), np.array(squares)
+
     def _alike(self, index: NDArray[Any], best: int, largest: float) -> NDArray[np.bool_]:
         """Which of the matrices have the norm of another but for rounding: of few taps, those of all frequencies."""
         nearby = np.abs(self.estimates[index] - self.estimates[best]) <= 1e-9 * largest
@@ -83,17 +108,50 @@ class NormTests:
         nearby[nearby] = apart <= (self.margin - 1) * largest
         return nearby
 
-    def below(self, index: NDArray[Any], levels: NDArray[Any]) -> NDArray[Any]:
+    def below(self, index: Any, levels: Any) -> Any:
         """Which of the matrices at ``index`` surely have a squared norm below ``levels · margin``."""
-        diagonal = np.arange(self.size)
-        below = self._ceilings[index] <= levels
-        for k in np.flatnonzero(~below):
-            shifted = -self._grams[index[k]]
-            shifted[diagonal, diagonal] += levels[k]
-            with contextlib.suppress(np.linalg.LinAlgError):
-                np.linalg.cholesky(shifted)
-                below[k] = True
+        xp, below = self.xp, self._ceilings[index] <= levels
+        left = xp.nonzero(~below & (self.estimates[index] < levels))[0]
+        size = max(1, xp.at_once(levels) // (8 * self.size**2))
+        for part in (left[first : first + size] for first in range(0, len(left), size)):
+            below[part] = xp.exceed(levels[part], self._grams, index[part])
         return below
+
+
+def _grams(matrices: Any, xp: Namespace) -> Any:
+    """:func:`symbol.grams`, as many at a time as stay in the cache."""
+    size = max(1, xp.at_once(matrices) // (4 * math.prod(matrices.shape[1:])))
+    if len(matrices) <= size:
+        return symbol.grams(matrices)
+    side = min(matrices.shape[1:])
+    found = xp.empty((len(matrices), side, side), dtype=matrices.dtype, device=matrices.device)
+    for first in range(0, len(matrices), size):
+        found[first : first + size] = symbol.grams(matrices[first : first + size])
+    return found
+
+
+class KnownNorms:
+    """What :class:`NormTests` does for small matrices, which are all decomposed."""
+
+    margin = 1.0
+
+    def __init__(self, matrices: NDArray[Any]) -> None:
+        self.matrices, self.estimates = matrices, squared_norms(matrices)
+
+    def dominant_of(self, count: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        by_part = self.estimates.reshape(count, -1)
+        places = np.argmax(by_part, axis=1) + by_part.shape[1] * np.arange(count)
+        return places, self.estimates[places]
+
+    def below(self, index: NDArray[Any], levels: NDArray[Any]) -> NDArray[np.bool_]:
+        return self.estimates[index] < levels
+
+
+def tests_of(matrices: Any, xp: Namespace) -> NormTests | KnownNorms:
+    """The tests that cost least."""
+    if xp.name == "numpy" and min(matrices.shape[-2:]) <= NormTests.SMALL:
+        return KnownNorms(matrices)
+    return NormTests(matrices, xp)
 
 
 def gain(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
@@ -115,42 +173,18 @@ def dominant_blocks(kernels: Any, geometry: Geometry, xp: Namespace) -> tuple[An
     if geometry.block_rank == 1:
         blocks = autocorrelation.dominant_blocks(plain, geometry, xp)
     else:
-        size = max(1, autocorrelation.CHUNK // (geometry.n_blocks * math.prod(geometry.block_shape)))
-        parts = [plain[first : first + size] for first in range(0, len(plain), size)]
-        blocks = xp.concatenate([_dominant(symbol.of(part, geometry, xp), xp) for part in parts], axis=0)
+        size = max(1, xp.at_once(plain) // (geometry.n_blocks * math.prod(geometry.block_shape)))
+        blocks = xp.concatenate(
+            [_dominant(plain[first : first + size], geometry, xp) for first in range(0, len(plain), size)], axis=0
+        )
     owners = xp.constant(np.arange(len(kernels)), blocks)
     return blocks, symbol.at(kernels, owners, blocks, geometry, xp)
 
 
-def _dominant(matrices: Any, xp: Namespace) -> Any:
-    """Place of the matrix with the largest norm, shape ``(K,)`` from ``(K, n_blocks, *block_shape)``."""
-    if xp.name == "numpy":
-        return np.array([dominant_block(of_one)[0] for of_one in matrices], dtype=np.int64)
-    ceilings = _gram_bounds(matrices, xp)
-    size = min(matrices.shape[-2:])
-    floors = xp.max(ceilings, axis=1) - math.log(size) / 2 ** (_SQUARINGS + 1)
-    owners, blocks = xp.nonzero(ceilings >= floors[:, None] - _MARGIN)
-    values = xp.singular_values(matrices[owners, blocks])[:, 0]
-    largest = -xp.least_by_group(-values, owners, len(matrices))
-    there = xp.nonzero(values >= largest[owners])[0]
-    return blocks[there[xp.searchsorted(owners[there], xp.constant(np.arange(len(matrices)), owners))]]
-
-
-def _gram_bounds(matrices: Any, xp: Namespace) -> Any:
-    """Upper bounds on the logarithms of the squared norms, products only: of ``‖(X X*)^(2ᵏ)‖_F^(1 / 2ᵏ)``.
-
-    They exceed them by at most ``log(size) / 2ᵏ⁺¹``.
-    """
-    adjoints = xp.conj(xp.swapaxes(matrices, -1, -2))
-    grams = xp.matmul(matrices, adjoints) if matrices.shape[-2] <= matrices.shape[-1] else xp.matmul(adjoints, matrices)
-    logarithms = 0.0
-    for k in range(_SQUARINGS + 1):
-        sizes = xp.sqrt(xp.sum(xp.sum(xp.real(grams) ** 2 + xp.imag(grams) ** 2, axis=-1), axis=-1))
-        logarithms = logarithms + xp.log(xp.maximum(sizes, 0.0 * sizes + 1e-300)) / 2**k
-        if k < _SQUARINGS:
-            scaled = grams / xp.where(sizes > 0, sizes, 1.0)[..., None, None]
-            grams = xp.matmul(scaled, scaled)
-    return logarithms
+def _dominant(kernels: Any, geometry: Geometry, xp: Namespace) -> Any:
+    """The block with the largest norm of each of some kernels."""
+    matrices = xp.reshape(symbol.of(kernels, geometry, xp), (-1, *geometry.block_shape))
+    return tests_of(matrices, xp).dominant_of(len(kernels))[0] % geometry.n_blocks
 
 
 def gains(kernels: Any, geometry: Geometry, xp: Namespace) -> Any:

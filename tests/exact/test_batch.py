@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tiers import slow
 
 import srnc_manifold as srnc
+from srnc_manifold.backends import namespace
 from srnc_manifold.exact import batch, reduce
 from srnc_manifold.exact.reduce import rank_one
 from srnc_manifold.operators import atoms
@@ -30,6 +31,14 @@ LAYOUTS = [
 LIBRARIES = {"numpy": np.array, "torch": torch.tensor}
 # Where blocks have several rows and columns, both searches end within 1e-9 of ‖C(a)‖², or with the same gap.
 AGREEMENT = 1e-8
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tensors_as_on_a_device():
+    """Tensors here stand for ones on a device: those in the host's memory are solved in NumPy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(namespace("torch")), "is_remote", lambda *_: True)
+        yield
 
 
 def kernels_of(rng, shape, count):

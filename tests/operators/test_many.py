@@ -67,7 +67,7 @@ def test_autocorrelations_give_the_squared_norms_of_all_blocks(shape, size, layo
     expected = symbol.energies(symbol.of(kernels, geometry))
     xp = namespace("numpy")
     for chunk in (1, 1 << 19):
-        monkeypatch.setattr(autocorrelation, "CHUNK", chunk)
+        monkeypatch.setattr(type(xp), "at_once", lambda *_, chunk=chunk: chunk)
         found = np.empty_like(expected)
         for part, squares in autocorrelation.squared_norms(autocorrelation.of(kernels, geometry, xp), geometry, xp):
             found[part] = squares.swapaxes(1, 2).reshape(len(squares), -1)
@@ -84,17 +84,28 @@ def test_some_blocks_are_those_of_the_whole_symbol(shape, size, layout):
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (20, 20), (40, 33), (2, 70)])
-def test_products_alone_bound_norms_from_above(shape):
-    xp, rng = namespace("torch"), np.random.default_rng(4)
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("chunk", [1, 1 << 19])
+def test_norms_are_tested_and_the_largest_found(shape, library, chunk, monkeypatch):
+    xp, rng = namespace(library), np.random.default_rng(4)
+    monkeypatch.setattr(type(xp), "at_once", lambda *_: chunk)
     matrices = rng.standard_normal((6, 5, *shape)) + 1j * rng.standard_normal((6, 5, *shape))
     matrices[0] = 0.0
-    matrices[1, 1:] = matrices[1, 0]
-    bounds = np.exp(0.5 * norms._gram_bounds(torch.tensor(matrices), xp).numpy())
-    exact = np.linalg.norm(matrices, 2, axis=(-2, -1))
-    assert np.all(bounds >= exact * (1 - 1e-12))
-    assert np.all(bounds <= exact * min(shape) ** (1 / 2**8) * (1 + 1e-12) + 1e-150)
-    found = norms._dominant(torch.tensor(matrices), xp).numpy()
-    np.testing.assert_allclose(exact[np.arange(6), found], exact.max(axis=1), rtol=1e-14)
+    matrices[1, 1:] = matrices[1, 0]  # equal norms
+    exact = np.linalg.norm(matrices, 2, axis=(-2, -1)) ** 2
+    given = matrices if library == "numpy" else torch.tensor(matrices)
+    tests = norms.tests_of(xp.reshape(given, (30, *shape)), xp)
+    assert np.all(as_numpy(tests.estimates) <= exact.ravel() * (1 + 1e-12))  # rounding
+    places, largest = (as_numpy(found) for found in tests.dominant_of(6))
+    np.testing.assert_allclose(largest, exact.max(axis=1), rtol=1e-12)
+    np.testing.assert_array_equal(places // 5, np.arange(6))
+    np.testing.assert_allclose(exact.ravel()[places], exact.max(axis=1), rtol=1e-12)
+    index = rng.permutation(30)[:20]
+    for factor, below in ((1 + 1e-9, True), (1 - 1e-9, False)):
+        levels = exact.ravel()[index] * factor
+        numbers = (xp.constant(index, given), xp.constant(levels, given.real))
+        found = as_numpy(tests.below(*numbers))
+        np.testing.assert_array_equal(found[levels > 0], below)
 
 
 @pytest.mark.parametrize("measure", [srnc.spectral_norms, srnc.stable_ranks])

@@ -6,7 +6,6 @@ pairs of a kernel and a block at once.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.certificates import caps
 from srnc_manifold.exact.reduce.effort import Effort
 from srnc_manifold.numerics import Array
@@ -26,6 +26,9 @@ _MAX_STEPS = 2000
 
 # Above the rounding errors of ⟨a, x(G)⟩.
 _ROUNDING = 1e-14
+
+#: What the imaginary part of a symbol is multiplied with, one after the other, where the cap of its atom is empty.
+TURNS = (0.5, 0.25, 0.1, 0.03, 0.01)
 
 # Earlier steps from which the next is extrapolated.
 _DEPTH = 6
@@ -43,10 +46,10 @@ class Sizes:
     ``(R, 2 · rows · columns)``, the parts of the atoms times their weights.
     """
 
-    heights: Array
-    norms: Array
-    rooms: Array
-    weighted: Array
+    heights: Any
+    norms: Any
+    rooms: Any
+    weighted: Any
 
 
 @dataclass(frozen=True)
@@ -58,80 +61,85 @@ class Blocks:
     matrices : complex array, shape ``(R, *block_shape)``
     upper, lower : arrays, shape ``(R, columns)``
     level : Level, or a number
+        One for all, or one for each.
     effort : Effort
         In which what is done with them is counted; once none is left, iterations end where they are.
+    xp : Namespace
+        The library of the arrays. Distances, coordinates and steps by products run in each, others in NumPy.
     """
 
-    matrices: NDArray[np.complex128]
-    upper: Array
-    lower: Array
+    matrices: Any
+    upper: Any
+    lower: Any
     level: Any
     effort: Effort = field(default_factory=Effort)
+    xp: Namespace = NUMPY
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "level", atoms.as_level(self.level))
 
-    def __getitem__(self, index: NDArray[Any] | slice) -> Blocks:
-        if not isinstance(index, slice) and index.dtype == bool and index.all():
+    def __getitem__(self, index: Any) -> Blocks:
+        if isinstance(index, np.ndarray) and index.dtype == bool and index.all():
             return self  # with what it has cached
-        return Blocks(self.matrices[index], self.upper[index], self.lower[index], self.level, self.effort)
+        level = self.level[index] if self.level.value.ndim else self.level
+        return Blocks(self.matrices[index], self.upper[index], self.lower[index], level, self.effort, self.xp)
 
     def __len__(self) -> int:
         return len(self.matrices)
 
+    def on_host(self) -> Blocks:
+        """The same blocks in NumPy."""
+        on_host = self.xp.to_numpy
+        level = atoms.Level(on_host(self.level.value), on_host(self.level.rest))
+        return Blocks(on_host(self.matrices), on_host(self.upper), on_host(self.lower), level, self.effort)
+
     @cached_property
-    def top(self) -> Array:
+    def top(self) -> Any:
         """Largest ``γ²``, shape ``(R,)``."""
-        return np.max(self.upper, axis=1)
+        return self.xp.max(self.upper, axis=1)
 
     @cached_property
-    def _functionals(self) -> Array:
-        return _as_real(self.matrices.conj())
+    def _functionals(self) -> Any:
+        return self.xp.parts(self.matrices.conj())
 
     @cached_property
-    def _weights(self) -> Array:
+    def _weights(self) -> Any:
         """The weights of the real and imaginary parts, one after the other, as in an array of complex numbers."""
         weights = (self.upper + 1j * self.lower)[:, None]
-        return _as_real(np.broadcast_to(weights, self.matrices.shape))
+        return self.xp.parts(self.xp.broadcast_to(weights, self.matrices.shape))
 
     @cached_property
-    def _lacking(self) -> Array:
+    def _lacking(self) -> Any:
         """What the weights lack of the largest one."""
         return self.top[:, None] - self._weights
 
     @cached_property
-    def _room(self) -> Array:
+    def _room(self) -> Any:
         return self.level.below(self.top)
 
-    def sizes(self, w: NDArray[Any]) -> Sizes:
+    def sizes(self, w: Any) -> Sizes:
         """What distances and coordinates depend on, of an atom of each block, or of several of a single one."""
-        parts = _as_real(w)
+        parts, dot = self.xp.parts(w), self.xp.vecdot
         # Told from the largest norm there is, of which what is lacking may be tiny.
-        lack = np.vecdot(self._lacking * parts, parts)
-        return Sizes(np.vecdot(self._functionals, parts), self.top - lack, self._room - lack, self._weights * parts)
+        lack = dot(self._lacking * parts, parts)
+        return Sizes(dot(self._functionals, parts), self.top - lack, self._room - lack, self._weights * parts)
 
-    def squared_distances(self, w: NDArray[Any]) -> Array:
+    def squared_distances(self, w: Any) -> Any:
         """``‖x(G) − a‖²`` on the unit sphere; infinite where the cap is empty."""
         return self.distances_of(self.sizes(w))
 
-    def distances_of(self, sizes: Sizes) -> Array:
+    def distances_of(self, sizes: Sizes) -> Any:
         """:meth:`squared_distances` of atoms whose sizes are known."""
-        level = self.level.value
-        distances = atoms.distance_to_rim(sizes.heights, np.maximum(sizes.norms, level), level, sizes.rooms)
-        return np.where(self._has_points(sizes), distances, np.inf)
+        level, xp = self.level.value, self.xp
+        distances = atoms.distance_to_rim(sizes.heights, xp.maximum(sizes.norms, level), level, sizes.rooms, xp=xp)
+        return xp.where(self._has_points(sizes), distances, np.inf)
 
-    def are_empty(self, w: NDArray[Any]) -> NDArray[np.bool_]:
+    def are_empty(self, w: Any) -> Any:
         """Whether the cap of an atom of each block is empty."""
         return ~self._has_points(self.sizes(w))
 
-    def _has_points(self, sizes: Sizes) -> NDArray[np.bool_]:
+    def _has_points(self, sizes: Sizes) -> Any:
         return sizes.norms >= self.level.value * (1 - caps.EMPTY)
-
-
-def _as_real(matrices: NDArray[Any]) -> Array:
-    """The real and imaginary parts of stacked matrices in a row each."""
-    count, rows, columns = matrices.shape
-    return np.ascontiguousarray(matrices).reshape(count, rows * columns).view(float)
 
 
 def top_atoms(matrices: NDArray[Any]) -> NDArray[Any]:
@@ -140,34 +148,36 @@ def top_atoms(matrices: NDArray[Any]) -> NDArray[Any]:
     return (u[:, :, :1] * vh[:, :1]).conj()
 
 
-def coordinates(blocks: Blocks, sizes: Sizes) -> tuple[Array, Array]:
+def coordinates(blocks: Blocks, sizes: Sizes) -> tuple[Any, Any]:
     """``(push, pull)`` with ``x(G) = push · G + pull · a`` on the unit sphere (docs/theory.md, section 7)."""
-    height, norm = sizes.heights, np.maximum(sizes.norms, blocks.level.value)
-    pull = np.sqrt(np.maximum(sizes.rooms, 0.0) / np.maximum(norm - height * height, 1e-300))
-    return (math.sqrt(blocks.level.value) - pull * height) / norm, pull
+    xp, level = blocks.xp, blocks.level.value
+    height, norm = sizes.heights, xp.maximum(sizes.norms, level)
+    # Neither difference is negative but for rounding.
+    pull = xp.sqrt(xp.where(sizes.rooms > 0, sizes.rooms, 0.0) / (xp.abs(norm - height * height) + 1e-300))
+    return (xp.sqrt(level) - pull * height) / norm, pull
 
 
-def improved_atoms(matrices: NDArray[Any], w: NDArray[Any], rounds: int = 4) -> NDArray[Any]:
+def improved_atoms(matrices: Any, w: Any, xp: Namespace = NUMPY, rounds: int = 4) -> Any:
     """Atoms with a larger ``Re Σ X w`` than the given ones, by power iteration from these: products only."""
-    count = np.arange(len(w))
-    v = w[count, np.argmax(np.sum(np.abs(w) ** 2, axis=2), axis=1)][:, :, None]
-    adjoints = matrices.conj().swapaxes(1, 2)
+    count = xp.constant(np.arange(len(w)), w)
+    v = w[count, xp.argmax(xp.sum(xp.abs(w) ** 2, axis=2), axis=1)][:, :, None]
+    transposed = matrices.swapaxes(1, 2)  # torch would conjugate the matrices in every product
     for _ in range(rounds):
-        u = _normalized(matrices @ v)
-        v = _normalized(adjoints @ u)
-    return u.conj() * v.swapaxes(1, 2)
+        u = _normalized(xp.matmul(matrices, v), xp).conj()
+        v = _normalized(xp.matmul(transposed, u), xp).conj()
+    return u * v.swapaxes(1, 2)
 
 
-def _normalized(vectors: NDArray[Any]) -> NDArray[Any]:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(norms > 0, norms, 1.0)
+def _normalized(vectors: Any, xp: Namespace) -> Any:
+    norms = xp.linalg.vector_norm(vectors, axis=1, keepdims=True)
+    return vectors / xp.where(norms > 0, norms, 1.0)
 
 
-def images_of(blocks: Blocks, w: NDArray[Any]) -> tuple[NDArray[Any], Array]:
+def images_of(blocks: Blocks, w: Any) -> tuple[Any, Any]:
     """The symbol of ``x(G)`` in the block of its atom, and ``⟨a, x(G)⟩``."""
     sizes = blocks.sizes(w)
     push, pull = coordinates(blocks, sizes)
-    of_atoms = sizes.weighted.view(complex).reshape(w.shape).conj()
+    of_atoms = blocks.xp.of_parts(sizes.weighted, w.shape).conj()
     symbols = pull[:, None, None] * blocks.matrices + push[:, None, None] * of_atoms
     return symbols, push * sizes.heights + pull
 
@@ -188,8 +198,8 @@ class _Memory:
 
     def next(self, given: NDArray[Any], images: NDArray[Any]) -> NDArray[Any]:
         """Where to go on: the combination of the last images whose residuals, combined likewise, are the least."""
-        image = _as_real(images)
-        residual = image - _as_real(given)
+        image = NUMPY.parts(images)
+        residual = image - NUMPY.parts(given)
         last, self._last = self._last, (residual, image)
         if last is None:
             self._steps = np.zeros((2, len(image), _DEPTH, image.shape[1]))
@@ -219,9 +229,9 @@ class _Memory:
 
 def _newton(block: Blocks, symbol: NDArray[Any], image: NDArray[Any]) -> NDArray[Any]:
     """Newton's step from the symbol of a single block to one that is its own image."""
-    at, end = _as_real(symbol), _as_real(image)
+    at, end = NUMPY.parts(symbol), NUMPY.parts(image)
     nearby = (at + _DIFFERENCE * np.eye(at.size)).view(complex).reshape(-1, *symbol.shape[1:])
-    derivative = (_as_real(images_of(block, top_atoms(nearby))[0]) - end) / _DIFFERENCE
+    derivative = (NUMPY.parts(images_of(block, top_atoms(nearby))[0]) - end) / _DIFFERENCE
     try:
         change = np.linalg.solve(np.eye(at.size) - derivative.T, (end - at)[0])
     except np.linalg.LinAlgError:  # not isolated
@@ -298,15 +308,15 @@ def _steps(blocks: Blocks, w: NDArray[Any], still: float, max_steps: int = _MAX_
 def start(blocks: Blocks) -> NDArray[Any]:
     """The atom of the top singular pair of each symbol, changed where its cap is empty.
 
-    Then it is one of ``Re A + iτ Im A`` with a smaller ``τ``, whose ``γ`` is larger; the last resort is one of the
+    Then it is one of ``Re A + iτ Im A`` with a small ``τ``, whose ``γ`` is larger; the last resort is one of the
     largest ``γ`` there is.
     """
     w = top_atoms(blocks.matrices)
-    for tau in (0.5, 0.25, 0.1, 0.03, 0.01):
+    for turn in TURNS:
         empty = np.flatnonzero(blocks.are_empty(w))
         if not len(empty):
             return w
-        w[empty] = top_atoms(blocks.matrices[empty].real + 1j * tau * blocks.matrices[empty].imag)
+        w[empty] = top_atoms(blocks.matrices[empty].real + 1j * turn * blocks.matrices[empty].imag)
     return _with_room(blocks, w)
 
 

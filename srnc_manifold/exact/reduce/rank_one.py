@@ -41,6 +41,8 @@ class _Solved:
         On the squared distance in these blocks.
     floor : array, shape ``(K,)``
         On that in all others; infinite if their caps are empty.
+    excluded : (owners, blocks, multipliers)
+        Of the blocks among these others that the Lemma leaves and the multipliers of a nearer point do not.
     """
 
     owners: Any
@@ -48,6 +50,7 @@ class _Solved:
     points: rim.RimPoints
     bounds: Any
     floor: Any
+    excluded: tuple[Any, Any, Any]
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,8 @@ class Many:
         directions, geometry, xp = self.directions, self.geometry, self.xp
         points = rim.assemble(solved.points, index, solved.blocks[index], directions, geometry, xp)
         bounds = xp.minimum(problem.least(solved.owners, solved.bounds)[0], solved.floor)
-        owners, blocks, values = (xp.to_numpy(x) for x in (solved.owners, solved.blocks, solved.points.multipliers))
+        rows = zip((solved.owners, solved.blocks, solved.points.multipliers), solved.excluded, strict=True)
+        owners, blocks, values = (np.concatenate([xp.to_numpy(part) for part in parts]) for parts in rows)
         return Nearest(points, distances, bounds, owners, CapsCertificate(blocks, values))
 
 
@@ -173,31 +177,47 @@ class _RankOne:
             owners, blocks = xp.nonzero(self._are_filled(self.top[None, :], self.levels[:, None]))
             matrices, floor = self._matrices(owners, blocks), xp.full_like(self.levels, np.inf)
             lemma = self._lemma(owners, blocks, matrices)
+            excluded = owners[:0], blocks[:0], xp.reshape(self.levels[:0], (0, 2))
         else:
-            owners, blocks, matrices, lemma, floor = self._promising()
+            owners, blocks, matrices, lemma, floor, excluded = self._promising()
         points = self._points(owners, blocks, matrices)
-        levels = self.level[owners]
-        dual = caps.rank_one_bounds(matrices, blocks, points.multipliers, self.geometry, levels, xp)
-        return _Solved(owners, blocks, points, xp.maximum(lemma, dual), caps.lowered(floor, xp))
+        bounds = xp.maximum(lemma, self._dual(owners, blocks, matrices, points.multipliers))
+        return _Solved(owners, blocks, points, bounds, caps.lowered(floor, xp), excluded)
+
+    def _dual(self, owners: Any, blocks: Any, matrices: Any, multipliers: Any) -> Any:
+        return caps.rank_one_bounds(matrices, blocks, multipliers, self.geometry, self.level[owners], self.xp)
 
     def _are_filled(self, top: Any, levels: Any) -> Any:
         return top >= levels * (1 - caps.EMPTY)
 
-    def _promising(self) -> tuple[Any, Any, Any, Any, Any]:
-        """Blocks that the Lemma does not exclude, their matrices, its bounds on them, and a bound on the others."""
+    def _promising(self) -> tuple[Any, ...]:
+        """Blocks that may have the nearest points, their matrices, the Lemma's bounds, and what is known of the others.
+
+        That is a bound, and the blocks that need multipliers for it.
+        """
         xp = self.xp
         first, of_first = self._first()
-        known = self._points(self.kernels, first, self._matrices(self.kernels, first)).squared_distances
+        nearest = self._points(self.kernels, first, self._matrices(self.kernels, first))
+        known, multipliers = nearest.squared_distances, nearest.multipliers
         owners, blocks = self._candidates(known, first, of_first)
         matrices = self._matrices(owners, blocks)
         lemma = self._lemma(owners, blocks, matrices)
         if len(owners) > 2 * len(known):
             # The block of the least bound has a better point for most kernels, which leaves far fewer blocks.
             best = self.least(owners, lemma)[1]
-            better = self._points(self.kernels, blocks[best], matrices[best]).squared_distances
-            known = xp.minimum(known, better)
+            better = self._points(self.kernels, blocks[best], matrices[best])
+            nearer = better.squared_distances < known
+            known = xp.where(nearer, better.squared_distances, known)
+            multipliers = xp.where(nearer[:, None], better.multipliers, multipliers)
         keep = (lemma <= known[owners] * (1 + TIE)) | (blocks == first[owners])
-        return owners[keep], blocks[keep], matrices[keep], lemma[keep], known
+        owners, blocks, matrices, lemma = owners[keep], blocks[keep], matrices[keep], lemma[keep]
+        # The multipliers of a point are almost those of the nearest one at a frequency nearby. Where they belong to it,
+        # the bound is not above its distance, so that of each kernel one block stays.
+        beaten = owners < 0
+        if len(owners) > _MANY:
+            beaten = self._dual(owners, blocks, matrices, multipliers[owners]) > known[owners] * (1 + TIE)
+        excluded, stay = (owners[beaten], blocks[beaten], multipliers[owners[beaten]]), ~beaten
+        return owners[stay], blocks[stay], matrices[stay], lemma[stay], known, excluded
 
     def _first(self) -> tuple[Any, Any]:
         """A block of each kernel, and its class, with caps that are near: mostly, the nearest are not much nearer."""
@@ -284,11 +304,15 @@ def nearest_of_one(direction: Array, symbols: NDArray[Any], level: atoms.Level, 
         others = caps.lemma(caps.safe_heights(np.sqrt(energies), geometry), geometry, level)
     others[solved.blocks] = solved.bounds
     others[blocks] = np.inf
+    _, beaten, multipliers = solved.excluded
+    others[beaten] = np.maximum(others[beaten], solved.floor[0])
     return Single(
         points=distinct(found, np.sqrt(least)),
         squared_distance=least,
         bound=min(float(np.min(solved.bounds)), float(solved.floor[0])),
-        certificate=CapsCertificate(solved.blocks, points.multipliers),
+        certificate=CapsCertificate(
+            np.concatenate([solved.blocks, beaten]), np.concatenate([points.multipliers, multipliers])
+        ),
         closed_by="multipliers",
         runner_up=float(np.min(others)),
         blocks=blocks,

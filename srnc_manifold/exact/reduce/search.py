@@ -46,7 +46,7 @@ class Search:
     Parameters
     ----------
     direction : array, shape ``geometry.kernel_shape``
-    symbols : complex array, shape ``(n_blocks, *block_shape)``
+    symbols : complex array, shape ``(n_blocks, *block_shape)``, or what gives the blocks at an array of indices
     level : Level, or a number
     geometry : Geometry
     tolerance : float
@@ -62,7 +62,7 @@ class Search:
     def __init__(
         self,
         direction: Array,
-        symbols: NDArray[Any],
+        symbols: Any,
         level: atoms.Level | float,
         geometry: Geometry,
         tolerance: float,
@@ -80,6 +80,7 @@ class Search:
         self.bounds = np.where(self.frame.safe_top >= self.level.value * (1 - caps.EMPTY), 0.0, np.inf)
         self.decomposed = ~np.isfinite(self.bounds)
         self.atoms: dict[int, tuple[NDArray[Any], float]] = {}  # best atom of a block, and its squared distance
+        self.starts: dict[int, NDArray[Any]] = {}  # where to begin in a block, where that is known
         self.others: dict[int, list[NDArray[Any]]] = {}  # atoms of a block that were as good when they were found
         self.proofs: dict[int, CapsCertificate] = {}  # the multipliers of the bound of a block
         self._single: dict[int, alternation.Blocks] = {}
@@ -98,6 +99,17 @@ class Search:
             self._bound_by_norms(promising)
             self._decompose(promising[[np.argmin(self.bounds[promising])]])
             self._bound_by_tests(index, tests, scale)
+        self._survey()
+        self._close()
+        return self.outcome()
+
+    def resume(self, bounds: Array, starts: dict[int, NDArray[Any]]) -> Single:
+        """Search on from bounds on the blocks that are known, and from atoms of some of the others."""
+        self.bounds = np.maximum(self.bounds, bounds)
+        self.starts = starts
+        index = np.fromiter(starts, np.int64)
+        self._bound_by_norms(index)
+        self._decompose(index)
         self._survey()
         self._close()
         return self.outcome()
@@ -169,7 +181,7 @@ class Search:
         if not len(index):
             return
         blocks = self._blocks(index)
-        first = alternation.start(blocks)
+        first = self._starts(index, blocks)
         distances = blocks.squared_distances(first)
         best = distances <= min(np.min(distances), self.squared_distance) * (1 + TIE)
         self._offer(index[best], first[best], distances[best])
@@ -182,6 +194,17 @@ class Search:
             for w in alternation.other_starts(blocks):
                 self._seek(index, blocks, w)
         self._tell()
+
+    def _starts(self, index: NDArray[Any], blocks: alternation.Blocks) -> NDArray[Any]:
+        """Atoms to begin with: those of the symbols, or known ones that are nearer."""
+        w = alternation.start(blocks)
+        known = np.array([block in self.starts for block in index.tolist()])
+        if known.any():
+            others = np.stack([self.starts[block] for block in index[known].tolist()])
+            some = blocks[known]
+            nearer = some.squared_distances(others) < some.squared_distances(w[known])
+            w[known] = np.where(nearer[:, None, None], others, w[known])
+        return w
 
     def _seek(self, index: NDArray[Any], blocks: alternation.Blocks, w: NDArray[Any]) -> None:
         """Alternation from an atom of each of some blocks where they are open, and the bounds that go with the best."""
