@@ -76,18 +76,18 @@ def norms_and_solutions() -> None:
     kernels = np.random.default_rng(0).standard_normal((COUNT, 3, 3))
     least = yardstick(kernels)
     print(f"the yardstick: {1e3 * min(seconds(least) for _ in range(10)):.1f} ms")
-    for name, (given, _) in libraries(kernels).items():
+    for name, (given, to_host) in libraries(kernels).items():
 
-        def norms(given: Any = given) -> Any:
-            return srnc.spectral_norms(given, SIZE)
+        def norms(given: Any = given, to_host: Any = to_host) -> Any:
+            return to_host(srnc.spectral_norms(given, SIZE))
 
         print(f"{name}: spectral_norms {paired(norms, least):.2f} times as long")
         for fraction in FRACTIONS:
 
-            def solve(given: Any = given, fraction: float = fraction) -> srnc.BatchResult:
-                return srnc.solve_batch(given, SIZE, stable_rank_fraction=fraction, clip=True)
+            def solve(given: Any = given, fraction: float = fraction, to_host: Any = to_host) -> np.ndarray:
+                return to_host(srnc.solve_batch(given, SIZE, stable_rank_fraction=fraction, clip=True).gaps)
 
-            gap = float(solve().gaps.max())
+            gap = float(solve().max())
             print(f"{name}: solve_batch, fraction {fraction}: {paired(solve, least):.1f} times, largest gap {gap:.1e}")
 
 

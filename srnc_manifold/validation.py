@@ -76,6 +76,10 @@ def require_choice(options: Iterable[str], **settings: Any) -> None:
             raise ValueError(f"{name}: {value!r} given, expected one of {', '.join(options)}")
 
 
+#: What an ``rng`` argument takes.
+Rng = int | np.random.Generator | None
+
+
 def require_rng(rng: Any) -> None:
     """Raise an error if ``rng`` is not valid: an integer, a Generator, or None for fresh entropy."""
     if isinstance(rng, bool) or not (rng is None or isinstance(rng, np.random.Generator | numbers.Integral)):

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from srnc_manifold import certificates
 from srnc_manifold.arrays import as_kernels
 from srnc_manifold.backends import NUMPY, Namespace, namespace_of
-from srnc_manifold.certificates import CapsCertificate
+from srnc_manifold.certificates import CapsCertificate, caps
 from srnc_manifold.display import Shown
 from srnc_manifold.exact import reduce
 from srnc_manifold.exact.gradients import Gradients, Solved
 from srnc_manifold.operators import norms
-from srnc_manifold.operators.atoms import Level
+from srnc_manifold.operators.atoms import Level, frame
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis
 from srnc_manifold.problem.target import SAME_STABLE_RANK, Target
 from srnc_manifold.process import exclusive
 from srnc_manifold.result import Bound
-from srnc_manifold.validation import bytes_from
+from srnc_manifold.validation import Rng, as_generator, bytes_from
 
 # Memory that the work on the kernels of a chunk may take, in bytes, unless the caller says otherwise.
 _MEMORY = 1 << 28
@@ -99,6 +99,8 @@ def solve_batch(
     max_memory: int | str | None = None,
     progress: Callable[[int, int], None] | None = None,
     at_ties: Literal["raise", "nan"] = "raise",
+    solver: Any = None,
+    rng: Rng = None,
     groups: int = 1,
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
@@ -135,6 +137,12 @@ def solve_batch(
         ``ValueError`` that names the first and the reason, or give NaN. There is none where the solution jumps to
         another frequency or to a mirror image, where several singular values are largest, at the least feasible target,
         and where a kernel has its target already (unless that was clipped: then the kernel stays as it is).
+    solver : solvers.Batch, optional
+        A method with many starts on each kernel, instead of the explicit solution. Its kernels are as near to their
+        targets as the method comes, which ``violations`` tells; the bounds are those of the norms alone, and there are
+        no gradients.
+    rng : int or numpy.random.Generator, optional
+        Source of its starts.
     groups, stride, dilation : int or sequence of int, optional
         With PyTorch's meaning.
 
@@ -154,7 +162,10 @@ def solve_batch(
     if needed[1] and xp is not namespace_of(asked):
         raise TypeError(f"kernels: an array of {xp.name} given, expected a tensor, since {target.name} needs gradients")
     memory = _MEMORY if max_memory is None else bytes_from("max_memory", max_memory)
-    at_once = max(1, memory // reduce.bytes_per_kernel(geometry))
+    nearest, each = _nearest_by(solver, rng, geometry)
+    if solver is not None and any(needed):
+        raise TypeError("solver: given with tensors that require gradients, which only the explicit solution has")
+    at_once = max(1, memory // each)
     parts: list[tuple[tuple[Any, ...], NDArray[Any], CapsCertificate]] = []
     traced: list[Solved] = []
     # In the host's memory NumPy is the fastest.
@@ -162,7 +173,9 @@ def solve_batch(
     given_to, rows = (xp, values) if remote else (NUMPY, xp.to_numpy(values))
     for first in range(0, len(values), at_once):
         some = rows[first : first + at_once]
-        scores, own, proof, solved = _solve_chunk(some, target.part(first, at_once), geometry, given_to, single, clip)
+        scores, own, proof, solved = _solve_chunk(
+            some, target.part(first, at_once), geometry, given_to, single, clip, nearest
+        )
         parts.append((scores if remote else tuple(xp.of_numpy(score) for score in scores), own, proof))
         if any(needed):
             traced.append(solved())
@@ -176,6 +189,31 @@ def solve_batch(
         return result
     gradients = Gradients(Solved.joined(traced), result.owners, result.certificate, geometry, needed, at_ties)
     return _with_gradients(result, gradients, kernels, asked, values, xp)
+
+
+def _nearest_by(solver: Any, rng: Rng, geometry: Geometry) -> tuple[Callable[[Any, Level], reduce.Nearest], int]:
+    """What finds the nearest points for some kernels, and about the memory that it takes for each of them."""
+    if solver is None:
+        return lambda many, level: many.nearest(level), reduce.bytes_per_kernel(geometry)
+    if not hasattr(solver, "nearest_points"):
+        raise TypeError(f"solver: {solver!r} given, expected None or srnc.solvers.Batch(...)")
+    operator, generator = Circular(geometry), as_generator(rng)
+
+    def nearest(many: Any, level: Level) -> reduce.Nearest:
+        xp, shape = many.xp, many.directions.shape
+        directions = xp.to_numpy(many.directions).reshape(len(many.directions), -1)
+        found = solver.nearest_points(operator, directions, xp.to_numpy(level.value), generator)
+        top = xp.full_like(many.gains, np.max(frame(geometry).safe_top))
+        heights = caps.safe_heights(xp.sqrt(many.gains), geometry)
+        return reduce.Nearest(
+            xp.constant(found.reshape(shape), many.gains),
+            xp.constant(np.sum((found - directions) ** 2, axis=1), many.gains),
+            caps.lemma_of(heights, top, level, xp),
+            np.zeros(0, np.int64),
+            CapsCertificate.empty(geometry),
+        )
+
+    return nearest, reduce.bytes_per_kernel(geometry) + solver.bytes_per_problem(operator)
 
 
 def _with_gradients(
@@ -197,7 +235,13 @@ def _with_gradients(
 
 
 def _solve_chunk(
-    kernels: Any, target: Target, geometry: Geometry, xp: Namespace, single: bool, clip: bool
+    kernels: Any,
+    target: Target,
+    geometry: Geometry,
+    xp: Namespace,
+    single: bool,
+    clip: bool,
+    nearest: Callable[[Any, Level], reduce.Nearest],
 ) -> tuple[tuple[Any, ...], NDArray[Any], CapsCertificate, Callable[[], Solved]]:
     """Solve some of the kernels: the fields of a :class:`BatchResult`, those of its certificate apart.
 
@@ -231,7 +275,7 @@ def _solve_chunk(
     outside = goals < own * (1 - SAME_STABLE_RANK)
     if outside.any():
         index = slice(None) if outside.all() else xp.constant(np.flatnonzero(outside), gains)
-        found = many.of(index).nearest(level[index])
+        found = nearest(many.of(index), level[index])
         points[index], squared_bounds[index] = found.points, found.bounds
         owners, proof = np.flatnonzero(outside)[found.owners], found.certificate
     radius = xp.sqrt(gains * ranks / n)  # in units of ‖a‖

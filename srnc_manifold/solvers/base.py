@@ -5,15 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-import numpy as np
-
 from srnc_manifold.costs import Cost
 from srnc_manifold.naming import SOLVERS
 from srnc_manifold.problem import Problem, SRNProblem
 from srnc_manifold.result import Status
 from srnc_manifold.solvers.runs import Run
-
-Rng = int | np.random.Generator | None
 
 
 class Solver(ABC):

@@ -12,6 +12,7 @@ from srnc_manifold.backends import namespace
 from srnc_manifold.costs.batched import device_name, dtype_name
 from srnc_manifold.costs.rows import Family, Rows
 from srnc_manifold.numerics import Array
+from srnc_manifold.operators import Operator
 from srnc_manifold.problem import Problem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 from srnc_manifold.result import Status
@@ -29,7 +30,7 @@ from srnc_manifold.solvers.oracle import penalty_factors
 from srnc_manifold.solvers.runs import Run, Stop
 from srnc_manifold.solvers.sphere.gradient_descent import GradientDescent
 from srnc_manifold.solvers.sphere.riemannian_lbfgs import RiemannianLBFGS
-from srnc_manifold.validation import require_count, require_positive
+from srnc_manifold.validation import Rng, as_generator, require_count, require_positive
 
 ACCEPTED = "GradientDescent(step_rule='barzilai-borwein'), RiemannianLBFGS() or AugmentedLagrangian()"
 
@@ -152,7 +153,7 @@ class Batch(SphereSolver):
                 loop.run(count, look)
         return loop
 
-    def best_kernels(self, family: Family, starts: Array) -> tuple[Array, Array, Array]:
+    def best_points(self, family: Family, starts: Array) -> tuple[Array, Array, Array]:
         """The best of ``S`` starts on each of ``K`` problems.
 
         Parameters
@@ -172,6 +173,32 @@ class Batch(SphereSolver):
         found = loop.ends.take(loop.best())
         points, *numbers = (loop.xp.to_numpy(part) for part in (found.z, found.objective, found.violation))
         return points, numbers[0], numbers[1]
+
+    def nearest_points(self, operator: Operator, directions: Array, target_gains: Array, rng: Rng = None) -> Array:
+        """What :func:`solve_batch` asks for: the best of the starts on each of ``K`` kernels of one layer.
+
+        Parameters
+        ----------
+        operator : Operator
+        directions : array, shape ``(K, n)``
+            Unit vectors, from which the first start of each goes; the others are random.
+        target_gains : array, shape ``(K,)``
+            Above the gains of the directions.
+        rng : int or numpy.random.Generator, optional
+
+        Returns
+        -------
+        array, shape ``(K, n)``
+            Unit vectors.
+        """
+        starts = as_generator(rng).standard_normal((len(directions), self.starts, directions.shape[1]))
+        starts[:, 0] = directions
+        starts /= np.linalg.norm(starts, axis=2, keepdims=True)
+        return self.best_points(Family.of_kernels(operator, directions, target_gains), starts)[0]
+
+    def bytes_per_problem(self, operator: Operator) -> int:
+        """About the memory that the starts on one of many kernels of one layer take."""
+        return 64 * self.starts * operator.multiplicities.size * max(1, operator.block_rank)
 
     def _loop(self, family: Family, starts: Any, dtype: str, given: dict[str, Any] | None = None) -> Loop:
         rows, method = Rows(family, self.device, dtype), self.method

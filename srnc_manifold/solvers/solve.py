@@ -15,11 +15,11 @@ from srnc_manifold.problem.target import SAME_STABLE_RANK
 from srnc_manifold.process import exclusive
 from srnc_manifold.registry import solver_from_name
 from srnc_manifold.result import Evaluation, Result
-from srnc_manifold.solvers.base import Rng, Solver
+from srnc_manifold.solvers.base import Solver
 from srnc_manifold.solvers.budget import Budget
 from srnc_manifold.solvers.runs import Callback
 from srnc_manifold.solvers.stacks import carry_out
-from srnc_manifold.validation import require_rng
+from srnc_manifold.validation import Rng, require_rng
 
 
 @exclusive

@@ -11,10 +11,10 @@ import numpy as np
 from srnc_manifold.problem import Problem, SRNProblem, StackProblem
 from srnc_manifold.problem.stack import listed
 from srnc_manifold.result import Bound, Result, Status
-from srnc_manifold.solvers.base import Rng, Solver
+from srnc_manifold.solvers.base import Solver
 from srnc_manifold.solvers.budget import Budget
 from srnc_manifold.solvers.runs import STOPPED_BY_CALLBACK, Callback, Run
-from srnc_manifold.validation import as_generator
+from srnc_manifold.validation import Rng, as_generator
 
 
 def carry_out(

@@ -153,7 +153,7 @@ def test_many_problems_with_some_starts_each():
     directions = np.stack([part.direction.ravel() for part in parts])
     family = Family.of_kernels(parts[0].operator, directions, np.array([part.target_gain for part in parts]))
     starts = rng.standard_normal((4, 20, 6))
-    points, objectives, violations = Batch(patience=2).best_kernels(family, starts)
+    points, objectives, violations = Batch(patience=2).best_points(family, starts)
     assert points.shape == (4, 6)
     for part, point, objective, violation in zip(parts, points, objectives, violations, strict=True):
         found = part.evaluate(part.to_kernel(point))
@@ -163,6 +163,39 @@ def test_many_problems_with_some_starts_each():
         assert abs(found.objective - srnc.solve(part).bound.objective) <= NEAR * part.squared_norm
     with pytest.raises(ValueError, match="target_gains: some reduce and others raise"):
         Family.of_kernels(parts[0].operator, directions[:2], np.array([parts[0].target_gain, 0.1]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "layout"), some([((4, 1, 3), 6, {"groups": 4}), ((3, 2, 3), 6, {}), ((2, 3), (4, 5), {})], keep=1)
+)
+def test_batches_are_solved_by_starts_on_each_kernel(shape, size, layout):
+    kernels, told = np.random.default_rng(1).standard_normal((3, *shape)), []
+    target = {"stable_rank_fraction": 0.8, "clip": True, **layout}
+    exact = srnc.solve_batch(kernels, size, **target)
+    settings = {"solver": Batch(starts=6, patience=2), "rng": 0, "max_memory": 1}
+    given = torch.tensor(kernels, dtype=torch.float32)
+    found = srnc.solve_batch(given, size, progress=lambda *done: told.append(done), **settings, **target)
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert found.kernels.dtype == torch.float32
+    unit = np.array([srnc.frobenius_norm(kernel, size, **layout) ** 2 for kernel in kernels])
+    assert float(found.violations.max()) < 1e-6
+    assert np.all(np.abs(found.objectives.numpy() - exact.objectives) <= NEAR * unit)
+    for k, kernel in enumerate(kernels):
+        bound, least = found.bound(k), exact.objectives[k] + 1e-6 * unit[k]  # of kernels in single precision
+        assert bound.objective <= least
+        # The norms of all blocks, of which the bound takes the largest, prove at least as much.
+        assert bound.objective <= bound.verify(srnc.SRNProblem(kernel, size, **target)) + 1e-6 * unit[k]
+
+
+def test_what_solves_a_batch_is_checked():
+    kernels = np.ones((2, 3)) + np.arange(3)
+    with pytest.raises(TypeError, match=r"solver: 'slsqp' given, expected None or srnc\.solvers\.Batch"):
+        srnc.solve_batch(kernels, 8, stable_rank_fraction=0.9, solver="slsqp")
+    with pytest.raises(TypeError, match="rng: 'x' given"):
+        srnc.solve_batch(kernels, 8, stable_rank_fraction=0.9, solver=Batch(), rng="x")
+    given = torch.tensor(kernels, requires_grad=True)
+    with pytest.raises(TypeError, match="solver: given with tensors that require gradients"):
+        srnc.solve_batch(given, 8, stable_rank_fraction=0.9, solver=Batch())
 
 
 @slow
