@@ -78,10 +78,11 @@ class NormTests:
         if self.xp.name == "numpy":
             return self._one_part_after_the_other(count)
         xp, per = self.xp, len(self.matrices) // count
-        starts = xp.constant(np.arange(count) * per, self.matrices)
+        everywhere = xp.arange(count * per, device=self.matrices.device)
+        starts = everywhere[:count] * per
         first = starts + xp.argmax(xp.reshape(self.estimates, (count, per)), axis=1)
         known = squared_norms(self.matrices[first], xp)
-        doubtful = ~self.below(xp.constant(np.arange(count * per), first), xp.repeat(known / self.margin, per))
+        doubtful = ~self.below(everywhere, xp.repeat(known / self.margin, per))
         doubtful[first] = True
         left = xp.nonzero(doubtful)[0]
         values = squared_norms(self.matrices[left], xp)
@@ -177,7 +178,7 @@ def dominant_blocks(kernels: Any, geometry: Geometry, xp: Namespace) -> tuple[An
         blocks = xp.concatenate(
             [_dominant(plain[first : first + size], geometry, xp) for first in range(0, len(plain), size)], axis=0
         )
-    owners = xp.constant(np.arange(len(kernels)), blocks)
+    owners = xp.arange(len(kernels), device=blocks.device)
     return blocks, symbol.at(kernels, owners, blocks, geometry, xp)
 
 
@@ -189,6 +190,8 @@ def _dominant(kernels: Any, geometry: Geometry, xp: Namespace) -> Any:
 
 def gains(kernels: Any, geometry: Geometry, xp: Namespace) -> Any:
     """Largest squared singular value of the operators of many kernels, shape ``(K,)``."""
+    if geometry.block_rank == 1 and not xp.needs_gradient(kernels):
+        return autocorrelation.gains(kernels, geometry, xp)
     matrices = dominant_blocks(kernels, geometry, xp)[1]
     if geometry.block_rank == 1:
         return symbol.energies(matrices, xp)

@@ -159,7 +159,7 @@ def coordinates(blocks: Blocks, sizes: Sizes) -> tuple[Any, Any]:
 
 def improved_atoms(matrices: Any, w: Any, xp: Namespace = NUMPY, rounds: int = 4) -> Any:
     """Atoms with a larger ``Re Σ X w`` than the given ones, by power iteration from these: products only."""
-    count = xp.constant(np.arange(len(w)), w)
+    count = xp.arange(len(w), device=w.device)
     v = w[count, xp.argmax(xp.sum(xp.abs(w) ** 2, axis=2), axis=1)][:, :, None]
     transposed = matrices.swapaxes(1, 2)  # torch would conjugate the matrices in every product
     for _ in range(rounds):
