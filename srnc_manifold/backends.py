@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 NAMES = ("numpy", "autograd", "torch")
 
+# An array of NumPy has no more.
+_MOST_AXES = 64
+
 #: From the gradient by a value to those by the inputs that it was computed from.
 Pullback = Callable[[NDArray[Any]], "tuple[NDArray[Any] | None, ...]"]
 
@@ -53,10 +56,9 @@ class Namespace:
         TypeError
             If it is not an array of real numbers, or if its values cannot be read. The message begins with ``name``.
         """
-        if isinstance(array, np.ma.MaskedArray):
-            raise TypeError(f"{name}: a masked array given, expected one without hidden values")
+        plain = _without_tensors(array, name)
         try:
-            read = np.asarray(array)
+            read = np.asarray(plain)
         except (ValueError, TypeError, RuntimeError) as error:
             raise TypeError(f"{name}: not an array of numbers ({_first_line(error)})") from None
         if read.dtype.kind not in "fiu":
@@ -339,6 +341,31 @@ class _Torch(Namespace):
         """Gradients on the CPU, whatever the caller has set: no_grad, inference mode, another default device."""
         with self._torch.inference_mode(False), self._torch.enable_grad(), self._torch.device("cpu"):
             yield
+
+
+def _without_tensors(given: Any, name: str, depth: int = 0) -> Any:
+    """What is given, or a sequence of such, with arrays of NumPy instead of tensors, each read as it would be alone.
+
+    NumPy would use the hidden values of masked arrays in a sequence, and does not read every tensor in one.
+
+    Raises
+    ------
+    TypeError
+        If it holds a masked array, a tensor whose values cannot be read, or one whose gradient would be lost.
+    """
+    if isinstance(given, np.ma.MaskedArray):
+        raise TypeError(f"{name}: a masked array given, expected one without hidden values")
+    if isinstance(given, list | tuple) and depth < _MOST_AXES:
+        return [_without_tensors(item, name, depth + 1) for item in given]
+    if isinstance(given, int | float | np.ndarray):
+        return given
+    xp = namespace_of(given)
+    if xp.name == "numpy":
+        return given
+    if xp.needs_gradient(given):
+        raise TypeError(f"{name}: a tensor that requires gradients given in a sequence, expected torch.stack of them")
+    doubles, single = xp.real_doubles(given, name)
+    return xp.to_numpy(doubles).astype(np.float32 if single else np.float64)
 
 
 def _first_line(error: Exception) -> str:

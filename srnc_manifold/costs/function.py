@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.backends import NUMPY, namespace
-from srnc_manifold.costs.base import Cost, View
+from srnc_manifold.costs.base import Cost, View, costs_of_parts
 from srnc_manifold.numerics import Array, Memo
 from srnc_manifold.problem.base import KernelProblem, Problem
 
@@ -28,10 +28,9 @@ class SphereFunction:
     """
 
     def __init__(self, problem: Problem, cost: Cost | Sequence[Cost], backend: str = "numpy") -> None:
+        costs = costs_of_parts(problem, cost)
         self.problem, self.xp = problem, namespace(backend)
-        parts = problem.parts
-        costs = [cost] * len(parts) if isinstance(cost, Cost) else list(cost)
-        self._functions = [_KernelFunction(part, own) for part, own in zip(parts, costs, strict=True)]
+        self._functions = [_KernelFunction(part, own) for part, own in zip(problem.parts, costs, strict=True)]
         self._slices = problem.kernel_slices
         self._gradients: Memo[Array] = Memo()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from srnc_manifold.arrays import as_kernel
+from srnc_manifold.arrays import real
 from srnc_manifold.exact.differentiation import Derivative, NoDerivativeError
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import norms, symbol
@@ -44,11 +44,15 @@ class Sensitivity:
 
         Raises
         ------
-        ValueError
-            If ``change`` does not have the kernel's shape, or the spectral norm of ``a`` is not differentiable.
+        TypeError, ValueError
+            If ``change`` is not an array of finite numbers of the kernel's shape, or the spectral norm of ``a`` is not
+            differentiable.
         """
         problem = self._problem
-        change = as_kernel(change, "change") if np.any(change) else np.zeros(np.shape(change))
+        given = real(change, "change")
+        change = given.xp.to_numpy(given.values)
+        if not np.all(np.isfinite(change)):
+            raise ValueError("change: some entries are NaN or infinite, expected finite numbers")
         if change.shape != problem.kernel.shape:
             raise ValueError(f"change: shape {change.shape} given, expected the kernel's shape {problem.kernel.shape}")
         unit = change / problem.spectral_norm

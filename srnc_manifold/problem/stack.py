@@ -90,8 +90,14 @@ class StackProblem(Problem):
         ]
 
     def stack(self, kernels: Iterable[Any]) -> Array:
-        """The stack of the given kernels, the inverse of :meth:`kernels`."""
-        arrays = [np.asarray(kernel, float) for kernel in kernels]
+        """The stack of the given kernels, the inverse of :meth:`kernels`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not kernels, or not of the shapes of the parts.
+        """
+        arrays = [as_kernel(kernel, f"kernels[{k}]") for k, kernel in enumerate(kernels)]
         given, expected = [array.shape for array in arrays], [part.kernel.shape for part in self._parts]
         if given != expected:
             raise ValueError(f"kernels: shapes {given} given, expected those of the parts, {expected}")
