@@ -36,8 +36,8 @@ class NamedProblem:
 
     Raises
     ------
-    TypeError
-        If the name or the note is no text, or the problem is none.
+    TypeError, ValueError
+        If the name or the note is no text, the problem is none, or the optimum is not a number >= 0.
     """
 
     name: str
@@ -49,6 +49,8 @@ class NamedProblem:
         _require_texts(self, "name", "note")
         if not isinstance(self.problem, Problem):
             raise TypeError(f"problem: {type(self.problem).__name__} given for {self.name!r}, expected an SRNProblem")
+        if self.optimum is not None:
+            require_nonnegative(optimum=self.optimum)
 
 
 @dataclass(frozen=True)
