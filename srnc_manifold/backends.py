@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.process import alone
+
 NAMES = ("numpy", "autograd", "torch")
 
 # An array of NumPy has no more.
@@ -300,14 +302,15 @@ class _Torch(Namespace):
 
     @contextlib.contextmanager
     def exactly(self) -> Iterator[None]:
-        """Without gradients, and without TF32, whose products have an error of 1e-3."""
-        before = self._torch.get_float32_matmul_precision()
-        self._torch.set_float32_matmul_precision("highest")
-        try:
-            with self._torch.inference_mode(False), self._torch.no_grad():
-                yield
-        finally:
-            self._torch.set_float32_matmul_precision(before)
+        """Without gradients, and without TF32, whose products have an error of 1e-3; one thread at a time."""
+        with alone():
+            before = self._torch.get_float32_matmul_precision()
+            self._torch.set_float32_matmul_precision("highest")
+            try:
+                with self._torch.inference_mode(False), self._torch.no_grad():
+                    yield
+            finally:
+                self._torch.set_float32_matmul_precision(before)
 
     def over_rows(self, function: Callable[..., Any], in_dims: Any = 0) -> Callable[..., Any]:
         """A function of single points as one of many, along a leading axis."""

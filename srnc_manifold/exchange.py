@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.process import alone
+
 # What can go wrong when text or a file that holds something else is read.
 UNREADABLE = (
     ArithmeticError,
@@ -93,7 +95,7 @@ def npz_entries(path: str | os.PathLike[str]) -> list[tuple[str, NDArray[Any] | 
     """
     entries: list[tuple[str, NDArray[Any] | str]] = []
     left = room(path)
-    with warnings.catch_warnings():
+    with alone():
         warnings.simplefilter("ignore")  # about how the file was written, which does not help the user
         try:
             with zipfile.ZipFile(path) as archive:

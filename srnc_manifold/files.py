@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.exchange import npz_entries, reason, room
+from srnc_manifold.process import alone
 
 SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
 
@@ -81,7 +82,7 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
     reader = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors}.get(path.suffix, _read_torch)
     try:
         found = _Entries(room(path))
-        with warnings.catch_warnings():
+        with alone():
             warnings.simplefilter("ignore")  # about how the file was written, which does not help the user
             reader(path, found)
     except ImportError as error:

@@ -21,6 +21,7 @@ import numpy as np
 
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
+from srnc_manifold.process import alone
 from srnc_manifold.writing import replacing
 
 #: Colours that colour-blind people can tell apart, too (Okabe and Ito; Tol). The first is for the exact solution.
@@ -53,7 +54,10 @@ _LABEL_WIDTH = 36
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The style of the figures of this package, for figures of one's own: ``with srnc.plots.style(): …``."""
+    """The style of the figures of this package, for figures of one's own: ``with srnc.plots.style(): …``.
+
+    matplotlib's settings belong to the whole process: one thread at a time draws in this style.
+    """
     import matplotlib
     from matplotlib.rcsetup import cycler
 
@@ -74,7 +78,7 @@ def style() -> Iterator[None]:
         "savefig.dpi": "figure",
         "text.usetex": False,
     }
-    with matplotlib.rc_context(settings):
+    with alone(), matplotlib.rc_context(settings):
         yield
 
 
