@@ -62,7 +62,7 @@ def points(k):
 SHORT = {
     "files": lambda folder: [read_and_saved(folder)] * 100,
     "figures": lambda _: [lambda: len(srnc.plots.eigenvalues(RAISED[0]).axes)] * 20,
-    "many points": lambda _: [points(k) for k in range(4)] * 10,
+    "many points": lambda _: [points(k) for k in range(4)] * 20,
 }
 
 

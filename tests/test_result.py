@@ -133,6 +133,7 @@ def test_results_are_shown_in_a_few_lines():
     strange = replace(exact, message="<b>&\x1b[31m\nsecond line" + "x" * 1000)
     assert "\x1b" not in repr(strange)
     assert "<b>&" not in strange._repr_html_().replace("<b>Result", "")
+    assert "\x1b" not in strange._repr_html_()
     assert len(repr(strange)) < 600
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.numerics import Array
+from srnc_manifold.printing import printable
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 from srnc_manifold.process import alone
 from srnc_manifold.writing import replacing
@@ -147,9 +148,10 @@ def unmarked(style: dict[str, Any]) -> dict[str, Any]:
 def plain(text: Any, width: int = _LABEL_WIDTH) -> str:
     """A text that is data, such that matplotlib shows it as it stands.
 
-    Dollar signs would start formulas, and labels that begin with an underscore would be left out of legends.
+    Dollar signs would start formulas, and labels that begin with an underscore would be left out of legends. Half
+    characters cannot be drawn, and control characters cannot be in an SVG file.
     """
-    text = str(text)
+    text = " ".join(printable(line) for line in str(text).splitlines())
     lines = textwrap.wrap(text, width, break_on_hyphens=False) or [text]
     shown = "\n".join(lines).replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") or not shown else shown
@@ -241,7 +243,13 @@ def logarithmic_with_zero(axes: Any, which: str, most: float, least: float = FLO
 
 
 def feasible_limit(axes: Any, which: str) -> None:
-    """The limit below which a violation is none, with a note."""
+    """The limit below which a violation is none, with a note; call it when the axis has its limits.
+
+    If it lies beyond them, it is not drawn: a note outside of the axes would leave no room for the axes.
+    """
+    low, high = getattr(axes, f"get_{which}lim")()
+    if not low <= FEASIBILITY_TOLERANCE <= high:
+        return
     line = {"color": QUIET, "linestyle": "--", "linewidth": 1}
     note = {"fontsize": 8, "color": QUIET, "textcoords": "offset points"}
     if which == "x":

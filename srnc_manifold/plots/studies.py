@@ -35,10 +35,10 @@ def violations(study: Any, path: str | os.PathLike[str] | None = None, *, ax: An
             median = float(rows[rows["formulation"] == formulation]["violation"].median())
             line = {"color": "0.2", "linestyle": dashes, "linewidth": 1.4, "label": formulation}
             axes.axhline(max(median, FLOOR), **line)
-        feasible_limit(axes, "y")
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_ylim(1e-9, 3)
+        feasible_limit(axes, "y")
         axes.set_xlabel("weight λ of the distance")
         axes.set_ylabel("violation as found, median")
         legend(figure, [axes], ax is None, 2)
