@@ -331,6 +331,14 @@ def test_the_note_of_feasible_runs_leaves_room_where_none_is_near(tmp_path):
     assert not label.overlaps(legend)
 
 
+@pytest.mark.parametrize(("objective", "scale"), [(1e-21, "linear"), (1e-3, "log")])
+def test_a_kernel_that_has_not_moved_flattens_no_line(runs, objective, scale):
+    columns = runs["slsqp"].history.columns
+    near = replace(runs["slsqp"], history=srnc.History({name: [objective] for name in columns}))
+    (axes,) = plots.history({"near": near, "slsqp": runs["slsqp"]}, y="objective").axes
+    assert axes.get_yscale() == scale
+
+
 def test_axes_of_the_caller(runs, tmp_path):
     figure = Figure()
     panels = figure.subplots(2, 2).ravel()

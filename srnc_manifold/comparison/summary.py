@@ -155,7 +155,7 @@ def _bound(rows: Sequence[Row], entry: NamedProblem | None) -> float:
         if entry is None or any(part.regime == "raise" for part in entry.problem.parts):
             return np.nan
         return bounds.bound(entry.problem).objective
-    except Exception:  # of a problem of one's own; its rows say what is wrong, the table has other problems, too
+    except Exception:  # there is none, as for dense operators, or the problem's own class fails: no table is lost
         return np.nan
 
 

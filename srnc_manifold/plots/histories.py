@@ -207,6 +207,10 @@ def _scale_y(axes: Any, y: str, columns: list[Array]) -> None:
         logarithmic_with_zero(axes, "y", np.max(values), FLOOR if least <= 1e-9 else least)
         if y == "violation":
             feasible_limit(axes, "y")
-    elif len(values) and np.all(values > 0) and np.max(values) > 20 * np.min(values):
-        axes.set_yscale("log")
+    elif len(values):
+        least, most = np.min(values), np.max(values)
+        # A kernel that has not moved has an objective of rounding errors, which would flatten all other lines.
+        still = y == "objective" and least <= FLOOR * most
+        if least > 0 and most > 20 * least and not still:
+            axes.set_yscale("log")
     axes.set_ylabel(_Y_LABELS.get(y, plain(y.replace("_", " "))))

@@ -158,11 +158,16 @@ def test_a_problem_that_fails_costs_no_other_its_table(tmp_path):
         def squared_norm(self):
             raise ValueError("broken")
 
-    kinds = {"broken": Broken, "whole": srnc.SRNProblem}
-    problems = {name: kind([1.0, 2.0, 3.0], 8, stable_rank_fraction=0.9) for name, kind in kinds.items()}
-    comparison = srnc.compare(problems, "exact", [0])
-    assert list(comparison.rows["status"]) == ["failed", "converged"]
-    assert list(comparison.table()["solved"]) == [0, 1]
+    dense = srnc.Dense(np.random.default_rng(1).standard_normal((3, 4, 5)))
+    problems = {
+        "broken": Broken([1.0, 2.0, 3.0], 8, stable_rank_fraction=0.9),
+        "whole": srnc.SRNProblem([1.0, 2.0, 3.0], 8, stable_rank_fraction=0.9),
+        "without a bound": srnc.SRNProblem([1.0, 0.5, -0.3], dense, stable_rank_fraction=0.95),
+    }
+    comparison = srnc.compare(problems, "slsqp", [0])
+    assert list(comparison.rows["status"]) == ["failed", "converged", "converged"]
+    assert list(comparison.table()["problem"]) == list(problems)
+    assert np.isnan(comparison.table()["bound"].iloc[-1])
     assert "ValueError: broken" in comparison.report()
     assert len(comparison.save(tmp_path)) == 3
 
