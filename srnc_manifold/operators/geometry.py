@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 import operator
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.operators import grids
-from srnc_manifold.validation import require_count
+from srnc_manifold.validation import memory_of_machine, require_count
+
+# A dilation from here on is a mistake; its multiples are still integers of 64 bits.
+_TOO_LARGE = 2**40
 
 PerAxis = int | Sequence[int]
 InputSize = PerAxis
@@ -108,6 +110,8 @@ class Geometry:
         channels = (shape[0], shape[1]) if len(shape) == d + 2 else (1, 1)
         taps = shape[len(shape) - d :]
         steps, spacing = _sizes("stride", stride, d), _sizes("dilation", dilation, d)
+        if any(n >= _TOO_LARGE for n in spacing):
+            raise ValueError(f"dilation: {dilation!r} given, expected less than {_TOO_LARGE}")
         require_count(groups=groups)
         if channels[0] % groups:
             raise ValueError(f"groups: {groups} given, expected a divisor of the {channels[0]} output channels")
@@ -132,7 +136,7 @@ class Geometry:
         n_distinct = math.prod(n // math.gcd(n, step) for n, step in zip(grid, apart, strict=True))
         per_point = max(channels[0] * channels[1] * min(math.prod(steps), n_taps), n_taps)
         # Complex numbers at half of the distinct frequencies, and three copies of them.
-        needed, there_is = 4 * 16 * (n_distinct / 2) * per_point, _memory()
+        needed, there_is = 4 * 16 * (n_distinct / 2) * per_point, memory_of_machine()
         if needed > there_is:
             raise ValueError(
                 f"input_size: {size} given, where the symbol of a kernel of shape {shape} needs about "
@@ -269,15 +273,6 @@ class Geometry:
 
     def __getstate__(self) -> dict[str, object]:
         return {f.name: getattr(self, f.name) for f in fields(self)}  # what is cached is soon made again
-
-
-@lru_cache(maxsize=1)
-def _memory() -> float:
-    """Bytes of memory of this machine, infinite if it does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return math.inf
 
 
 def _sizes(name: str, given: PerAxis, n_axes: int) -> tuple[int, ...]:
