@@ -137,4 +137,5 @@ def _plain(value: Any) -> Any:
 
 
 def _number(mapping: dict[str, Any]) -> Any:
-    return float(mapping[_NONFINITE]) if mapping.keys() == {_NONFINITE} else mapping
+    text = mapping.get(_NONFINITE) if len(mapping) == 1 else None
+    return float(text) if text in ("nan", "inf", "-inf") else mapping
