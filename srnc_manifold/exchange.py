@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.printing import printable
 from srnc_manifold.process import alone
 
 # What can go wrong when text or a file that holds something else is read.
@@ -74,8 +75,8 @@ def array_from(value: Any, dtype: Any) -> NDArray[Any]:
 
 
 def reason(error: Exception | str) -> str:
-    """The first line of an error message."""
-    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    """The first line of an error message, as it may be printed: libraries put escape sequences into theirs."""
+    return printable((str(error).splitlines() or [""])[0])[:200] or type(error).__name__
 
 
 def room(path: str | os.PathLike[str]) -> int:

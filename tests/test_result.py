@@ -57,7 +57,9 @@ def refuse(constant):
 
 
 def test_results_are_json_for_every_tool(result):
-    extreme = replace(result, cost=np.nan, gradient_norm=-np.inf, details={"a": [np.inf, np.nan, None], "nonfinite": "x"})
+    extreme = replace(
+        result, cost=np.nan, gradient_norm=-np.inf, details={"a": [np.inf, np.nan, None], "nonfinite": "x"}
+    )
     extreme.history.columns["penalty"] = [np.nan] * len(extreme.history)
     text = extreme.to_json()
     json.loads(text, parse_constant=refuse)

@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.numerics import frozen
 from srnc_manifold.operators import grids
 from srnc_manifold.validation import memory_of_machine, require_count
 
@@ -206,12 +207,12 @@ class Geometry:
     @cached_property
     def multiplicities(self) -> NDArray[np.float64]:
         """Number of blocks of the operator each listed one stands for, shape ``(n_blocks,)``."""
-        return grids.frozen(np.repeat(self._spectrum.multiplicities, self.groups))
+        return frozen(np.repeat(self._spectrum.multiplicities, self.groups))
 
     @cached_property
     def are_real(self) -> NDArray[np.bool_]:
         """Whether each frequency is its own mirror image, so that its blocks are real; shape ``(L,)``."""
-        return np.all(2 * self.frequencies % np.array(self.grid, dtype=np.int64) == 0, axis=1)
+        return frozen(np.all(2 * self.frequencies % np.array(self.grid, dtype=np.int64) == 0, axis=1))
 
     @cached_property
     def fft_index(self) -> NDArray[np.int64]:
@@ -243,7 +244,8 @@ class Geometry:
     @cached_property
     def phase_sums(self) -> NDArray[np.complex128]:
         """``S_l = Σ_j f_l(j)²`` over the taps of each phase, shape ``(L, n_phases)``."""
-        return np.stack([np.sum(self.phases[:, taps] ** 2, axis=1) for taps in self.taps_by_phase], axis=1)
+        sums = [np.sum(self.phases[:, taps] ** 2, axis=1) for taps in self.taps_by_phase]
+        return frozen(np.stack(sums, axis=1))
 
     @cached_property
     def transform(self) -> NDArray[np.complex128]:
@@ -264,7 +266,7 @@ class Geometry:
         flat = np.zeros(self.n_taps, dtype=np.int64)
         for offsets, n in zip(self.axis_offsets, self.grid, strict=True):
             flat = flat * n + offsets % n
-        return self.phase_of_tap * self.n_points + flat
+        return frozen(self.phase_of_tap * self.n_points + flat)
 
     @cached_property
     def taps_by_phase(self) -> list[NDArray[np.int64]]:
