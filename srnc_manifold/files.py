@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.display import Shown, short
 from srnc_manifold.exchange import npz_entries, reason, room
 from srnc_manifold.process import alone
 
@@ -25,8 +26,8 @@ SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
 _DEEPEST, _MOST = 100, 10**5
 
 
-@dataclass(frozen=True)
-class Contents:
+@dataclass(frozen=True, repr=False, eq=False)
+class Contents(Shown):
     """What a file holds.
 
     Attributes
@@ -39,6 +40,10 @@ class Contents:
 
     arrays: dict[str, NDArray[Any]]
     skipped: dict[str, str]
+
+    def summary(self) -> dict[str, str]:
+        left_out = {"skipped": short(f"{len(self.skipped)}: {', '.join(self.skipped)}")} if self.skipped else {}
+        return {"arrays": short(f"{len(self.arrays)}: {', '.join(self.arrays)}"), **left_out}
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

@@ -139,6 +139,30 @@ def test_results_are_shown_in_a_few_lines():
     assert len(repr(strange)) < 600
 
 
+def test_whatever_holds_arrays_is_short_and_can_be_compared(tmp_path):
+    kernels = np.random.default_rng(0).standard_normal((200, 3, 3))
+    np.savez(tmp_path / "many.npz", *kernels)
+    problem = srnc.SRNProblem(kernels[0], 8, stable_rank_fraction=0.9)
+    result = srnc.solve(problem)
+    makers = [
+        lambda: problem.evaluate_batch(kernels),
+        lambda: problem.restore(kernels[1]),
+        lambda: srnc.solve_batch(kernels, 8, stable_rank_fraction=0.99).certificate,
+        lambda: srnc.files.read_file(tmp_path / "many.npz"),
+        lambda: srnc.sensitivity(problem, result),
+        lambda: srnc.solve_path(problem, np.linspace(0.5, 1.0, 100)),
+    ]
+    for make in makers:
+        one, other = make(), make()
+        assert len(repr(one)) < 400, repr(one)
+        assert "\n" not in repr(one)
+        assert "<table>" in one._repr_html_()
+        assert one == one
+        assert (one == other) in (True, False)
+        assert one != "something else"
+    assert len(repr(srnc.StackProblem([problem] * 200))) < 600
+
+
 def test_results_are_equal_to_themselves_only():
     problem = srnc.SRNProblem([1.0, 0, 0], 64, stable_rank=32)
     one = srnc.solve(problem, srnc.solvers.Riemannian(max_iterations=4), rng=0)  # with NaN in its fields

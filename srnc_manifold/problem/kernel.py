@@ -149,7 +149,8 @@ class SRNProblem(KernelProblem):
     def describe(self) -> str:
         size = "×".join(map(str, self.input_size))
         where = f"on {size} points" if size else "of a dense matrix"
-        return f"stable rank {self.kernel_stable_rank:.4g} → {self.stable_rank:.4g} {where}"
+        moved = " (clipped)" if self.clipped else ""
+        return f"stable rank {self.kernel_stable_rank:.4g} → {self.stable_rank:.4g}{moved} {where}"
 
     @property
     def feasible_range(self) -> tuple[float, float]:

@@ -58,7 +58,8 @@ class StackProblem(Problem):
         self.dtype = np.result_type(*(part.dtype for part in self._parts))
 
     def __repr__(self) -> str:
-        return f"StackProblem({', '.join(map(repr, self._parts))})"
+        first, more = self._parts[:3], len(self._parts) - 3
+        return f"StackProblem({', '.join(map(repr, first))}{f', … {more} more' if more > 0 else ''})"
 
     def to_fields(self) -> dict[str, Any]:
         return {"kind": self.kind, "parts": [part.to_fields() for part in self._parts]}

@@ -141,7 +141,8 @@ class Target:
         bad = np.flatnonzero(np.isnan(targets) if clip else ~within)
         if len(bad):
             k = int(bad[0])
-            raise ValueError(f"{self.argument or self.name}: {float(self.values[k])!r} given{refuse(k, units)}")
+            reason = ", which cannot be clipped, expected a number" if clip else refuse(k, units)
+            raise ValueError(f"{self.argument or self.name}: {float(self.values[k])!r} given{reason}")
         # Those that lie beyond an end by rounding alone have not been moved.
         return np.where(within, np.clip(targets, low, high), np.clip(targets, low, ceiling)), ~within
 
