@@ -42,6 +42,9 @@ class Namespace:
     def __repr__(self) -> str:
         return f"<namespace {self.name}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return namespace, (self.name,)  # a module is imported again where a pickle is read
+
     def constant(self, array: NDArray[Any], like: Any) -> Any:
         """A NumPy constant as an array of this library, on the device and in the precision of ``like``."""
         return array

@@ -138,6 +138,11 @@ def test_a_comparison_has_a_panel_for_each_problem_and_a_line_for_each_seed(comp
 def test_columns_of_one_solver(runs):
     (axes,) = plots.history(runs, y="penalty").axes
     assert [drawn.get_label() for drawn in axes.get_lines()] == ["augmented-lagrangian"]
+    with pytest.raises(ValueError, match="x: 'beauty' given, but no run has values of it"):
+        plots.history(runs, x="beauty")
+    for draw, name in ((plots.overview, "comparison"), (plots.hits, "study"), (plots.violations, "study")):
+        with pytest.raises(TypeError, match=f"{name}: int given, expected"):
+            draw(3)
     with pytest.raises(ValueError, match="y: 'beauty' given, but no run has values of it"):
         plots.history(runs, y="beauty")
 

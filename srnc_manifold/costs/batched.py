@@ -45,7 +45,11 @@ class BatchFunction:
     ) -> None:
         costs = costs_of_parts(problem, cost)
         self.problem = problem
+        self._given = problem, cost, device_name(device), dtype_name(dtype)
         self._costs = RowCosts(Rows(Family.of_problem(problem), device_name(device), dtype_name(dtype)), costs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._given
 
     def value(self, points: Any) -> Any:
         """The cost at each point.

@@ -17,6 +17,7 @@ from srnc_manifold.plots.drawing import (
     floored,
     logarithmic_with_zero,
     plain,
+    require_kind,
     sample,
     saved,
 )
@@ -33,6 +34,7 @@ def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any
     are feasible as found; then the gap is that of the feasible runs. Otherwise it is hollow, and the gap is that after
     the local restoration, which is not the merit of the solver. Values of at most 1e-12 are drawn as "0".
     """
+    require_kind(comparison, "comparison", "a Comparison", "table", "results")
     table = comparison.table()
     table = table[table["runs"] > 0]
     if not len(table):

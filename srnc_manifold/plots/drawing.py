@@ -157,6 +157,12 @@ def plain(text: Any, width: int = _LABEL_WIDTH) -> str:
     return f" {shown}" if shown.startswith("_") or not shown else shown
 
 
+def require_kind(given: Any, name: str, expected: str, *attributes: str) -> None:
+    """Refuse what is not of a kind that is above this module, and so is known by its attributes only."""
+    if not all(hasattr(given, attribute) for attribute in attributes):
+        raise TypeError(f"{name}: {type(given).__name__} given, expected {expected}")
+
+
 @contextmanager
 def figure_of(ax: Any, size: tuple[float, float], n_panels: int = 1, **shared: Any) -> Iterator[Any]:
     """A figure and its axes: those of the caller, with the caller's style, or new ones with ours.

@@ -105,8 +105,9 @@ def history(
     rows, columns = grid(len(panels))
     size = (7.0, 4.6) if len(panels) == 1 else (4.2 * columns, 3.0 * rows + 0.8)
     drawn: list[list[tuple[Array, Array]]] = [[_data(line, panel, x, y) for line in panel.lines] for panel in panels]
-    if not any(np.any(np.isfinite(up)) for curves in drawn for _, up in curves):
-        raise ValueError(f"y: {y!r} given, but no run has values of it")
+    for argument, name, place in (("x", x, 0), ("y", y, 1)):
+        if not any(np.any(np.isfinite(curve[place])) for curves in drawn for curve in curves):
+            raise ValueError(f"{argument}: {name!r} given, but no run has values of it")
     solvers = list(dict.fromkeys((line.label, line.result.solver) for panel in panels for line in panel.lines))
     styles = dict(zip(solvers, line_styles([solver for _, solver in solvers]), strict=True))
     with figure_of(ax, size, len(panels)) as (figure, axes):

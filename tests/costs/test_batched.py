@@ -1,5 +1,7 @@
 """Costs at many points at once, in torch, against those at single points."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -136,3 +138,11 @@ def test_what_is_no_cost_or_problem_is_told(paper):
                 function(stack, wrong)
         with pytest.raises(ValueError, match="cost: 1 costs given, expected one, or one for each of 2 parts"):
             function(stack, [cost])
+
+
+def test_functions_are_sent_to_other_processes(paper):
+    problem, z = paper(32), points_of(paper(32))
+    function = pickle.loads(pickle.dumps(BatchFunction(problem, LogSumExp(), dtype="float32")))
+    assert torch.equal(function.value(z), BatchFunction(problem, LogSumExp(), dtype="float32").value(z))
+    single = SphereFunction(problem, LogSumExp(), "torch")
+    assert pickle.loads(pickle.dumps(single)).value(z[0]) == single.value(z[0])
