@@ -104,8 +104,9 @@ def test_what_can_be_read_is_worth_its_values_everywhere(name):
         )
     (own,), (same,) = (FUNCTIONS["evaluate_batch"](x).objective.tolist() for x in (given, doubles))
     assert own == pytest.approx(same, rel=1e-12)
-    lines, others = (FUNCTIONS["plots.spectrum"](x).axes[0].get_lines() for x in (given, doubles))
-    np.testing.assert_array_equal(lines[1].get_ydata(), others[1].get_ydata())
+    if name in ("big-endian float32", "torch bfloat16", "torch negated", "torch parameter"):  # figures take their time
+        lines, others = (FUNCTIONS["plots.spectrum"](x).axes[0].get_lines() for x in (given, doubles))
+        np.testing.assert_array_equal(lines[1].get_ydata(), others[1].get_ydata())
     if not (isinstance(given, torch.Tensor) and given.requires_grad):
         listed = FUNCTIONS["kernels in a list"](given)
         assert listed.kernels.dtype == dtype
