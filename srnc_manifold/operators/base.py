@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.backends import NUMPY, Namespace
-from srnc_manifold.numerics import Array
+from srnc_manifold.numerics import Array, frozen
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.norms import NormTests
 
@@ -67,6 +67,12 @@ class Operator(ABC):
         """``x``, the inverse of :meth:`coordinates`."""
         return y
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for value in state.values():
+            if isinstance(value, np.ndarray):
+                frozen(value)  # pickle does not keep this
+
     # -- many kernels at once -------------------------------------------------------------------------------
 
     @property
@@ -115,7 +121,7 @@ class Operator(ABC):
     @cached_property
     def value_multiplicities(self) -> Array:
         """How many singular values of the operator each of :meth:`squared_singular_values` stands for, flat."""
-        return np.repeat(self.multiplicities, self.block_rank)
+        return frozen(np.repeat(self.multiplicities, self.block_rank))
 
     def squared_singular_values(self, y: Any, xp: Namespace = NUMPY) -> Any:
         """Squared singular values of every block, shape ``(n_blocks, block_rank)``, descending in each."""

@@ -1,5 +1,7 @@
 """Many starts at once: the same ends as one by one, the certified optimum, and no questions to the device."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -364,3 +366,11 @@ def test_cuda_ends_as_the_cpu_does(method, random_problem):
 @pytest.mark.parametrize("method", METHODS[1:], ids=lambda method: method.name)
 def test_the_contract_is_kept_with_other_costs(method, cost):
     check_solver(Batch(type(method)(**{**vars(method), "cost": cost}), starts=4))
+
+
+def test_more_starts_than_the_memory_holds_are_told(paper):
+    result = srnc.solve(paper(32), Batch(starts=10**12), rng=0)
+    assert result.status is srnc.Status.FAILED
+    assert re.search(r"starts: 1000000000000 given, which needs about .* GB; this machine has", result.message)
+    few = srnc.solve(paper(32), Batch(starts=10**12), rng=0, budget=srnc.Budget(max_evaluations=30))
+    assert few.status is srnc.Status.LIMIT
