@@ -8,6 +8,7 @@ norm lie on a sphere (docs/theory.md, section 2). All methods but :meth:`Operato
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -133,6 +134,10 @@ class Operator(ABC):
     def gain(self, y: Array) -> float:
         """``‖C(x)‖₂²``."""
         return float(np.max(self.squared_singular_values(y)))
+
+    def nearby_gains(self) -> Callable[[Array], float]:
+        """:meth:`gain`, for arguments one after the other of which many are near an earlier one."""
+        return self.gain
 
     def decomposition(self, y: Array) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Thin singular value decompositions ``U, σ, V*`` of all blocks."""
