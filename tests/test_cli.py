@@ -222,8 +222,8 @@ def test_bound(folder):
     caps, sdp = found
     assert caps <= sdp * (1 + 1e-9)
     assert sdp == pytest.approx(objective, rel=1e-5)  # tight for a single channel, to the solver's accuracy
-    raised = run("bound", "kernel.npy", *SIZE, "--stable-rank", "60", cwd=folder)
-    assert "raise" in raised
+    np.save(folder / "three.npy", [1.0, 0.3, 0.2])
+    assert "raise" in run("bound", "three.npy", *SIZE, "--stable-rank", "6", cwd=folder)
 
 
 def test_layout_options(folder):
