@@ -174,10 +174,10 @@ def test_batches_are_solved_by_starts_on_each_kernel(shape, size, layout):
     kernels, told = np.random.default_rng(1).standard_normal((2, *shape)), []
     target = {"stable_rank_fraction": 0.8, "clip": True, **layout}
     exact = srnc.solve_batch(kernels, size, **target)
-    settings = {"solver": Batch(starts=3, patience=2), "rng": 0, "max_memory": 1}
+    settings = {"solver": Batch(starts=10, patience=2), "rng": 0}
     given = torch.tensor(kernels, dtype=torch.float32)
     found = srnc.solve_batch(given, size, progress=lambda *done: told.append(done), **settings, **target)
-    assert told == [(1, 2), (2, 2)]
+    assert told == [(2, 2)]
     assert found.kernels.dtype == torch.float32
     unit = np.array([srnc.frobenius_norm(kernel, size, **layout) ** 2 for kernel in kernels])
     assert float(found.violations.max()) < 1e-6
