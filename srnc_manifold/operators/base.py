@@ -7,6 +7,7 @@ norm lie on a sphere (docs/theory.md, section 2). All methods but :meth:`Operato
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import symbol
+from srnc_manifold.operators.brackets import NormBracket
 from srnc_manifold.operators.norms import NormTests
 
 
@@ -66,6 +68,14 @@ class Operator(ABC):
     def kernel(self, y: Array) -> Array:
         """``x``, the inverse of :meth:`coordinates`."""
         return y
+
+    def squared_frobenius_norm(self, x: Any, xp: Namespace = NUMPY) -> Any:
+        """``‖C(x)‖_F²`` of a kernel."""
+        return xp.sum(self.coordinate_rows(xp.reshape(x, (1, -1)), xp) ** 2) * self.gram_weight
+
+    def unseen(self, x: Array) -> Array | None:
+        """The part of a kernel that the operator does not depend on; None if there is no such part of any kernel."""
+        return None
 
     # -- many kernels at once -------------------------------------------------------------------------------
 
@@ -143,6 +153,28 @@ class Operator(ABC):
         u, s, vh = self.decomposition(y)
         block = int(np.argmax(s[:, 0]))
         return self.atom(block, u[block, :, 0], vh[block, 0].conj())
+
+    def dominant_atoms(self, y: Array, count: int, seed: int = 0) -> list[Array]:
+        """The atoms of the largest singular pairs, the largest first.
+
+        Where they are found by iteration, it starts from feature maps that are random, and the same for one seed.
+        """
+        u, s, vh = self.decomposition(y)
+        order = np.argsort(-s, axis=None, kind="stable")[:count]
+        places = zip(*np.unravel_index(order, s.shape), strict=True)
+        return [self.atom(int(block), u[block, :, k], vh[block, k].conj()) for block, k in places]
+
+    def norm_bracket(self, y: Array) -> NormBracket:
+        """What is known of ``‖C(x)‖₂``: here all, up to the rounding of a decomposition."""
+        u, s, vh = self.decomposition(y)
+        block, lower = int(np.argmax(s[:, 0])), float(np.max(s[:, 0]))
+        matrix, size = self.blocks(y)[block], 1 + 2.0**-50 * sum(self.block_shape)
+        left, right = u[block, :, 0], vh[block, 0].conj()
+        gap = math.hypot(
+            float(np.linalg.norm(matrix @ right - lower * left)),
+            float(np.linalg.norm(matrix.conj().T @ left - lower * right)),
+        )
+        return NormBracket(lower, gap / lower, lower * size, "decomposition", lower * size)
 
     def least_gain_kernel(self, y: Array) -> Array | None:
         """A unit kernel of the least gain there is, near ``y``, if one is known."""
