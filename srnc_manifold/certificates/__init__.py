@@ -36,6 +36,8 @@ VERSIONS = {
     "branched": 1,
     "moments": 1,
     "deltas": 1,
+    "norm": 1,
+    "supremum": 1,
 }
 
 # Relative rounding errors: of the radius (in addition to those of the spectral norm), and of the sums of squares that

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,37 @@ from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.brackets import NormBracket
+from srnc_manifold.operators.geometry import Weighted
 from srnc_manifold.operators.norms import NormTests
+
+
+class DominantAtom(NamedTuple):
+    """An atom, and the vector from which that of a kernel nearby is soon found, if it is found by iteration."""
+
+    tensor: Array
+    start: Array | None = None
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """A circular layer whose feasible set contains that of a padded one (docs/theory.md, proposition 27).
+
+    Attributes
+    ----------
+    geometry : Weighted
+    factor : float
+        A norm of the padded layer is at most this many times that of the circular one.
+    proves : bool
+        Whether it contains it; if not, it is only like it.
+    """
+
+    geometry: Weighted
+    factor: float
+    proves: bool
+
+    def level(self, level: float) -> float:
+        """``c``, rounded down."""
+        return level / self.factor**2 * (1 - 2.0**-46)
 
 
 class Operator(ABC):
@@ -113,6 +144,11 @@ class Operator(ABC):
         return xp.matmul(rows, xp.constant(images, rows))
 
     @property
+    def relaxation(self) -> Relaxation | None:
+        """A circular layer that is like the operator, if one is known."""
+        return None
+
+    @property
     def _units(self) -> Array:
         size = int(np.prod(self.kernel_shape))
         return np.reshape(np.eye(size), (size, *self.kernel_shape))
@@ -154,15 +190,16 @@ class Operator(ABC):
         block = int(np.argmax(s[:, 0]))
         return self.atom(block, u[block, :, 0], vh[block, 0].conj())
 
-    def dominant_atoms(self, y: Array, count: int, seed: int = 0) -> list[Array]:
+    def dominant_atoms(self, y: Array, count: int, seed: int = 0, near: Array | None = None) -> list[DominantAtom]:
         """The atoms of the largest singular pairs, the largest first.
 
-        Where they are found by iteration, it starts from feature maps that are random, and the same for one seed.
+        Where they are found by iteration, it starts from a vector that is random, the same for one seed; or from one
+        that belongs to a kernel nearby, to which something random is added.
         """
         u, s, vh = self.decomposition(y)
         order = np.argsort(-s, axis=None, kind="stable")[:count]
         places = zip(*np.unravel_index(order, s.shape), strict=True)
-        return [self.atom(int(block), u[block, :, k], vh[block, k].conj()) for block, k in places]
+        return [DominantAtom(self.atom(int(block), u[block, :, k], vh[block, k].conj())) for block, k in places]
 
     def norm_bracket(self, y: Array) -> NormBracket:
         """What is known of ``‖C(x)‖₂``: here all, up to the rounding of a decomposition."""

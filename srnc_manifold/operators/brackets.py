@@ -13,8 +13,11 @@ from srnc_manifold.numerics import Array
 #: The probability that the likely bound of a bracket is not one.
 FAILURE = 1e-6
 
-# Krylov vectors of the first sweep, to which the likely bound belongs, and restarts.
-_KRYLOV, _RESTARTS = 64, 2000
+#: Krylov vectors of a sweep, from a random start, whose first one gives the likely bound, and from a near start.
+KRYLOV, NEARBY = 64, 24
+
+# How many sweeps there are at most, and how much of a near start is random: all singular vectors must be in it.
+_RESTARTS, _RANDOM = 2000, 1e-3
 
 Map = Callable[[Array], Array]
 
@@ -65,26 +68,33 @@ class Pairs:
     v: Array
 
 
-def largest_pairs(apply: Map, transpose: Map, rows: int, columns: int, count: int, start: Array | None = None) -> Pairs:
+def largest_pairs(
+    apply: Map, transpose: Map, shape: tuple[int, int], count: int, start: Array, krylov: int = KRYLOV
+) -> Pairs:
     """The largest singular pairs of an operator, by the Lanczos method on the smaller side (ARPACK).
 
     Parameters
     ----------
     apply, transpose : callable
         The operator and its transpose on flat vectors.
+    shape : (int, int)
+        Its rows and columns.
     count : int
-    start : array, shape ``(min(rows, columns),)``, optional
-        A random vector, always the same one, by default. A start in an invariant subspace would stay there.
+    start : array, shape ``(min(shape),)``
+        From an invariant subspace the method would not leave it; see :func:`start`.
+    krylov : int, optional
+        Vectors of a sweep.
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh  # takes long to import
 
+    rows, columns = shape
     wide = columns > rows
     there, back, n = (transpose, apply, rows) if wide else (apply, transpose, columns)
     gram = LinearOperator((n, n), matvec=lambda v: back(there(np.ravel(v))), dtype=float)
-    start = random_map(n) if start is None else start
     count = min(count, n - 1)
+    size = min(n, max(krylov, 4 * count))
     try:
-        _, vectors = eigsh(gram, count, which="LA", v0=start, ncv=_krylov(n, count), maxiter=_RESTARTS, tol=1e-14)
+        _, vectors = eigsh(gram, count, which="LA", v0=start, ncv=size, maxiter=_RESTARTS, tol=1e-14)
     except ArpackNoConvergence as error:  # those that have converged, or none: the start is then as good as anything
         vectors = error.eigenvectors if error.eigenvectors.size else (start / np.linalg.norm(start))[:, None]
     images = np.stack([there(vector) for vector in vectors.T])
@@ -94,9 +104,10 @@ def largest_pairs(apply: Map, transpose: Map, rows: int, columns: int, count: in
     return Pairs(first, values[order], second) if wide else Pairs(second, values[order], first)
 
 
-def random_map(n: int, seed: int = 0) -> Array:
-    """A random vector that is the same every time."""
-    return np.random.default_rng([n, seed]).standard_normal(n)
+def start(n: int, seed: int = 0, near: Array | None = None) -> Array:
+    """A vector to start from: a random one, the same for one seed, or a given one with something random."""
+    found = np.random.default_rng([n, seed]).standard_normal(n)
+    return found if near is None else near + _RANDOM / math.sqrt(n) * found
 
 
 def likely_upper(lower: float, n: int) -> float:
@@ -106,9 +117,5 @@ def likely_upper(lower: float, n: int) -> float:
     ``ε`` but for the probability ``1.648 √n exp(−√ε (2k − 1))`` (J. Kuczyński, H. Woźniakowski, SIAM J. Matrix Anal.
     Appl. 13, 1992, theorem 4.2).
     """
-    root = math.log(1.648 * math.sqrt(n) / FAILURE) / (2 * _krylov(n, 1) - 1)
+    root = math.log(1.648 * math.sqrt(n) / FAILURE) / (2 * min(n, KRYLOV) - 1)
     return lower / math.sqrt(1 - root**2) if root < 1 else math.inf
-
-
-def _krylov(n: int, count: int) -> int:
-    return min(n, max(_KRYLOV, 4 * count))

@@ -194,6 +194,16 @@ class Geometry:
         """Number of taps in each phase, shape ``(n_phases,)``."""
         return grids.tap_places(self.taps, self.stride, self.dilation).taps_per_phase
 
+    @property
+    def tap_scales(self) -> NDArray[np.float64]:
+        """What the taps are multiplied with in the symbol, shape ``(q,)``: ones; see :class:`Weighted`."""
+        return np.ones(self.n_taps)
+
+    @property
+    def squares_per_phase(self) -> NDArray[Any]:
+        """Their squares, summed in each phase, shape ``(n_phases,)``."""
+        return self.taps_per_phase
+
     @cached_property
     def phase_of_tap(self) -> NDArray[np.int64]:
         """Phase that each tap meets, shape ``(q,)``."""
@@ -298,6 +308,39 @@ class Geometry:
 
     def __getstate__(self) -> dict[str, object]:
         return {f.name: getattr(self, f.name) for f in fields(self)}  # what is cached is soon made again
+
+
+@dataclass(frozen=True)
+class Weighted(Geometry):
+    """A geometry whose symbol is that of ``(ω_j x_j)``, for taps that weigh differently (docs/theory.md, section 17).
+
+    All of sections 3 to 8 holds with ``ω_j f_l(j)`` in place of ``f_l(j)``.
+
+    Attributes
+    ----------
+    scales : tuple of float
+        ``ω``, at most one.
+    """
+
+    scales: tuple[float, ...]
+
+    @classmethod
+    def weighing(cls, geometry: Geometry, scales: NDArray[np.float64]) -> Weighted:
+        """A geometry with weights of its taps."""
+        return cls(**geometry.__getstate__(), scales=tuple(float(scale) for scale in scales))  # type: ignore[arg-type]
+
+    @property
+    def tap_scales(self) -> NDArray[np.float64]:
+        return np.array(self.scales)
+
+    @property
+    def squares_per_phase(self) -> NDArray[Any]:
+        # Rounded up: unlike numbers of taps, these are not exact.
+        return np.array([np.sum(self.tap_scales[taps] ** 2) for taps in self.taps_by_phase]) * (1 + 2.0**-46)
+
+    @cached_property
+    def phases(self) -> NDArray[np.complex128]:
+        return grids.phases(self.taps, self.grid, self.stride, self.dilation) * self.tap_scales
 
 
 @lru_cache(maxsize=1)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import brackets, grids, norms
-from srnc_manifold.operators.base import Operator
+from srnc_manifold.operators.base import DominantAtom, Operator, Relaxation
 from srnc_manifold.operators.brackets import NormBracket, Pairs
-from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis, Shapes
+from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis, Shapes, Weighted
 from srnc_manifold.operators.padding import Amount, Axis, PaddingWords, axes_of
 
 # Above so many rows or columns (the fewer of the two) singular values are found by the Lanczos method.
@@ -262,18 +262,18 @@ class Padded(Operator):
             return float(np.max(np.linalg.svd(self.blocks(y), compute_uv=False)[:, 0]) ** 2)
         return float(self.pairs(y, 1).values[0] ** 2)
 
-    def pairs(self, y: Array, count: int, seed: int = 0) -> Pairs:
-        """The largest singular pairs of the layer, as flat feature maps, from a random start."""
+    def pairs(self, y: Array, count: int, seed: int = 0, near: Array | None = None) -> Pairs:
+        """The largest singular pairs of the layer, as flat feature maps; see :meth:`dominant_atoms`."""
         if self.is_decomposed:
             return self._decomposed_pairs(y, count)
-        x, n = self.kernel(y), min(math.prod(self.output_shape), math.prod(self.input_shape))
+        x, rows, columns = self.kernel(y), math.prod(self.output_shape), math.prod(self.input_shape)
         return brackets.largest_pairs(
             lambda v: self.apply(x, v).ravel(),
             lambda u: self.transpose(x, u).ravel(),
-            math.prod(self.output_shape),
-            math.prod(self.input_shape),
+            (rows, columns),
             count,
-            brackets.random_map(n, seed),
+            brackets.start(min(rows, columns), seed, near),
+            krylov=brackets.KRYLOV if near is None else brackets.NEARBY,
         )
 
     def _decomposed_pairs(self, y: Array, count: int) -> Pairs:
@@ -285,12 +285,16 @@ class Padded(Operator):
             left[k, group], right[k, group] = u[group, :, place], vh[group, place]
         return Pairs(left.reshape(len(order), -1), s.ravel()[order], right.reshape(len(order), -1))
 
-    def dominant_atoms(self, y: Array, count: int, seed: int = 0) -> list[Array]:
-        pairs = self.pairs(y, count, seed)
-        return [self.kernel(self.gradient(u, v)) for u, v in zip(pairs.u, pairs.v, strict=True)]
+    def dominant_atoms(self, y: Array, count: int, seed: int = 0, near: Array | None = None) -> list[DominantAtom]:
+        pairs = self.pairs(y, count, seed, near)
+        shorter = pairs.v if pairs.v.shape[1] <= pairs.u.shape[1] else pairs.u
+        return [
+            DominantAtom(self.kernel(self.gradient(u, v)), start)
+            for u, v, start in zip(pairs.u, pairs.v, shorter, strict=True)
+        ]
 
     def dominant_atom(self, y: Array) -> Array:
-        return self.dominant_atoms(y, 1)[0]
+        return self.dominant_atoms(y, 1)[0].tensor
 
     def norm_bracket(self, y: Array) -> NormBracket:
         if self.is_decomposed:
@@ -315,6 +319,17 @@ class Padded(Operator):
         """By how much the norm can exceed that of the symbol on :meth:`grid`."""
         copies = math.prod(axis.most_copies for axis in self.axes)
         return norms.size_factor(self.grid()) * math.sqrt(copies) * (1 + 2.0**-40)
+
+    @cached_property
+    def relaxation(self) -> Relaxation:
+        """The kernels whose symbol is large enough, in the coordinates. It proves if ``W`` is diagonal, as with zeros.
+
+        Otherwise the diagonal of ``W`` stands for it.
+        """
+        squares = np.diag(self.gram)
+        scales = np.where(squares > 0, 1 / np.sqrt(np.maximum(squares, 1.0)), 0.0)
+        proves = all(axis.is_diagonal for axis in self.axes)
+        return Relaxation(Weighted.weighing(self.grid(), scales), self.symbol_factor, proves)
 
     def grid(self) -> Geometry:
         """A circular grid on which the symbol of the same kernel has a maximum near its supremum."""

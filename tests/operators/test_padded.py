@@ -162,8 +162,8 @@ def test_the_operator_interface(shape, size, layer):
     assert np.sum(operator.adjoint(covector) * operator.coordinates(other)) == pytest.approx(product, abs=1e-10)
     atoms = operator.dominant_atoms(y, 3)
     values = np.linalg.svd(matrix, compute_uv=False)
-    np.testing.assert_allclose([np.sum(atom * y) for atom in atoms], values[:3], rtol=1e-12)
-    assert np.sum(atoms[0] ** 2) <= 1 / operator.stable_rank_range[0]
+    np.testing.assert_allclose([np.sum(atom.tensor * y) for atom in atoms], values[:3], rtol=1e-12)
+    assert np.sum(atoms[0].tensor ** 2) <= 1 / operator.stable_rank_range[0]
     both = np.stack([y.ravel(), operator.coordinates(other).ravel()])
     for library in ("numpy", "torch"):
         xp = namespace(library)
@@ -240,8 +240,8 @@ def test_the_likely_bound_is_one(monkeypatch):
     values = np.linspace(0.5, 1, 400)
     n = len(values)
     for seed in range(20):
-        start = brackets.random_map(n, seed)
-        pairs = brackets.largest_pairs(lambda v: values * v, lambda v: values * v, n, n, 1, start)
+        start = brackets.start(n, seed)
+        pairs = brackets.largest_pairs(lambda v: values * v, lambda v: values * v, (n, n), 1, start)
         assert pairs.values[0] == pytest.approx(1, rel=1e-12)
     # The width that the estimate gives for so many steps: a percent or two.
     assert 1 < brackets.likely_upper(1.0, n) < 1.02
