@@ -6,10 +6,11 @@ from srnc_manifold.comparison import Comparison, compare
 from srnc_manifold.exact.path import PathResult, solve_path
 from srnc_manifold.exact.sensitivity import Sensitivity, sensitivity
 from srnc_manifold.files import read_arrays
-from srnc_manifold.operators import Circular, Dense, Operator
+from srnc_manifold.operators import Circular, Dense, NormBracket, Operator, Padded
 from srnc_manifold.operators.geometry import Geometry
 from srnc_manifold.operators.measures import (
     frobenius_norm,
+    norm_bracket,
     singular_values,
     spectral_norm,
     spectral_norms,
@@ -36,7 +37,9 @@ __all__ = [
     "Geometry",
     "History",
     "NamedProblem",
+    "NormBracket",
     "Operator",
+    "Padded",
     "PathResult",
     "Problem",
     "Restoration",
@@ -57,6 +60,7 @@ __all__ = [
     "interop",
     "load_family",
     "load_problem",
+    "norm_bracket",
     "partway",
     "plots",
     "read_arrays",

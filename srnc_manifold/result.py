@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold import certificates
+from srnc_manifold.certificates import layers
 from srnc_manifold.display import Shown, short
 from srnc_manifold.exchange import UNREADABLE, array_from, from_json, reason, to_json
 from srnc_manifold.problem.base import Problem
@@ -54,7 +55,7 @@ class Bound(Shown):
         What found it, in words.
     kind : str
         Which inequality proves it: ``"caps"``, ``"ball"``, ``"sphere"``, ``"branched"``, ``"moments"``, ``"deltas"``
-        or ``"trivial"``; or ``"sum"``, of the bounds of a stack's parts.
+        ``"norm"``, ``"supremum"`` or ``"trivial"``; or ``"sum"``, of the bounds of a stack's parts.
     certificate : dict of arrays
         Its dual point; see :mod:`srnc_manifold.certificates`.
     parts : tuple of Bound
@@ -109,6 +110,11 @@ class Bound(Shown):
             return sum(part.verify(own) for part, own in zip(self.parts, problem.parts, strict=True))
         try:
             (part,) = problem.parts
+            if self.kind == "trivial":
+                return part.bound_at(0.0)
+            if self.kind in layers.KINDS:
+                at = part.direction, part.operator, part.level
+                return part.bound_at(layers.squared_distance(self.kind, self.certificate, *at))
             place = part.direction, part.geometry, part.level
             return part.bound_at(certificates.squared_distance(self.kind, self.certificate, *place))
         except (IndexError, TypeError, ValueError) as error:

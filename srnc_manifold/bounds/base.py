@@ -8,8 +8,10 @@ import numpy as np
 
 from srnc_manifold import certificates
 from srnc_manifold.backends import NUMPY
+from srnc_manifold.bounds.layers import layer_bound
 from srnc_manifold.certificates import ball, caps
 from srnc_manifold.certificates.certificate import CapsCertificate
+from srnc_manifold.exact.reduce import CLOSING, Effort, general
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms, norms
 from srnc_manifold.operators.circular import Circular
@@ -38,7 +40,7 @@ def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
         kernels.
     method : str, optional
         ``"caps"``: the Lemma (docs/theory.md, proposition 5) for every block, in closed form. It applies if the stable
-        rank is reduced.
+        rank is reduced. For layers with other padding, the bounds of docs/theory.md, section 17.
         ``"sdp"``: cone programs. If the stable rank is reduced, there is one program for each block that matters, and
         the bound is tight if blocks have one row or one column. If the stable rank is raised, it is the relaxation to
         the ball and, if that is not tight, the moment relaxation for up to twelve weights, or Shor's for larger
@@ -64,7 +66,7 @@ def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
     if not isinstance(problem, SRNProblem):
         return Bound.total([bound(part, method, **options) for part in problem.parts])
     if not isinstance(problem.operator, Circular):
-        raise ValueError(f"problem: its operator is {problem.operator!r}; bounds are for circular convolutions only")
+        return _bound_of_layer(problem, method, options)
     method = ("sdp" if problem.regime == "raise" else "caps") if method is None else method
     require_choice(METHODS, method=method)
     if options and method == "caps":
@@ -79,6 +81,20 @@ def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
     if method == "caps":
         return _caps_bound(problem, CapsCertificate.empty(problem.geometry), "the Lemma")
     return _raise_bound(problem, options) if problem.regime == "raise" else _reduce_bound(problem, options)
+
+
+def _bound_of_layer(problem: SRNProblem, method: str | None, options: dict[str, Any]) -> Bound:
+    if problem.regime == "raise" or method not in (None, "caps"):
+        raise ValueError(
+            f"problem: its operator is {problem.operator!r}, for which bounds are by the method 'caps' and where the "
+            "stable rank is reduced"
+        )
+    if options:
+        raise TypeError(f"options: {', '.join(options)} given, but the method 'caps' has no options")
+    if problem.regime == "none":
+        return Bound(problem.bound_at(0.0), "the kernel itself", "trivial")
+    found = general.relaxed(problem.operator, problem.direction, problem.target_gain, Effort(), CLOSING)
+    return layer_bound(problem, found.single if found is not None and found.proves else None)
 
 
 def _caps_bound(problem: SRNProblem, certificate: CapsCertificate, method: str) -> Bound:

@@ -20,6 +20,7 @@ __all__ = [
     "CapsCertificate",
     "ball",
     "caps",
+    "least_objective",
     "relative_objective",
     "squared_distance",
     "upper_level",
@@ -35,6 +36,8 @@ VERSIONS = {
     "branched": 1,
     "moments": 1,
     "deltas": 1,
+    "norm": 1,
+    "supremum": 1,
 }
 
 # Relative rounding errors: of the radius (in addition to those of the spectral norm), and of the sums of squares that
@@ -94,6 +97,11 @@ def relative_objective(
     """
     height = radius * level**0.5
     error = radius * ((caps.safe_heights(height, geometry) - height) / height + _RADIUS)
+    return least_objective(radius, squared_distance, error, xp)
+
+
+def least_objective(radius: Any, squared_distance: Any, error: Any, xp: Namespace = NUMPY) -> Any:
+    """:func:`relative_objective` of a radius with a known error."""
     apart = xp.abs(radius - 1.0) - error
     apart = xp.where(apart > 0, apart, 0.0)
     return (apart**2 + (radius - error) * squared_distance) * (1 - _SQUARES)

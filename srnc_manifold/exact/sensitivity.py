@@ -93,6 +93,7 @@ def sensitivity(problem: SRNProblem, result: Result) -> Sensitivity:
         raise TypeError(f"problem, result: {type(problem).__name__} and {type(result).__name__} given, expected both")
     if problem.regime != "reduce":
         raise ValueError(f"problem: its regime is {problem.regime!r}, expected one that reduces the stable rank")
+    _ = problem.geometry  # which says what is expected of the operator
     if result.kernel.shape != problem.kernel.shape or "distance_to_tie" not in result.details:
         raise ValueError("result: expected what Exact() returned for this problem")
     if result.alternatives:

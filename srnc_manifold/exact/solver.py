@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from srnc_manifold import bounds, certificates
+from srnc_manifold.bounds.layers import layer_bound
 from srnc_manifold.exact import reduce
-from srnc_manifold.exact.reduce import CLOSING, Effort
+from srnc_manifold.exact.reduce import CLOSING, Effort, general
 from srnc_manifold.numerics import Array
+from srnc_manifold.operators.circular import Circular
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Bound, Status
 from srnc_manifold.solvers.base import Solver
@@ -29,7 +32,9 @@ class Exact(Solver):
     *Reducing* the stable rank (docs/theory.md, section 4): where every block of the operator has one row or column
     (single-channel and depthwise kernels, one input or output channel) a scalar equation for each frequency; otherwise
     atoms improved by alternation, in the frequencies that bounds do not exclude, and multipliers that close what the
-    bounds leave open. A dense matrix is a case of both. *Raising* it (docs/theory.md, section 10): a cone program,
+    bounds leave open. A dense matrix is a case of both. Other operators, such as layers with other padding, have no
+    frequencies: alternation from several pairs of feature maps, and bounds that mostly leave a gap (section 17).
+    *Raising* it (docs/theory.md, section 10): a cone program,
     which solves the problem if its solution lies on the sphere; otherwise a local search from several starts and, for
     up to twelve weights, moment relaxations with branch and bound. They aim for a gap of 1e-4 of ``‖C(a)‖_F²`` and of
     ``⟨a, z⟩``, which they reach for most kernels (``benchmarks/raising.py``). For larger ones there is Shor's bound.
@@ -54,17 +59,26 @@ class Exact(Solver):
     effort: float = 1.0
 
     stochastic = False
-    circular = True
+    unseen = True
 
     def __post_init__(self) -> None:
         require_positive(tolerance=self.tolerance, effort=self.effort)
+
+    def supports(self, problem: SRNProblem) -> tuple[bool, str]:
+        if problem.regime == "raise" and not isinstance(problem.operator, Circular):
+            return False, (
+                f"it raises the stable rank from {problem.kernel_stable_rank:.6g} to {problem.stable_rank:.6g}, which "
+                "is for convolutions with circular padding only"
+            )
+        return True, ""
 
     def run(self, run: Run[Any]) -> tuple[Status, str]:
         # Neither the user's start nor the generator is used: the starts of the raise regime are always the same.
         run.bound = Bound(run.problem.bound_at(0.0), "the norms alone", "trivial")
         run.n_evaluations += 1  # whatever the budget: a kernel and a bound are returned in any case
         try:
-            return {"none": self._keep, "reduce": self._reduce, "raise": self._raise}[run.problem.regime](run)
+            reduce_ = self._reduce if isinstance(run.problem.operator, Circular) else self._alternate
+            return {"none": self._keep, "reduce": reduce_, "raise": self._raise}[run.problem.regime](run)
         finally:
             run.cost = float(run.history["objective"][-1]) if len(run.history) else np.nan
 
@@ -111,6 +125,22 @@ class Exact(Solver):
         _record(run, single.points[0])
         ties = f"; {len(run.alternatives)} other minimizers are tied with it" if run.alternatives else ""
         return self._status(run, f"global minimizer{ties}")
+
+    def _alternate(self, run: Run[SRNProblem]) -> tuple[Status, str]:
+        problem, effort = run.problem, Effort(run.time_is_left)
+        operator, direction = problem.operator, problem.direction
+        relaxed = general.relaxed(operator, direction, problem.target_gain, effort, CLOSING * self.effort)
+        run.bound = layer_bound(problem, relaxed.single if relaxed is not None and relaxed.proves else None)
+        target = math.sqrt(problem.target_gain)
+        search = general.Alternation(operator, direction, target, run.time_is_left, lambda z, _: _show(run, z))
+        best = search.search(general.starts(operator, direction, relaxed, target, self.effort))
+        run.details |= {"closed_by": run.bound.method, "pairs": search.steps}
+        if best is None:
+            least = operator.gram_weight / search.longest**2
+            run.gradient_norm = np.nan
+            return Status.STALLED, f"no kernel of this stable rank was found, the least found is {least:.6g}"
+        run.gradient_norm = general.stationarity(operator, problem.unit_radius * best.z, problem.unit_kernel)
+        return self._status(run, "global minimizer")
 
     def _raise(self, run: Run[SRNProblem]) -> tuple[Status, str]:
         from srnc_manifold.exact.increase import search as raising  # brings cvxpy, which takes a second to import

@@ -78,7 +78,7 @@ def frame(geometry: Geometry) -> Frame:
     )
     # An eigenvalue that is zero but for rounding, as at DC and Nyquist. The other one is then the number of taps.
     lower = np.where(lower > 1e-20 * upper, lower, 0.0)
-    upper = np.where(lower > 0, upper, geometry.taps_per_phase)
+    upper = np.where(lower > 0, upper, geometry.squares_per_phase)
 
     def by_column(values: NDArray[Any]) -> NDArray[Any]:
         return np.repeat(np.repeat(values, geometry.channels[1], axis=1), geometry.groups, axis=0)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.backends import Namespace
+from srnc_manifold.operators import grids
 from srnc_manifold.operators.geometry import Geometry
 
 
@@ -28,7 +29,7 @@ class Lags:
     first, second : integer arrays, shape ``(n_pairs,)``
         Taps.
     members : array, shape ``(n_pairs, n_lags)``
-        1 where a pair has a lag, 2 where the pair turned round has it, too.
+        1 where a pair has a lag, 2 where the pair turned round has it, too; times the scales of its taps.
     cosines : array, shape ``(n_lags, L)``
     """
 
@@ -44,14 +45,16 @@ def lags(geometry: Geometry) -> Lags:
     first, second = np.triu_indices(geometry.n_taps)
     same = geometry.phase_of_tap[first] == geometry.phase_of_tap[second]
     first, second = first[same], second[same]
-    products = geometry.phases[:, first] * geometry.phases[:, second].conj()  # (L, n_pairs)
+    phases = grids.phases(geometry.taps, geometry.grid, geometry.stride, geometry.dilation)
+    products = phases[:, first] * phases[:, second].conj()  # (L, n_pairs)
     grid = np.array(geometry.grid, dtype=np.int64)
     offsets = (geometry.axis_offsets[:, first] - geometry.axis_offsets[:, second]).T % grid
     turned = -offsets % grid
     smaller = np.array([min(tuple(a), tuple(b)) for a, b in zip(offsets.tolist(), turned.tolist(), strict=True)])
     _, place, lag = np.unique(smaller.reshape(len(first), -1), axis=0, return_index=True, return_inverse=True)
     members = np.zeros((len(first), len(place)))
-    members[np.arange(len(first)), lag.ravel()] = np.where(first == second, 1.0, 2.0)
+    scales = geometry.tap_scales[first] * geometry.tap_scales[second]
+    members[np.arange(len(first)), lag.ravel()] = np.where(first == second, 1.0, 2.0) * scales
     return Lags(first, second, members, np.ascontiguousarray(products.real[:, place].T))
 
 

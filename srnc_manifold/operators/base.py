@@ -7,10 +7,12 @@ norm lie on a sphere (docs/theory.md, section 2). All methods but :meth:`Operato
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,38 @@ from numpy.typing import NDArray
 from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array, frozen
 from srnc_manifold.operators import symbol
+from srnc_manifold.operators.brackets import NormBracket
+from srnc_manifold.operators.geometry import Weighted
 from srnc_manifold.operators.norms import NormTests
+
+
+class DominantAtom(NamedTuple):
+    """An atom, and the vector from which that of a kernel nearby is soon found, if it is found by iteration."""
+
+    tensor: Array
+    start: Array | None = None
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """A circular layer whose feasible set contains that of a padded one (docs/theory.md, proposition 27).
+
+    Attributes
+    ----------
+    geometry : Weighted
+    factor : float
+        A norm of the padded layer is at most this many times that of the circular one.
+    proves : bool
+        Whether it contains it; if not, it is only like it.
+    """
+
+    geometry: Weighted
+    factor: float
+    proves: bool
+
+    def level(self, level: float) -> float:
+        """``c``, rounded down."""
+        return level / self.factor**2 * (1 - 2.0**-46)
 
 
 class Operator(ABC):
@@ -74,6 +107,14 @@ class Operator(ABC):
             if isinstance(value, np.ndarray):
                 frozen(value)  # pickle does not keep this
 
+    def squared_frobenius_norm(self, x: Any, xp: Namespace = NUMPY) -> Any:
+        """``‖C(x)‖_F²`` of a kernel."""
+        return xp.sum(self.coordinate_rows(xp.reshape(x, (1, -1)), xp) ** 2) * self.gram_weight
+
+    def unseen(self, x: Array) -> Array | None:
+        """The part of a kernel that the operator does not depend on; None if there is no such part of any kernel."""
+        return None
+
     # -- many kernels at once -------------------------------------------------------------------------------
 
     @property
@@ -108,6 +149,11 @@ class Operator(ABC):
             return rows
         images = np.stack([np.ravel(self.coordinates(unit)) for unit in self._units])
         return xp.matmul(rows, xp.constant(images, rows))
+
+    @property
+    def relaxation(self) -> Relaxation | None:
+        """A circular layer that is like the operator, if one is known."""
+        return None
 
     @property
     def _units(self) -> Array:
@@ -154,6 +200,29 @@ class Operator(ABC):
         u, s, vh = self.decomposition(y)
         block = int(np.argmax(s[:, 0]))
         return self.atom(block, u[block, :, 0], vh[block, 0].conj())
+
+    def dominant_atoms(self, y: Array, count: int, seed: int = 0, near: Array | None = None) -> list[DominantAtom]:
+        """The atoms of the largest singular pairs, the largest first.
+
+        Where they are found by iteration, it starts from a vector that is random, the same for one seed; or from one
+        that belongs to a kernel nearby, to which something random is added.
+        """
+        u, s, vh = self.decomposition(y)
+        order = np.argsort(-s, axis=None, kind="stable")[:count]
+        places = zip(*np.unravel_index(order, s.shape), strict=True)
+        return [DominantAtom(self.atom(int(block), u[block, :, k], vh[block, k].conj())) for block, k in places]
+
+    def norm_bracket(self, y: Array) -> NormBracket:
+        """What is known of ``‖C(x)‖₂``: here all, up to the rounding of a decomposition."""
+        u, s, vh = self.decomposition(y)
+        block, lower = int(np.argmax(s[:, 0])), float(np.max(s[:, 0]))
+        matrix, size = self.blocks(y)[block], 1 + 2.0**-50 * sum(self.block_shape)
+        left, right = u[block, :, 0], vh[block, 0].conj()
+        gap = math.hypot(
+            float(np.linalg.norm(matrix @ right - lower * left)),
+            float(np.linalg.norm(matrix.conj().T @ left - lower * right)),
+        )
+        return NormBracket(lower, gap / lower, lower * size, "decomposition", lower * size)
 
     def least_gain_kernel(self, y: Array) -> Array | None:
         """A unit kernel of the least gain there is, near ``y``, if one is known."""

@@ -12,7 +12,7 @@ from srnc_manifold.backends import NUMPY, Namespace
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.base import Operator
-from srnc_manifold.operators.geometry import Geometry, InputSize, Layout, PerAxis
+from srnc_manifold.operators.geometry import Geometry
 
 
 class Circular(Operator):
@@ -38,6 +38,9 @@ class Circular(Operator):
 
     def adjoint(self, matrices: NDArray[Any]) -> Array:
         return symbol.adjoint(matrices, self.geometry)
+
+    def squared_frobenius_norm(self, x: Any, xp: Namespace = NUMPY) -> Any:
+        return xp.sum(x**2) * self.gram_weight
 
     @property
     def row_matrix(self) -> Array:
@@ -76,26 +79,3 @@ class Circular(Operator):
         if self.block_rank <= norms.NormTests.SMALL:
             return None
         return norms.NormTests(self.blocks(y))
-
-
-def operator_of(
-    kernel_shape: tuple[int, ...], input_size: InputSize | Operator, *, groups: int, stride: PerAxis, dilation: PerAxis
-) -> Operator:
-    """The operator that is given as the input size, or the circular convolution on inputs of this size.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the sizes do not fit together, or if a layout is given for an operator.
-    """
-    layout: Layout = {"groups": groups, "stride": stride, "dilation": dilation}
-    if not isinstance(input_size, Operator):
-        return Circular(Geometry.of(kernel_shape, input_size, **layout))
-    for name, value in layout.items():
-        if value != 1:
-            raise TypeError(f"{name}: {value!r} given, but input_size is an operator, which has its own")
-    if input_size.kernel_shape != kernel_shape:
-        raise ValueError(
-            f"kernel: shape {kernel_shape} given, expected that of the operator, {input_size.kernel_shape}"
-        )
-    return input_size

@@ -35,6 +35,53 @@ class Layout(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
+class Shapes:
+    """What the arguments of a layer mean, whatever its borders; attributes as in :class:`Geometry`."""
+
+    channels: tuple[int, int]
+    taps: tuple[int, ...]
+    input_size: tuple[int, ...]
+    kernel_shape: tuple[int, ...]
+    groups: int
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        kernel_shape: Sequence[int],
+        input_size: InputSize,
+        *,
+        groups: int = 1,
+        stride: PerAxis = 1,
+        dilation: PerAxis = 1,
+    ) -> Shapes:
+        """Read them; arguments and errors as of :meth:`Geometry.of`."""
+        shape = tuple(int(n) for n in kernel_shape)
+        if 0 in shape:
+            raise ValueError(f"kernel: empty, its shape is {shape}; every axis needs at least one entry")
+        size = _sizes("input_size", input_size, len(shape) if len(shape) <= 2 else len(shape) - 2)
+        d = len(size)
+        if len(shape) not in (d, d + 2):
+            raise ValueError(
+                f"kernel: {len(shape)} axes, shape {shape}, do not fit input_size {size}: expected {d} axes "
+                f"(single-channel) or {d + 2} axes (c_out, c_in and {d} spatial)"
+            )
+        channels = (shape[0], shape[1]) if len(shape) == d + 2 else (1, 1)
+        taps = shape[len(shape) - d :]
+        steps, spacing = _sizes("stride", stride, d), _sizes("dilation", dilation, d)
+        if any(n >= _TOO_LARGE for n in spacing):
+            raise ValueError(f"dilation: {dilation!r} given, expected less than {_TOO_LARGE}")
+        require_count(groups=groups)
+        if channels[0] % groups:
+            raise ValueError(f"groups: {groups} given, expected a divisor of the {channels[0]} output channels")
+        for name, values in (("stride", steps), ("dilation", spacing)):
+            if len(values) != d:
+                raise ValueError(f"{name}: {values} given, expected an int or {d} values, one for each spatial axis")
+        return cls(channels, taps, size, shape, int(groups), steps, spacing)
+
+
+@dataclass(frozen=True)
 class Geometry:
     """A kernel's shape on a periodic grid (docs/theory.md, section 1).
 
@@ -98,27 +145,9 @@ class Geometry:
             it, for one), if ``groups`` does not divide the output channels or a stride the input size, or if the symbol
             does not fit into the memory of this machine.
         """
-        shape = tuple(int(n) for n in kernel_shape)
-        if 0 in shape:
-            raise ValueError(f"kernel: empty, its shape is {shape}; every axis needs at least one entry")
-        size = _sizes("input_size", input_size, len(shape) if len(shape) <= 2 else len(shape) - 2)
-        d = len(size)
-        if len(shape) not in (d, d + 2):
-            raise ValueError(
-                f"kernel: {len(shape)} axes, shape {shape}, do not fit input_size {size}: expected {d} axes "
-                f"(single-channel) or {d + 2} axes (c_out, c_in and {d} spatial)"
-            )
-        channels = (shape[0], shape[1]) if len(shape) == d + 2 else (1, 1)
-        taps = shape[len(shape) - d :]
-        steps, spacing = _sizes("stride", stride, d), _sizes("dilation", dilation, d)
-        if any(n >= _TOO_LARGE for n in spacing):
-            raise ValueError(f"dilation: {dilation!r} given, expected less than {_TOO_LARGE}")
-        require_count(groups=groups)
-        if channels[0] % groups:
-            raise ValueError(f"groups: {groups} given, expected a divisor of the {channels[0]} output channels")
-        for name, values in (("stride", steps), ("dilation", spacing)):
-            if len(values) != d:
-                raise ValueError(f"{name}: {values} given, expected an int or {d} values, one for each spatial axis")
+        found = Shapes.of(kernel_shape, input_size, groups=groups, stride=stride, dilation=dilation)
+        shape, size, channels, taps = found.kernel_shape, found.input_size, found.channels, found.taps
+        steps, spacing = found.stride, found.dilation
         if any(n % s for n, s in zip(size, steps, strict=True)):
             raise ValueError(f"stride: {steps} given, expected divisors of input_size {size}")
         distinct = tuple(n // math.gcd(n, step) for n, step in zip(size, spacing, strict=True))
@@ -143,7 +172,7 @@ class Geometry:
                 f"input_size: {size} given, where the symbol of a kernel of shape {shape} needs about "
                 f"{needed / 1e9:.3g} GB; this machine has {there_is / 1e9:.3g} GB"
             )
-        return cls(channels, taps, size, shape, int(groups), steps, spacing)
+        return cls(channels, taps, size, shape, found.groups, steps, spacing)
 
     @cached_property
     def grid(self) -> tuple[int, ...]:
@@ -169,6 +198,16 @@ class Geometry:
     def taps_per_phase(self) -> NDArray[np.int64]:
         """Number of taps in each phase, shape ``(n_phases,)``."""
         return grids.tap_places(self.taps, self.stride, self.dilation).taps_per_phase
+
+    @property
+    def tap_scales(self) -> NDArray[np.float64]:
+        """What the taps are multiplied with in the symbol, shape ``(q,)``: ones; see :class:`Weighted`."""
+        return np.ones(self.n_taps)
+
+    @property
+    def squares_per_phase(self) -> NDArray[Any]:
+        """Their squares, summed in each phase, shape ``(n_phases,)``."""
+        return self.taps_per_phase
 
     @cached_property
     def phase_of_tap(self) -> NDArray[np.int64]:
@@ -275,6 +314,39 @@ class Geometry:
 
     def __getstate__(self) -> dict[str, object]:
         return {f.name: getattr(self, f.name) for f in fields(self)}  # what is cached is soon made again
+
+
+@dataclass(frozen=True)
+class Weighted(Geometry):
+    """A geometry whose symbol is that of ``(ω_j x_j)``, for taps that weigh differently (docs/theory.md, section 17).
+
+    All of sections 3 to 8 holds with ``ω_j f_l(j)`` in place of ``f_l(j)``.
+
+    Attributes
+    ----------
+    scales : tuple of float
+        ``ω``, at most one.
+    """
+
+    scales: tuple[float, ...]
+
+    @classmethod
+    def weighing(cls, geometry: Geometry, scales: NDArray[np.float64]) -> Weighted:
+        """A geometry with weights of its taps."""
+        return cls(**geometry.__getstate__(), scales=tuple(float(scale) for scale in scales))  # type: ignore[arg-type]
+
+    @property
+    def tap_scales(self) -> NDArray[np.float64]:
+        return np.array(self.scales)
+
+    @property
+    def squares_per_phase(self) -> NDArray[Any]:
+        # Rounded up: unlike numbers of taps, these are not exact.
+        return np.array([np.sum(self.tap_scales[taps] ** 2) for taps in self.taps_by_phase]) * (1 + 2.0**-46)
+
+    @cached_property
+    def phases(self) -> NDArray[np.complex128]:
+        return grids.phases(self.taps, self.grid, self.stride, self.dilation) * self.tap_scales
 
 
 def _sizes(name: str, given: PerAxis, n_axes: int) -> tuple[int, ...]:

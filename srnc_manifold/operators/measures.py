@@ -1,8 +1,7 @@
-"""Singular values, norms and stable rank of a convolution: the public functions of a kernel and a layout."""
+"""Singular values, norms and stable rank of a layer: the public functions of a kernel and a layout."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,23 +10,48 @@ from srnc_manifold.arrays import as_kernel, as_kernels
 from srnc_manifold.backends import Namespace, namespace_of
 from srnc_manifold.numerics import binary_scale
 from srnc_manifold.operators import norms, symbol
+from srnc_manifold.operators.base import Operator
+from srnc_manifold.operators.brackets import NormBracket
+from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis
+from srnc_manifold.operators.layers import Layer, operator_of
+from srnc_manifold.operators.norms import size_factor
+from srnc_manifold.operators.padded import Padded
+from srnc_manifold.operators.padding import Amount
 
 
 def singular_values(
-    kernel: Any, input_size: InputSize, *, groups: int = 1, stride: PerAxis = 1, dilation: PerAxis = 1
+    kernel: Any,
+    input_size: InputSize | Operator,
+    *,
+    groups: int = 1,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    padding: Amount | None = None,
+    padding_mode: str = "circular",
+    transposed: bool = False,
+    output_padding: PerAxis = 0,
 ) -> Any:
-    """All singular values of the convolution by a kernel, with circular padding (paper, (8); docs/theory.md, prop. 1).
+    """All singular values of a layer (paper, (8); docs/theory.md, prop. 1).
 
     Parameters
     ----------
     kernel : array or tensor
         ``taps`` or ``(c_out, c_in / groups, *taps)``; see :meth:`Geometry.of`. It is one kernel: an array of shape
-        ``(1000, 1, 3, 3)`` is a layer with 1000 outputs, not 1000 kernels.
+        ``(1000, 1, 3, 3)`` is a layer with 1000 outputs, not 1000 kernels. Of a transposed convolution, PyTorch's
+        ``(c_in, c_out / groups, *taps)``.
     input_size : int or sequence of int
         Grid on which the operator acts; ``()`` for a dense matrix.
     groups, stride, dilation : int or sequence of int, optional
         With PyTorch's meaning; see :meth:`Geometry.of`.
+    padding : int, sequence of int, ``"same"`` or ``"valid"``, optional
+        With PyTorch's meaning. Without it the convolution is circular, with as many outputs as the stride leaves.
+    padding_mode : ``"circular"``, ``"zeros"``, ``"reflect"`` or ``"replicate"``, optional
+        What is padded, if ``padding`` is given.
+    transposed : bool, optional
+        Whether it is a transposed convolution, with ``padding_mode="zeros"``.
+    output_padding : int or sequence of int, optional
+        Of a transposed convolution, with PyTorch's meaning.
 
     Where a singular value is zero, as those of Sobel's kernel and of layers with dead or equal filters are, its
     gradient in torch and autograd is a subgradient.
@@ -36,74 +60,155 @@ def singular_values(
     -------
     array, shape ``(groups · min(c_out / groups, c_in / groups · phases) · |N|,)``
         Descending, each with its multiplicity; in the library of ``kernel``. ``|N|`` is the number of outputs and
-        ``phases`` that of the phases of the stride which meet a tap; further singular values are zero.
+        ``phases`` that of the phases of the stride which meet a tap; further singular values are zero. With other
+        padding, the ``groups · min(rows, columns)`` singular values of the matrices of the groups.
 
     Raises
     ------
     TypeError, ValueError
-        If the kernel or the input size is not valid.
+        If an argument is not valid, or the matrix of a padded layer is too large to write out.
     """
-    kernel, geometry, xp, scale = _prepare(kernel, input_size, groups, stride, dilation)
-    if geometry.block_rank == 1:
-        values = _root(symbol.squared_singular_values(kernel, geometry, xp), xp)
+    layer = Layer(
+        groups=groups,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        padding_mode=padding_mode,
+        transposed=transposed,
+        output_padding=output_padding,
+    )
+    kernel, operator, xp, scale = _prepare(kernel, input_size, layer)
+    if operator.block_rank == 1 and isinstance(operator, Circular):
+        values = _root(symbol.squared_singular_values(kernel, operator.geometry, xp), xp)
     else:  # not squared: where it is zero, a root of a square has no derivative
-        values = xp.singular_values(symbol.of(kernel, geometry, xp))
-    ordered = xp.sort(values[np.repeat(np.arange(len(values)), geometry.multiplicities.astype(int))].reshape(-1))
+        values = xp.singular_values(operator.blocks(_coordinates(kernel, operator, xp), xp))
+    ordered = xp.sort(values[np.repeat(np.arange(len(values)), operator.multiplicities.astype(int))].reshape(-1))
     return ordered[np.arange(len(ordered))[::-1].copy()] * scale
 
 
 def spectral_norm(
     kernel: Any,
-    input_size: InputSize,
+    input_size: InputSize | Operator,
     *,
     all_sizes: bool = False,
     groups: int = 1,
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
+    padding: Amount | None = None,
+    padding_mode: str = "circular",
+    transposed: bool = False,
+    output_padding: PerAxis = 0,
 ) -> Any:
-    """Largest singular value of the convolution by a kernel; parameters as :func:`singular_values`.
+    """Largest singular value of a layer; parameters as :func:`singular_values`.
+
+    Of large layers with other padding than circular it is found by the Lanczos method, from below;
+    :func:`norm_bracket` says how accurate it is.
 
     With ``all_sizes`` an upper bound on it for every input that is at least as large along each axis, and for zero
-    padding (docs/theory.md, section 11): the maximum over the frequencies of this grid times :func:`size_factor`.
+    padding (docs/theory.md, section 11): the maximum over the frequencies of this grid times :func:`size_factor`. With
+    padding, the bound of docs/theory.md, proposition 25, which holds for this padding on every such input.
     """
-    kernel, geometry, xp, scale = _prepare(kernel, input_size, groups, stride, dilation)
-    norm = xp.sqrt(norms.gain(kernel, geometry, xp)) * scale
-    return norm * size_factor(geometry) if all_sizes else norm
+    layer = Layer(
+        groups=groups,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        padding_mode=padding_mode,
+        transposed=transposed,
+        output_padding=output_padding,
+    )
+    kernel, operator, xp, scale = _prepare(kernel, input_size, layer)
+    if isinstance(operator, Circular):
+        norm = xp.sqrt(norms.gain(kernel, operator.geometry, xp)) * scale
+        return norm * size_factor(operator.geometry) if all_sizes else norm
+    if all_sizes and isinstance(operator, Padded):
+        grid = operator.grid()
+        on_grid = xp.sqrt(norms.gain(xp.reshape(kernel, grid.kernel_shape), grid, xp))
+        return on_grid * operator.symbol_factor * scale
+    return _norm(kernel, operator, xp) * scale
 
 
-def size_factor(geometry: Geometry) -> float:
-    """Bound on how much the spectral norm of a kernel can grow when the grid does.
-
-    Along an axis with ``N`` frequencies and taps at ``0 … k - 1`` the smaller of ``(1 - (k - 1)/N)^(-1/2)`` and
-    ``1 / cos(π (k - 1) / 2N)`` (docs/theory.md, proposition 16).
-    """
-    factor = 1.0
-    for offsets, n in zip(geometry.axis_offsets, geometry.grid, strict=True):
-        step = math.gcd(*(int(o) for o in offsets)) or 1  # a dilated kernel is a smaller one on fewer frequencies
-        degree, n = int(max(offsets)) // step, n // math.gcd(n, step)
-        if degree >= n:  # taps that wrap around at this size and not at others
-            return math.inf
-        factor *= min((1 - degree / n) ** -0.5, 1 / math.cos(math.pi * degree / (2 * n)))
-    return factor
+def norm_bracket(
+    kernel: Any,
+    input_size: InputSize | Operator,
+    *,
+    groups: int = 1,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    padding: Amount | None = None,
+    padding_mode: str = "circular",
+    transposed: bool = False,
+    output_padding: PerAxis = 0,
+) -> NormBracket:
+    """The spectral norm of a layer from below and from above, and what proves it; as :func:`singular_values`."""
+    layer = Layer(
+        groups=groups,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        padding_mode=padding_mode,
+        transposed=transposed,
+        output_padding=output_padding,
+    )
+    kernel, operator, xp, scale = _prepare(kernel, input_size, layer)
+    return operator.norm_bracket(operator.coordinates(xp.to_numpy(xp.detached(kernel)))).scaled(scale)
 
 
 def frobenius_norm(
-    kernel: Any, input_size: InputSize, *, groups: int = 1, stride: PerAxis = 1, dilation: PerAxis = 1
+    kernel: Any,
+    input_size: InputSize | Operator,
+    *,
+    groups: int = 1,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    padding: Amount | None = None,
+    padding_mode: str = "circular",
+    transposed: bool = False,
+    output_padding: PerAxis = 0,
 ) -> Any:
-    """Frobenius norm of the convolution by a kernel, ``√|N| ‖x‖``; parameters as :func:`singular_values`."""
-    kernel, geometry, xp, scale = _prepare(kernel, input_size, groups, stride, dilation)
-    return xp.sqrt(xp.sum(kernel**2) * geometry.n_points) * scale
+    """Frobenius norm of a layer, ``√|N| ‖x‖`` if it is circular; parameters as :func:`singular_values`."""
+    layer = Layer(
+        groups=groups,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        padding_mode=padding_mode,
+        transposed=transposed,
+        output_padding=output_padding,
+    )
+    kernel, operator, xp, scale = _prepare(kernel, input_size, layer)
+    return xp.sqrt(operator.squared_frobenius_norm(kernel, xp)) * scale
 
 
 def stable_rank(
-    kernel: Any, input_size: InputSize, *, groups: int = 1, stride: PerAxis = 1, dilation: PerAxis = 1
+    kernel: Any,
+    input_size: InputSize | Operator,
+    *,
+    groups: int = 1,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    padding: Amount | None = None,
+    padding_mode: str = "circular",
+    transposed: bool = False,
+    output_padding: PerAxis = 0,
 ) -> Any:
-    """Stable rank ``‖C(x)‖_F² / ‖C(x)‖₂²`` of the convolution by a kernel (paper, (1), (9)).
+    """Stable rank ``‖C(x)‖_F² / ‖C(x)‖₂²`` of a layer (paper, (1), (9)).
 
     Parameters as :func:`singular_values`. Between ``|N| / q`` and ``min(c_out, c_in) |N|`` without groups and stride.
     """
-    kernel, geometry, xp, _ = _prepare(kernel, input_size, groups, stride, dilation)
-    return geometry.n_points * xp.sum(kernel**2) / norms.gain(kernel, geometry, xp)
+    layer = Layer(
+        groups=groups,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        padding_mode=padding_mode,
+        transposed=transposed,
+        output_padding=output_padding,
+    )
+    kernel, operator, xp, _ = _prepare(kernel, input_size, layer)
+    if isinstance(operator, Circular):
+        return operator.geometry.n_points * xp.sum(kernel**2) / norms.gain(kernel, operator.geometry, xp)
+    return operator.squared_frobenius_norm(kernel, xp) / _norm(kernel, operator, xp) ** 2
 
 
 def spectral_norms(
@@ -154,28 +259,33 @@ def _norms_and_sizes(
     return xp.sqrt(norms.gains(doubles, geometry, xp)) * scales, sizes * scales, geometry.n_points
 
 
-def _prepare(
-    kernel: Any, input_size: InputSize, groups: int, stride: PerAxis, dilation: PerAxis
-) -> tuple[Any, Geometry, Namespace, float]:
+def _prepare(kernel: Any, input_size: InputSize | Operator, layer: Layer) -> tuple[Any, Operator, Namespace, float]:
     """Check a kernel and bring its entries near one, where squares neither overflow nor vanish."""
     xp = namespace_of(kernel)
     if xp.is_traced(kernel):  # its values cannot be inspected
         kernel = xp.at_least_single(kernel)
-        return (
-            kernel,
-            Geometry.of(tuple(kernel.shape), input_size, groups=groups, stride=stride, dilation=dilation),
-            xp,
-            1.0,
-        )
+        return kernel, operator_of(tuple(kernel.shape), input_size, **layer), xp, 1.0
     checked = as_kernel(kernel)
     scale = binary_scale(checked)
     kernel = checked if xp.name == "numpy" else xp.at_least_single(kernel)
-    return (
-        kernel / scale,
-        Geometry.of(checked.shape, input_size, groups=groups, stride=stride, dilation=dilation),
-        xp,
-        scale,
-    )
+    return kernel / scale, operator_of(checked.shape, input_size, **layer), xp, scale
+
+
+def _coordinates(kernel: Any, operator: Operator, xp: Namespace) -> Any:
+    """``y`` of a kernel of any library."""
+    return operator.coordinate_rows(xp.reshape(kernel, (1, -1)), xp)[0]
+
+
+def _norm(kernel: Any, operator: Operator, xp: Namespace) -> Any:
+    """The spectral norm of a layer that is not circular: ``⟨x, G⟩`` with the atom of its largest singular pair.
+
+    So it has a gradient, which is ``G`` (docs/theory.md, proposition 18). Traced values are decomposed.
+    """
+    y = _coordinates(kernel, operator, xp)
+    if xp.is_traced(kernel):
+        return xp.max(xp.singular_values(operator.blocks(y, xp)))
+    atom = operator.dominant_atom(np.reshape(xp.to_numpy(xp.detached(y)), operator.kernel_shape))
+    return xp.sum(y * xp.constant(np.ravel(atom), y))
 
 
 def _root(values: Any, xp: Namespace) -> Any:

@@ -180,7 +180,7 @@ class NearbyGains:
     _SMALLER, _MOST = (0.03, 0.003), 64
 
     def __init__(self, geometry: Geometry) -> None:
-        self.geometry, self._reach = geometry, math.sqrt(max(geometry.taps_per_phase))
+        self.geometry, self._reach = geometry, math.sqrt(max(geometry.squares_per_phase))
         self._near: tuple[NDArray[Any], NDArray[Any], float] | None = None
 
     def gain(self, kernel: NDArray[Any]) -> float:
@@ -241,3 +241,19 @@ def dominant_block(matrices: NDArray[Any]) -> tuple[int, float]:
         return NormTests(matrices).dominant()
     values = squared_norms(matrices)
     return int(np.argmax(values)), float(np.max(values))
+
+
+def size_factor(geometry: Geometry) -> float:
+    """Bound on how much the spectral norm of a kernel can grow when the grid does.
+
+    Along an axis with ``N`` frequencies and taps at ``0 … k - 1`` the smaller of ``(1 - (k - 1)/N)^(-1/2)`` and
+    ``1 / cos(π (k - 1) / 2N)`` (docs/theory.md, proposition 16).
+    """
+    factor = 1.0
+    for offsets, n in zip(geometry.axis_offsets, geometry.grid, strict=True):
+        step = math.gcd(*(int(o) for o in offsets)) or 1  # a dilated kernel is a smaller one on fewer frequencies
+        degree, n = int(max(offsets)) // step, n // math.gcd(n, step)
+        if degree >= n:  # taps that wrap around at this size and not at others
+            return math.inf
+        factor *= min((1 - degree / n) ** -0.5, 1 / math.cos(math.pi * degree / (2 * n)))
+    return factor

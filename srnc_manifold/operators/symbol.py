@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.backends import NUMPY, Namespace
-from srnc_manifold.operators.geometry import Geometry
+from srnc_manifold.operators.geometry import Geometry, Weighted
 
 
 def _by_product(geometry: Geometry) -> bool:
     """Whether a product with the phases costs less than an FFT, as measured by benchmarks/symbol.py."""
+    if isinstance(geometry, Weighted):  # its weights are in the phases
+        return True
     return geometry.n_taps <= (128 if geometry.channels == (1, 1) else 32)
 
 

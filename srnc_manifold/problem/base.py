@@ -158,7 +158,7 @@ class Problem(ABC):
     def from_units(self, unit_kernels: Array) -> Array:
         """Kernels in their own units and shape."""
         kernels = [
-            part.operator.kernel(part.spectral_norm * unit_kernels[place]).ravel()
+            part.from_coordinates(part.spectral_norm * unit_kernels[place]).ravel()
             for part, place in zip(self.parts, self.kernel_slices, strict=True)
         ]
         return np.concatenate(kernels).reshape(self.kernel.shape)
@@ -214,6 +214,10 @@ class KernelProblem(Problem):
     @abstractmethod
     def to_kernel(self, z: Array) -> Array:
         """The kernel of a point of the unit sphere."""
+
+    @abstractmethod
+    def from_coordinates(self, y: Array) -> Array:
+        """The kernel with the coordinates ``y``; see :class:`Operator`."""
 
     @property
     @abstractmethod

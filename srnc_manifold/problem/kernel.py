@@ -17,20 +17,26 @@ from srnc_manifold.exchange import array_from
 from srnc_manifold.numerics import Array, binary_scale, frozen
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.base import Operator
-from srnc_manifold.operators.circular import Circular, operator_of
+from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.dense import Dense
 from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis
+from srnc_manifold.operators.layers import DEFAULTS, operator_of
+from srnc_manifold.operators.padded import Padded
+from srnc_manifold.operators.padding import Amount
 from srnc_manifold.problem.base import KernelProblem, Regime
 from srnc_manifold.problem.restoration import gain_descents, restored, to_dominant_atom, to_given, to_least_gain
 from srnc_manifold.problem.scores import BatchEvaluation, Evaluation, Restoration
 from srnc_manifold.problem.target import Target, regime
 from srnc_manifold.spheres import Spheres
 
+# Relative rounding error of a spectral norm that is not that of a symbol, and of a matrix W^½.
+_NORM_ERROR = 1e-12
+
 
 class SRNProblem(KernelProblem):
     """Nearest kernel of the same support with a given stable rank and the same spectral norm (paper, (7)).
 
-    ``minimize ‖C(x) − C(a)‖_F²  subject to  srank C(x) = r,  ‖C(x)‖₂ = ‖C(a)‖₂``, with circular padding.
+    ``minimize ‖C(x) − C(a)‖_F²  subject to  srank C(x) = r,  ‖C(x)‖₂ = ‖C(a)‖₂``, by default with circular padding.
 
     Parameters
     ----------
@@ -48,6 +54,9 @@ class SRNProblem(KernelProblem):
         Whether a target that is not feasible is moved to the nearest feasible one, instead of an error.
     groups, stride, dilation : int or sequence of int, optional
         With PyTorch's meaning; see :meth:`Geometry.of`.
+    padding, padding_mode, transposed, output_padding : optional
+        With PyTorch's meaning; see :func:`srnc_manifold.singular_values`. Taps that meet no entry of the input, which a
+        small input and much dilation can leave, have no cost and no constraint; all solutions have those of ``a``.
 
     Attributes
     ----------
@@ -103,12 +112,29 @@ class SRNProblem(KernelProblem):
         groups: int = 1,
         stride: PerAxis = 1,
         dilation: PerAxis = 1,
+        padding: Amount | None = None,
+        padding_mode: str = "circular",
+        transposed: bool = False,
+        output_padding: PerAxis = 0,
     ) -> None:
         self.kernel, self.dtype = kernel_and_dtype(kernel, of_problem=True)
         self.kernel.setflags(write=False)
-        self.operator = operator_of(self.kernel.shape, input_size, groups=groups, stride=stride, dilation=dilation)
+        self.operator = operator_of(
+            self.kernel.shape,
+            input_size,
+            groups=groups,
+            stride=stride,
+            dilation=dilation,
+            padding=padding,
+            padding_mode=padding_mode,
+            transposed=transposed,
+            output_padding=output_padding,
+        )
+        self._unseen = self.operator.unseen(self.kernel)
         self._scale = binary_scale(self.kernel)
         scaled = self.operator.coordinates(self.kernel / self._scale)
+        if not np.any(scaled):
+            raise ValueError("kernel: its entries at taps that meet the input are all zero; it has no stable rank")
         self._scaled: Array = frozen(scaled)
         self._tests = self.operator.norm_tests(scaled)
         gain = self.operator.gain(scaled) if self._tests is None else self._tests.dominant()[1]
@@ -191,14 +217,22 @@ class SRNProblem(KernelProblem):
     def bound_at(self, squared_distance: float) -> float:
         """A lower bound on the objective, rounded down, from one on ``‖z − a/‖a‖‖²``."""
         radius = self.unit_radius / float(np.linalg.norm(self.unit_kernel))
-        least = certificates.relative_objective(radius, squared_distance, self.target_gain, self.geometry)
+        if isinstance(self.operator, Circular):
+            least = certificates.relative_objective(radius, squared_distance, self.target_gain, self.geometry)
+        else:
+            least = certificates.least_objective(radius, squared_distance, _NORM_ERROR * radius)
         return float(least) * self.squared_norm
 
     # -- the unit sphere ------------------------------------------------------------------------------------
 
     def to_kernel(self, z: Array) -> Array:
         """The kernel ``ρ z`` of a point of the unit sphere, which has the right norm."""
-        return self.operator.kernel(self.radius * np.reshape(z, self.kernel.shape))
+        return self.from_coordinates(self.radius * np.reshape(z, self.kernel.shape))
+
+    def from_coordinates(self, y: Array) -> Array:
+        """The kernel with the coordinates ``y``, and of ``a`` what the operator does not depend on."""
+        x = self.operator.kernel(y)
+        return x if self._unseen is None else x + self._unseen
 
     def to_sphere(self, x: Any, name: str = "x") -> Array:
         """The point ``x / ‖x‖`` of the unit sphere; its stable rank is that of ``x``."""
@@ -335,10 +369,12 @@ class SRNProblem(KernelProblem):
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
-        layout = {name: fields[name] for name in ("groups", "stride", "dilation") if name in fields}
-        kernel = array_from(fields["kernel"], fields["dtype"])
-        where = Dense(fields["matrices"]) if "matrices" in fields else fields["input_size"]
-        return cls(kernel, where, stable_rank=float(fields["stable_rank"]), **layout)
+        kernel, target = array_from(fields["kernel"], fields["dtype"]), float(fields["stable_rank"])
+        if "matrices" in fields:
+            return cls(kernel, Dense(fields["matrices"]), stable_rank=target)
+        layer = {name: fields[name] for name in DEFAULTS if name in fields}
+        where = Padded(kernel.shape, fields["input_size"], **layer) if "padding" in layer else fields["input_size"]
+        return cls(kernel, where, stable_rank=target, **({} if "padding" in layer else layer))
 
     @property
     def norm_tests(self) -> tuple[norms.NormTests, float] | None:

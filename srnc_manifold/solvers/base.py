@@ -26,6 +26,9 @@ class Solver(ABC):
     #: Whether it works on the frequencies, or the feature maps, of a circular convolution, and takes no other operator.
     circular: ClassVar[bool] = False
 
+    #: Whether it takes operators that do not depend on every entry of a kernel, as where taps meet nothing.
+    unseen: ClassVar[bool] = False
+
     @property
     def name(self) -> str:
         """Its canonical name, as shown in tables; see :mod:`srnc_manifold.naming`."""

@@ -97,6 +97,8 @@ def supported(solver: Solver, problem: Problem) -> tuple[bool, str]:
     """Whether a solver takes a problem, as a whole or one part after the other, and if not, why."""
     if solver.circular and not all(isinstance(part.operator, Circular) for part in problem.parts):
         return False, f"{solver.name} is a method for convolutions with circular padding"
+    if not solver.unseen and any(part.operator.unseen(part.kernel) is not None for part in problem.parts):
+        return False, "some taps meet no entry of the input, which only exact leaves as they are"
     if solver.products or isinstance(problem, SRNProblem):
         return solver.supports(cast(SRNProblem, problem))
     if not isinstance(problem, StackProblem):

@@ -155,12 +155,16 @@ def test_what_needs_frequencies_says_so():
     problem = srnc.SRNProblem(
         np.ones((2, 3)), Dense(random_matrices(np.random.default_rng(7))), stable_rank_fraction=0.99
     )
-    for solver in ("exact", "srn-c", "matrix-srn", "atom-search", "spectral-normalization", "reshape-then-srn"):
+    for solver in ("srn-c", "matrix-srn", "atom-search", "spectral-normalization", "reshape-then-srn"):
         with pytest.raises(ValueError, match=f"solver: {solver} does not support .* circular padding"):
             srnc.solve(problem, solver)
-    assert not srnc.solvers.supported(Exact(), problem)[0]
-    with pytest.raises(ValueError, match="bounds are for circular convolutions only"):
-        srnc.bound(problem)
+    assert srnc.solvers.supported(Exact(), problem)[0]
+    raised = srnc.SRNProblem(problem.kernel, problem.operator, stable_rank=1.1 * problem.kernel_stable_rank)
+    with pytest.raises(ValueError, match="exact does not support this problem: it raises the stable rank from"):
+        srnc.solve(raised)
+    for bounded, method in ((problem, "sdp"), (raised, None)):
+        with pytest.raises(ValueError, match="bounds are by the method 'caps' and where the stable rank is reduced"):
+            srnc.bound(bounded, method)
     with pytest.raises(TypeError, match="has no frequencies"):
         _ = problem.geometry
 
