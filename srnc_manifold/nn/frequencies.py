@@ -14,26 +14,11 @@ import torch
 from torch import Tensor
 
 from srnc_manifold.backends import namespace
+from srnc_manifold.nn.pairs import Pairs, normalized
 from srnc_manifold.operators import atoms
 from srnc_manifold.operators.geometry import Geometry
 
 _TORCH = namespace("torch")
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Singular pairs in blocks.
-
-    Attributes
-    ----------
-    blocks : integer tensor, shape ``(R,)``
-    u, v : tensors, shapes ``(R, 2, rows)`` and ``(R, 2, columns)``
-        Unit vectors.
-    """
-
-    blocks: Tensor
-    u: Tensor
-    v: Tensor
 
 
 @dataclass(frozen=True)
@@ -60,6 +45,8 @@ class Frequencies:
     def __init__(self, geometry: Geometry) -> None:
         self.geometry, self._known = geometry, {}  # type: tuple[Geometry, dict[Any, _Tables]]
         self.n_blocks, (self.rows, self.columns) = geometry.n_blocks, geometry.block_shape
+        self.pair_shapes = (2, self.rows), (2, self.columns)
+        self.gram_weight, self.stable_rank_range = float(geometry.n_points), geometry.stable_rank_range
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_known": {}}  # made again where it is needed
@@ -83,11 +70,17 @@ class Frequencies:
         parts = [torch.einsum(rule, of_block, part[frequencies]) for part in (tables.real, tables.imag)]
         return torch.stack(parts, dim=1).reshape(-1, 2, self.rows, self.columns)
 
-    def stepped(self, matrices: Tensor, pairs: Pairs) -> tuple[Pairs, Tensor]:
-        """A step of power iteration for each pair from its ``v``, and ``‖X* u‖``, below the norm of the block."""
-        u, _ = _normalized(_product(matrices, pairs.v), pairs.u)
-        v, sizes = _normalized(_product(_adjoint(matrices), u), pairs.v)
+    def improved(self, kernel: Tensor, pairs: Pairs, steps: int) -> tuple[Pairs, Tensor]:
+        """Steps of power iteration for each pair from its ``v``, and ``‖X* u‖``, below the norm of the block."""
+        matrices, (u, v), sizes = self.matrices(kernel, pairs.blocks), (pairs.u, pairs.v), pairs.v[:, 0, 0]
+        for _ in range(steps):
+            u, _ = normalized(_product(matrices, v), u)
+            v, sizes = normalized(_product(_adjoint(matrices), u), v)
         return Pairs(pairs.blocks, u, v), sizes
+
+    def squared_size(self, kernel: Tensor) -> Tensor:
+        """``‖x‖²``; the operator's squared Frobenius norm is :attr:`gram_weight` times this."""
+        return torch.sum(kernel**2)
 
     def value(self, kernel: Tensor, pairs: Pairs) -> Tensor:
         """``Re(u* X v)`` of each pair, shape ``(R,)``."""
@@ -128,10 +121,3 @@ def _product(matrices: Tensor, vectors: Tensor) -> Tensor:
 def _adjoint(matrices: Tensor) -> Tensor:
     signs = torch.tensor([1.0, -1.0], dtype=matrices.dtype, device=matrices.device)
     return matrices.transpose(-1, -2) * signs[:, None, None]
-
-
-def _normalized(vectors: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit vectors, or the others where a vector is zero; and their lengths."""
-    sizes = torch.linalg.vector_norm(vectors, dim=(1, 2))
-    positive = (sizes > 0)[:, None, None]
-    return torch.where(positive, vectors / torch.where(sizes > 0, sizes, 1.0)[:, None, None], others), sizes

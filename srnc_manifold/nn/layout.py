@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from srnc_manifold.operators.geometry import Geometry
+from srnc_manifold.operators import Operator
+from srnc_manifold.operators.layers import operator_of
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
-_EXPECTED = "Linear, or Conv1d, Conv2d or Conv3d with circular padding"
+_EXPECTED = "Linear, Conv1d to Conv3d or ConvTranspose1d to ConvTranspose3d"
 
 
 @dataclass(frozen=True)
@@ -23,32 +25,19 @@ class Layout:
     Attributes
     ----------
     weight_shape : tuple of int
-    groups : int
-    stride, dilation : tuple of int
-        For each spatial axis; a ``Linear`` layer has none.
+    axes : int
+        Number of spatial axes; a ``Linear`` layer has none.
+    words : dict
+        The arguments of the layer, as :class:`srnc_manifold.SRNProblem` takes them.
     """
 
     weight_shape: tuple[int, ...]
-    groups: int = 1
-    stride: tuple[int, ...] = ()
-    dilation: tuple[int, ...] = ()
+    axes: int = 0
+    words: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def axes(self) -> int:
-        """Number of spatial axes."""
-        return len(self.stride)
-
-    def geometry(self, input_size: tuple[int, ...]) -> Geometry:
-        """The operator on inputs of a size, which is block-diagonal in the Fourier basis.
-
-        PyTorch correlates, and pads on both sides. That moves and reflects the taps, which changes no singular value.
-        """
-        return Geometry.of(self.weight_shape, input_size, **self.arguments)
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The layout as other functions of the package take it."""
-        return {"groups": self.groups, "stride": self.stride, "dilation": self.dilation} if self.axes else {}
+    def operator(self, input_size: tuple[int, ...]) -> Operator:
+        """The layer on inputs of a size."""
+        return operator_of(self.weight_shape, input_size, **self.words)
 
     def input_size_from(self, given: Any) -> tuple[int, ...]:
         """The size of the input along each spatial axis.
@@ -60,9 +49,7 @@ class Layout:
         """
         values = (given,) * self.axes if isinstance(given, numbers.Integral) else given
         if not isinstance(values, Sequence) or len(values) != self.axes:
-            raise ValueError(
-                f"input_size: {given!r} given, expected an int, or one for each of {self.axes} spatial axes"
-            )
+            raise ValueError(f"input_size: {given!r} given, expected an int, or one for each of {self.axes} axes")
         if any(isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 1 for n in values):
             raise ValueError(f"input_size: {given!r} given, expected integers >= 1")
         return tuple(int(n) for n in values)
@@ -75,8 +62,6 @@ def layout_of(module: nn.Module, name: str = "weight") -> Layout:
     ------
     TypeError
         If the operator of such a layer is not known.
-    ValueError
-        If its padding is another one.
     """
     if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
         raise TypeError(f"module: {type(module).__name__} has no weight yet, expected one that has seen an input")
@@ -85,18 +70,13 @@ def layout_of(module: nn.Module, name: str = "weight") -> Layout:
             f"module: {type(module).__name__} given, whose compiled kernels do not see parametrized weights; expected "
             f"{_EXPECTED}"
         )
-    if not isinstance(module, (nn.Linear, *_CONVOLUTIONS)):
-        raise TypeError(f"module: {type(module).__name__} given, expected {_EXPECTED}")
     shape = tuple(getattr(module, name).shape)
     if isinstance(module, nn.Linear):
         return Layout(shape)
-    needed = tuple(d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True))
-    if any(needed) and module.padding_mode != "circular":
-        raise ValueError(f"module: padding_mode={module.padding_mode!r} given, expected 'circular'")
-    amounts = (0,) * len(needed) if module.padding == "valid" else module.padding
-    if amounts != "same" and tuple(2 * int(n) for n in amounts) != needed:
-        raise ValueError(
-            f"module: padding={module.padding!r} given, expected half of dilation · (kernel_size - 1) = {needed}, "
-            "which keeps the size of the input"
-        )
-    return Layout(shape, module.groups, tuple(module.stride), tuple(module.dilation))
+    if not isinstance(module, (*_CONVOLUTIONS, *_TRANSPOSED)):
+        raise TypeError(f"module: {type(module).__name__} given, expected {_EXPECTED}")
+    names = ("groups", "stride", "dilation", "padding", "padding_mode")
+    words = {name: getattr(module, name) for name in names}
+    if isinstance(module, _TRANSPOSED):
+        words |= {"transposed": True, "output_padding": module.output_padding}
+    return Layout(shape, len(module.kernel_size), words)

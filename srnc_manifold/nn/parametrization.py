@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from srnc_manifold.backends import NUMPY
-from srnc_manifold.nn.frequencies import Frequencies, Pairs
+from srnc_manifold.nn.feature_maps import FeatureMaps
+from srnc_manifold.nn.frequencies import Frequencies
 from srnc_manifold.nn.layout import Layout, layout_of
-from srnc_manifold.operators import atoms, symbol
-from srnc_manifold.operators.geometry import Geometry
+from srnc_manifold.nn.pairs import Pairs
+from srnc_manifold.operators import Operator, atoms, symbol
+from srnc_manifold.operators.circular import Circular
+from srnc_manifold.operators.padded import Padded
 from srnc_manifold.problem.kernel import SRNProblem
 from srnc_manifold.result import Result
 from srnc_manifold.solvers.solve import solve
@@ -57,7 +60,7 @@ def stable_rank_norm(
     Parameters
     ----------
     module : Module
-        ``Linear``, or ``Conv1d``, ``Conv2d``, ``Conv3d`` with circular padding that keeps the grid of the stride.
+        ``Linear``, ``Conv1d`` to ``Conv3d`` or ``ConvTranspose1d`` to ``ConvTranspose3d``, with any padding.
     name : str, optional
         Of the parameter.
     stable_rank, relative_stable_rank, stable_rank_fraction : float, optional
@@ -167,7 +170,7 @@ class StableRankNorm(nn.Module):
     def __init__(self, layout: Layout, settings: Settings) -> None:
         super().__init__()
         self.layout, self.settings = layout, settings
-        self._frequencies: Frequencies | None = None
+        self._pairs_of: Frequencies | FeatureMaps | None = None
         self.register_buffer("input_size", torch.full((layout.axes,), -1, dtype=torch.int64))
         for part in (*_STATE, "target"):
             self.register_buffer(part, torch.zeros(0))
@@ -176,13 +179,17 @@ class StableRankNorm(nn.Module):
     @property
     def is_known(self) -> bool:
         """Whether the input size is known, so that the weight is normalized."""
-        return self._frequencies is not None
+        return self._pairs_of is not None
 
     @property
-    def geometry(self) -> Geometry:
-        """The operator on inputs of the size that is known."""
-        assert self._frequencies is not None
-        return self._frequencies.geometry
+    def operator(self) -> Operator:
+        """The layer on inputs of the size that is known."""
+        return self.layout.operator(tuple(self.input_size.tolist()))
+
+    @property
+    def _of(self) -> Frequencies | FeatureMaps:
+        assert self._pairs_of is not None
+        return self._pairs_of
 
     @torch.no_grad()
     def begin(self, weight: Tensor, size: tuple[int, ...]) -> None:
@@ -191,24 +198,25 @@ class StableRankNorm(nn.Module):
         kernel = _computed(weight)
         if not torch.isfinite(kernel).all():
             raise ValueError("weight: entries that are not finite, expected finite ones")
-        generator, frequencies = torch.Generator().manual_seed(0), self._frequencies
-        assert frequencies is not None
-        for part, columns in (("u", frequencies.rows), ("v", frequencies.columns)):
-            random = torch.randn(2, frequencies.n_blocks, 2, columns, generator=generator)
-            random = random / torch.linalg.vector_norm(random, dim=(2, 3), keepdim=True)
-            self._buffers[part] = random.to(kernel)
-        self._buffers["sizes"] = kernel.new_zeros(2, frequencies.n_blocks)
-        every = torch.arange(frequencies.n_blocks, device=kernel.device)
+        generator, count = torch.Generator().manual_seed(0), self._of.n_blocks
+        for part, shape in zip(("u", "v"), self._of.pair_shapes, strict=True):
+            random = torch.randn(2, count, *shape, generator=generator)
+            lengths = torch.linalg.vector_norm(random.flatten(2), dim=2)
+            self._buffers[part] = (random / lengths.reshape(2, count, *[1] * len(shape))).to(kernel)
+        self._buffers["sizes"] = kernel.new_zeros(2, count)
+        every = torch.arange(count, device=kernel.device)
         self._refresh(0, kernel, every, _FIRST_STEPS)
         self._buffers["target"] = self._first_target(kernel)
         self._begin_result(kernel, every)
 
     def _set_size(self, size: tuple[int, ...]) -> None:
-        self._frequencies = Frequencies(self.layout.geometry(size))
+        operator = self.layout.operator(size)
+        assert isinstance(operator, Circular | Padded)
+        self._pairs_of = Frequencies(operator.geometry) if isinstance(operator, Circular) else FeatureMaps(operator)
         self._buffers["input_size"] = torch.tensor(size, dtype=torch.int64, device=self.input_size.device)
 
     def _first_target(self, kernel: Tensor) -> Tensor:
-        settings, (low, high) = self.settings, self.geometry.stable_rank_range
+        settings, (low, high) = self.settings, self._of.stable_rank_range
         own = float(self._own(kernel, self._best(0, kernel)[1]))
         if not own > 0:  # a weight of zeros has none: the target is relative to the largest there is
             own = high
@@ -224,23 +232,21 @@ class StableRankNorm(nn.Module):
 
     def _begin_result(self, kernel: Tensor, every: Tensor) -> None:
         """Pairs of the result: from those of the raw weight whose caps are not empty, the largest first."""
-        frequencies = self._frequencies
-        assert frequencies is not None
         for part in _STATE:
             getattr(self, part)[1] = getattr(self, part)[0]
-        size = torch.linalg.vector_norm(kernel)
+        size = torch.sqrt(self._of.squared_size(kernel))
         if not size > 0:
             return
         own = self._own(kernel, self._best(0, kernel)[1])
         level = self._level(self.settings.value * own if self.settings.floats else torch.minimum(self.target, own))
         for block in torch.argsort(self.sizes[0], descending=True).tolist():
             pair = self._pair(1, torch.tensor([block], device=kernel.device))
-            if frequencies.atom(pair)[1] >= level:
+            if self._of.atom(pair)[1] >= level:
                 break
-        point = frequencies.nearest(kernel / size, pair, level)
+        point = self._of.nearest(kernel / size, pair, level)
         for _ in range(_FIRST_STEPS):
             self._refresh(1, point, every, 1)
-            point = frequencies.nearest(kernel / size, self._pair(1, torch.argmax(self.sizes[1])[None]), level)
+            point = self._of.nearest(kernel / size, self._pair(1, torch.argmax(self.sizes[1])[None]), level)
 
     def forward(self, weight: Tensor) -> Tensor:
         if not self.is_known:
@@ -252,8 +258,7 @@ class StableRankNorm(nn.Module):
         return weight
 
     def _normalized(self, kernel: Tensor, given: Tensor) -> Tensor:
-        settings, frequencies = self.settings, self._frequencies
-        assert frequencies is not None
+        settings = self.settings
         if self.training:
             with torch.no_grad():
                 self._refresh(0, kernel.detach(), self._next(0), settings.n_power_iterations)
@@ -265,34 +270,34 @@ class StableRankNorm(nn.Module):
         used, wanted = torch.where(needed, kernel, kernel.detach()), torch.where(needed, norm, norm.detach())
         if settings.spectral_norm is not None:
             wanted = torch.clamp(norm.detach(), max=settings.spectral_norm)
-        point = self._nearest(used / torch.clamp(torch.linalg.vector_norm(used), min=settings.eps), target, own)
-        result = (wanted * torch.sqrt(target / self.geometry.n_points) * point).to(given.dtype)
+        size = torch.sqrt(torch.clamp(self._of.squared_size(used), min=settings.eps**2))
+        point = self._nearest(used / size, target, own)
+        result = (wanted * torch.sqrt(target / self._of.gram_weight) * point).to(given.dtype)
         kept = given if settings.spectral_norm is None else (kernel * (wanted / norm)).to(given.dtype)
         return torch.where(needed, result, kept)
 
     def _nearest(self, direction: Tensor, target: Tensor, own: Tensor) -> Tensor:
         """The unit kernel of the target stable rank nearest to a unit kernel, as far as its pair is known."""
-        settings, frequencies = self.settings, self._frequencies
-        assert frequencies is not None
+        settings = self.settings
         level = self._level(torch.minimum(target, own.detach()))
         pair = self._pair(1, torch.argmax(self.sizes[1])[None])
         if self.training:
             with torch.no_grad():
-                point = frequencies.nearest(direction.detach(), pair, level)
+                point = self._of.nearest(direction.detach(), pair, level)
                 self._refresh(1, point, self._next(1), settings.n_power_iterations)
             pair = self._pair(1, torch.argmax(self.sizes[1])[None])
         if settings.gradient == "one-step":
-            point = frequencies.nearest(direction, pair, level)
-            pair, _ = frequencies.stepped(frequencies.matrices(point, pair.blocks), pair)
-        return frequencies.nearest(direction, pair, level)
+            point = self._of.nearest(direction, pair, level)
+            pair, _ = self._of.improved(point, pair, 1)
+        return self._of.nearest(direction, pair, level)
 
     def _own(self, kernel: Tensor, norm: Tensor) -> Tensor:
         """The stable rank of the raw weight."""
-        return self.geometry.n_points * torch.sum(kernel**2) / torch.clamp(norm**2, min=self.settings.eps**2)
+        return self._of.gram_weight * self._of.squared_size(kernel) / torch.clamp(norm**2, min=self.settings.eps**2)
 
     def _level(self, stable_rank: Tensor) -> Tensor:
         """The largest squared singular value that a unit kernel of a stable rank has; none has a smaller one."""
-        return self.geometry.n_points / torch.clamp(stable_rank, min=self.geometry.stable_rank_range[0])
+        return self._of.gram_weight / torch.clamp(stable_rank, min=self._of.stable_rank_range[0])
 
     # -- singular pairs -----------------------------------------------------------------------------------------
 
@@ -302,45 +307,34 @@ class StableRankNorm(nn.Module):
 
     def _best(self, which: int, kernel: Tensor) -> tuple[Pairs, Tensor]:
         """The pair with the largest value, and that value for a kernel."""
-        assert self._frequencies is not None
         pair = self._pair(which, torch.argmax(self.sizes[which])[None])
-        return pair, self._frequencies.value(kernel, pair)[0]
+        return pair, self._of.value(kernel, pair)[0]
 
     def _next(self, which: int) -> Tensor:
         """The blocks to look at: those with the largest norms, and others in turn."""
-        assert self._frequencies is not None
-        count = min(self.settings.n_frequencies, self._frequencies.n_blocks)
-        if 2 * count >= self._frequencies.n_blocks:
-            return torch.arange(self._frequencies.n_blocks, device=self.sizes.device)
-        others = (self.turn + torch.arange(count, device=self.turn.device)) % self._frequencies.n_blocks
+        n_blocks = self._of.n_blocks
+        count = min(self.settings.n_frequencies, n_blocks)
+        if 2 * count >= n_blocks:
+            return torch.arange(n_blocks, device=self.sizes.device)
+        others = (self.turn + torch.arange(count, device=self.turn.device)) % n_blocks
         if which == 1:
-            torch.remainder(self.turn + count, self._frequencies.n_blocks, out=self.turn)
+            torch.remainder(self.turn + count, n_blocks, out=self.turn)
         return torch.cat([torch.topk(self.sizes[which], count).indices, others])
 
     def _refresh(self, which: int, kernel: Tensor, blocks: Tensor, steps: int) -> None:
         """Steps of power iteration for the pairs of some blocks."""
-        assert self._frequencies is not None
-        matrices, pairs = self._frequencies.matrices(kernel, blocks), self._pair(which, blocks)
-        for _ in range(steps):
-            pairs, sizes = self._frequencies.stepped(matrices, pairs)
+        pairs, sizes = self._of.improved(kernel, self._pair(which, blocks), steps)
         for buffer, new in zip((self.u, self.v, self.sizes), (pairs.u, pairs.v, sizes), strict=True):
             # Not copied into it: under torch.func.grad a buffer takes nothing but the output of an operation.
             torch.mul(buffer[which].index_copy(0, blocks, new.to(buffer.dtype)), 1.0, out=buffer[which])
 
     def settle(self, weight: Tensor) -> Result | None:
         """Set the pairs to those of the weight and of the explicit solution; see :func:`certify`."""
-        layout, size = self.layout, tuple(self.input_size.tolist())
-        arguments = (
-            {"groups": layout.groups, "stride": layout.stride, "dilation": layout.dilation} if layout.axes else {}
-        )
+        size, floats = tuple(self.input_size.tolist()), self.settings.floats
         kernel = weight.detach().double().cpu().numpy()
         self._set_pairs(0, kernel)
-        goal = (
-            {"stable_rank_fraction": self.settings.value}
-            if self.settings.floats
-            else {"stable_rank": float(self.target)}
-        )
-        problem = SRNProblem(kernel, size, clip=True, **goal, **arguments)  # type: ignore[arg-type]
+        goal = {"stable_rank_fraction": self.settings.value} if floats else {"stable_rank": float(self.target)}
+        problem = SRNProblem(kernel, size, clip=True, **goal, **self.layout.words)  # type: ignore[arg-type]
         if problem.regime != "reduce":
             return None
         result = solve(problem)
@@ -349,12 +343,17 @@ class StableRankNorm(nn.Module):
 
     def _set_pairs(self, which: int, kernel: Any) -> None:
         """The top singular pairs of all blocks."""
-        matrices = atoms.turned_symbol(kernel, self.geometry, NUMPY)
-        u, sizes, vh = symbol.singular_vectors(matrices)
-        found = (u[:, :, 0], vh[:, 0].conj(), sizes[:, 0])
+        operator = self.operator
+        if isinstance(operator, Circular):
+            u, sizes, vh = symbol.singular_vectors(atoms.turned_symbol(kernel, operator.geometry, NUMPY))
+            left, right = (np.stack([part.real, part.imag], axis=1) for part in (u[:, :, 0], vh[:, 0].conj()))
+            found = left, right, sizes[:, 0]
+        else:
+            assert isinstance(operator, Padded)
+            pairs = operator.pairs(operator.coordinates(kernel), self._of.n_blocks)
+            found = (*((pairs.v, pairs.u) if operator.transposed else (pairs.u, pairs.v)), pairs.values)
         for buffer, values in zip((self.u, self.v, self.sizes), found, strict=True):
-            pairs = values if buffer is self.sizes else np.stack([values.real, values.imag], axis=1)
-            buffer[which] = torch.from_numpy(np.ascontiguousarray(pairs)).to(buffer)
+            buffer[which] = torch.from_numpy(np.ascontiguousarray(values)).to(buffer)
 
     # -- moving and loading ---------------------------------------------------------------------------------------
 

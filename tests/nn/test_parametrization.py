@@ -158,6 +158,42 @@ def test_gradients_are_near_those_of_the_explicit_solution(make, size, layout, g
     assert error < (0.2 if gradient == "detached" else 0.1)
 
 
+PADDED = [
+    (lambda: layers.Conv2d(3, 4, 3, padding=1), (6, 5)),
+    (lambda: layers.Conv2d(4, 4, 3, padding=1, padding_mode="reflect", groups=2), (6, 6)),
+    (lambda: layers.Conv1d(2, 3, 4, stride=3, padding=2, padding_mode="replicate"), (17,)),
+    (lambda: layers.Conv2d(2, 3, 3, stride=2), (8, 7)),
+    (lambda: layers.ConvTranspose2d(3, 2, 3, stride=2, padding=1, output_padding=1), (4, 5)),
+    (lambda: layers.Conv3d(2, 2, 2, padding=1, dilation=2), (4, 4, 3)),
+    (lambda: layers.Conv2d(2, 2, 3, padding=2, padding_mode="circular"), (6, 6)),
+    (lambda: layers.ConvTranspose1d(4, 4, 3, groups=4), (9,)),
+]
+
+
+def applied_to_the_identity(module, size):
+    """The dense matrix of a layer, without its bias."""
+    channels = module.in_channels
+    basis = torch.eye(channels * int(np.prod(size)), dtype=torch.float64).reshape(-1, channels, *size)
+    with torch.no_grad(), parametrize.cached():
+        images = module(basis) - module(torch.zeros_like(basis[:1]))
+    return images.flatten(1).T.numpy()
+
+
+@pytest.mark.parametrize(("make", "size"), some(PADDED, keep=3))
+def test_any_padding(make, size):
+    raw = applied_to_the_identity(seeded(make), size)
+    norm, module = np.linalg.norm(raw, 2), normalized(make, size, stable_rank_fraction=0.8)
+    least = max(module.parametrizations.weight[0].operator.stable_rank_range[0], 0.8 * np.sum(raw**2) / norm**2)
+    target = float(module.parametrizations.weight[0].target)
+    assert target == pytest.approx(least, rel=1e-2)  # after 15 power steps, where values are near one another
+    found = applied_to_the_identity(module.eval(), size)
+    assert np.linalg.norm(found, 2) == pytest.approx(norm, rel=1e-2)
+    nn.certify(module)
+    found = applied_to_the_identity(module, size)
+    assert np.linalg.norm(found, 2) == pytest.approx(norm, rel=1e-8)
+    assert np.sum(found**2) / np.linalg.norm(found, 2) ** 2 == pytest.approx(target, rel=1e-8)
+
+
 # -- as PyTorch's own parametrizations ------------------------------------------------------------------------------
 
 
@@ -322,8 +358,7 @@ def test_zero_weights_stay_zero_and_finite():
         (lambda: layers.LSTM(3, 4), {"name": "weight_hh_l0"}, TypeError, "LSTM given, whose compiled kernels"),
         (lambda: layers.LazyConv2d(4, 3), {}, TypeError, "LazyConv2d has no weight yet"),
         (lambda: layers.BatchNorm2d(4), {}, TypeError, "BatchNorm2d given, expected Linear"),
-        (lambda: layers.Conv2d(3, 4, 3, padding=1), {}, ValueError, "padding_mode='zeros' given, expected 'circular'"),
-        (lambda: layers.Conv2d(3, 4, 3, padding_mode="circular"), {}, ValueError, "padding=.0, 0. given"),
+        (lambda: layers.Conv2d(3, 4, 9), {"input_size": 5}, ValueError, "input_size"),
         (CASES[0][0], {"name": "bias_2"}, ValueError, "name: 'bias_2' given"),
         (CASES[0][0], {"input_size": (8,)}, ValueError, r"input_size: \(8,\) given"),
         (CASES[0][0], {"input_size": 0}, ValueError, "expected integers >= 1"),
