@@ -94,7 +94,7 @@ class FeatureMaps:
         """Steps of subspace iteration for all pairs together, and their values, descending."""
         u, v, sizes = pairs.u, pairs.v, torch.zeros(len(pairs.v), dtype=kernel.dtype, device=kernel.device)
         for _ in range(steps):
-            basis = torch.linalg.qr(self.transpose(kernel, self.apply(kernel, v)).T)[0].T
+            basis = torch.linalg.qr(self.transpose(kernel, u).T)[0].T
             images = self.apply(kernel, basis)
             squares, turns = torch.linalg.eigh(images @ images.T)
             sizes = torch.sqrt(torch.clamp(squares, min=0.0)).flip(0)
