@@ -33,7 +33,7 @@ class DominantAtom(NamedTuple):
 
 @dataclass(frozen=True)
 class Relaxation:
-    """A circular layer whose feasible set contains that of a padded one (docs/theory.md, proposition 27).
+    """A circular layer whose feasible set contains that of a padded one (docs/theory.md, proposition 30).
 
     Attributes
     ----------

@@ -310,15 +310,22 @@ class Padded(Operator):
         return NormBracket(lower, gap / lower, upper, "symbol", min(likely, upper))
 
     def symbol_bound(self, x: Array) -> float:
-        """An upper bound on the norm, from the symbol and the padding (docs/theory.md, proposition 25)."""
+        """An upper bound on the norm, from the symbol and the padding (docs/theory.md, proposition 28)."""
         grid = self.grid()
         return math.sqrt(float(norms.gain(np.reshape(x, grid.kernel_shape), grid))) * self.symbol_factor
 
     @cached_property
     def symbol_factor(self) -> float:
         """By how much the norm can exceed that of the symbol on :meth:`grid`."""
-        copies = math.prod(axis.most_copies for axis in self.axes)
-        return norms.size_factor(self.grid()) * math.sqrt(copies) * (1 + 2.0**-40)
+        return self._factor([axis.most_copies for axis in self.axes])
+
+    @cached_property
+    def symbol_factor_at_any_size(self) -> float:
+        """The same for this padding of all inputs that are at least as large."""
+        return self._factor([axis.most_copies_at_any_size for axis in self.axes])
+
+    def _factor(self, copies: list[int]) -> float:
+        return norms.size_factor(self.grid()) * math.sqrt(math.prod(copies)) * (1 + 2.0**-40)
 
     @cached_property
     def relaxation(self) -> Relaxation:

@@ -224,6 +224,18 @@ def test_bounds_from_the_symbol_are_never_below_the_norm(seed):
         assert operator.symbol_factor == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_bound_of_all_sizes_is_one(mode):
+    """From an input of two entries on, where an entry is near one border, and of three, where it is near both."""
+    rng = np.random.default_rng(11)
+    for kernel in (np.array([[[1.0, 0.0, 1.0]]]), *rng.standard_normal((5, 1, 1, 3))):
+        for stride in (1, 2):
+            layer = {"padding": 1, "padding_mode": mode, "stride": stride}
+            bound = srnc.spectral_norm(kernel, 2, all_sizes=True, **layer)
+            for n in range(2, 9):
+                assert np.linalg.norm(matrix_of(kernel, (n,), layer), 2) <= bound
+
+
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])
 def test_repeated_borders_can_exceed_the_symbol(mode):
     """Why the bound has a factor: a kernel that only moves its input reads an entry next to the border twice."""
