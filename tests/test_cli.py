@@ -109,14 +109,9 @@ def test_layers_with_padding(folder, command, options, layer):
 
 
 def test_wrong_padding_is_one_line(folder):
-    for options, message in (
-        (("--padding", "one"), "padding: 'one' given, expected 1, 2x1, 'same' or 'valid'"),
-        (("--padding-mode", "zeros"), "padding: none given with padding_mode='zeros', expected an amount"),
-        (("--padding", "1", "--transposed"), "padding_mode: 'circular' given for a transposed convolution"),
-    ):
-        error = run("solve", "kernel.npy", "-n", "6", "--stable-rank-fraction", "0.8", *options, cwd=folder, code=2)
-        assert error.startswith(f"srnc: {message}")
-        assert error.count("\n") == 1
+    options = ("-n", "6", "--stable-rank-fraction", "0.8", "--padding", "one")
+    error = run("solve", "kernel.npy", *options, cwd=folder, code=2)
+    assert error == "srnc: padding: 'one' given, expected 1, 2x1, 'same' or 'valid'\n"
 
 
 def columns(out, name):
