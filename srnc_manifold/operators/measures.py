@@ -122,7 +122,7 @@ def spectral_norm(
         norm = xp.sqrt(norms.gain(kernel, operator.geometry, xp)) * scale
         return norm * size_factor(operator.geometry) if all_sizes else norm
     if all_sizes and isinstance(operator, Padded):
-        grid = operator.grid()
+        grid = operator.grid
         on_grid = xp.sqrt(norms.gain(xp.reshape(kernel, grid.kernel_shape), grid, xp))
         return on_grid * operator.symbol_factor_at_any_size * scale
     return _norm(kernel, operator, xp) * scale

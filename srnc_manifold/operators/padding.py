@@ -27,6 +27,9 @@ Amount = PerAxis | str
 # whose eigenvalues are zero but for rounding, or not nearly.
 _SINGULAR = 1e-10
 
+# Entries of an axis above which eigenvalues of matrices of this size are only bounded.
+_DECOMPOSED = 512
+
 
 class PaddingWords(TypedDict, total=False):
     """What PyTorch's layers have beside groups, stride and dilation; see :func:`operator_of`."""
@@ -80,8 +83,10 @@ class Axis:
     @cached_property
     def gram(self) -> Array:
         """How many outputs read one entry with the taps ``j`` and ``j'``, shape ``(taps, taps)``."""
-        rows = self.sources
-        return np.sum((rows[:, :, None] == rows[:, None, :]) & (rows[:, :, None] >= 0), axis=0).astype(float)
+        rows, counts = self.sources, np.zeros((self.taps, self.taps))
+        for tap in range(self.taps):
+            counts[tap] = np.sum((rows == rows[:, [tap]]) & (rows >= 0), axis=0)
+        return counts
 
     @cached_property
     def roots(self) -> tuple[Array, Array, Array]:
@@ -103,11 +108,18 @@ class Axis:
     @cached_property
     def longest_atom(self) -> float:
         """The factor of this axis in a bound on ``γ²`` of all atoms, rounded up (docs/theory.md, proposition 29)."""
-        inverse = self.roots[1] @ self.roots[1]
-        entries = np.zeros((self.n_in + 1, self.n_in + 1))  # what reads a zero adds to the last row and column
-        for reads in self.sources:
-            np.add.at(entries, np.ix_(reads, reads), inverse)
-        return float(np.linalg.eigvalsh(entries[:-1, :-1])[-1]) * (1 + 1e-12)
+        inverse, n, rows = self.roots[1] @ self.roots[1], self.n_in, self.sources
+        first, second = rows[:, :, None] + 0 * rows[:, None, :], rows[:, None, :] + 0 * rows[:, :, None]
+        real = (first >= 0) & (second >= 0) & (inverse != 0)
+        places, which = np.unique(first[real] * n + second[real], return_inverse=True)
+        entries = np.bincount(which.ravel(), weights=np.broadcast_to(inverse, first.shape)[real], minlength=len(places))
+        if self.is_diagonal or n > _DECOMPOSED:  # the largest sum of a row is a bound, too
+            largest = np.max(np.bincount(places // n, weights=np.abs(entries)), initial=0.0)
+        else:
+            matrix = np.zeros(n * n)
+            matrix[places] = entries
+            largest = np.linalg.eigvalsh(matrix.reshape(n, n))[-1]
+        return float(largest) * (1 + 1e-12)
 
     @cached_property
     def most_copies(self) -> int:
