@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from srnc_manifold.operators import autocorrelation
 
 COUNT, SIZE = 10_000, (64, 64)
 FRACTIONS = (0.3, 0.6, 0.9)
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 CHUNK = 250  # kernels whose squared norms stay in the cache
 
 
@@ -43,8 +45,8 @@ def paired(function: Callable[[], Any], reference: Callable[[], Any], repeats: i
     return float(np.median([seconds(function) / seconds(reference) for _ in range(repeats)]))
 
 
-def libraries(kernels: np.ndarray) -> dict[str, tuple[Any, Callable[[Any], np.ndarray]]]:
-    """The same kernels in every library and on every device there is, and how to bring its arrays to the host."""
+def libraries(kernels: np.ndarray, only: str) -> dict[str, tuple[Any, Callable[[Any], np.ndarray]]]:
+    """The same kernels in the libraries and on the devices there are, and how to bring their arrays to the host."""
     found: dict[str, tuple[Any, Callable[[Any], np.ndarray]]] = {"NumPy": (kernels, np.asarray)}
     if importlib.util.find_spec("torch") is not None:
         import torch
@@ -53,7 +55,7 @@ def libraries(kernels: np.ndarray) -> dict[str, tuple[Any, Callable[[Any], np.nd
         for device in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]:
             given = torch.tensor(kernels, device=device)
             found[f"torch on {device}"] = given, lambda tensor: tensor.cpu().numpy()
-    return found
+    return {name: library for name, library in found.items() if only in name}
 
 
 def yardstick(kernels: np.ndarray) -> Callable[[], np.ndarray]:
@@ -71,12 +73,12 @@ def yardstick(kernels: np.ndarray) -> Callable[[], np.ndarray]:
     return run
 
 
-def norms_and_solutions() -> None:
+def norms_and_solutions(only: str) -> None:
     """10,000 kernels of 3×3 on 64×64 against the product and the maximum that their norms take at least."""
     kernels = np.random.default_rng(0).standard_normal((COUNT, 3, 3))
     least = yardstick(kernels)
     print(f"the yardstick: {1e3 * min(seconds(least) for _ in range(10)):.1f} ms")
-    for name, (given, to_host) in libraries(kernels).items():
+    for name, (given, to_host) in libraries(kernels, only).items():
 
         def norms(given: Any = given, to_host: Any = to_host) -> Any:
             return to_host(srnc.spectral_norms(given, SIZE))
@@ -91,25 +93,28 @@ def norms_and_solutions() -> None:
             print(f"{name}: solve_batch, fraction {fraction}: {paired(solve, least):.1f} times, largest gap {gap:.1e}")
 
 
-def millions() -> None:
+def millions(_only: str) -> None:
     """A million kernels of 3×3 on 64×64: time for one of them, and memory, each count in a process of its own."""
     code = (
         "import numpy as np, resource, sys, time, srnc_manifold as srnc\n"
         "count = int(sys.argv[1])\n"
         "kernels = np.random.default_rng(0).standard_normal((count, 3, 3)).astype(np.float32)\n"
         "srnc.solve_batch(kernels[:1000], (64, 64), stable_rank_fraction=0.9, clip=True)\n"
-        "began = time.perf_counter()\n"
-        "result = srnc.solve_batch(kernels, (64, 64), stable_rank_fraction=0.9, clip=True)\n"
-        "each = (time.perf_counter() - began) / count\n"
+        "times = []\n"
+        "for _ in range(max(1, 10**5 // count)):\n"
+        "    began = time.perf_counter()\n"
+        "    result = srnc.solve_batch(kernels, (64, 64), stable_rank_fraction=0.9, clip=True)\n"
+        "    times.append((time.perf_counter() - began) / count)\n"
+        "each = np.median(times)\n"
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20\n"
         "gap = result.gaps.max()\n"
         "print(f'{count:8} kernels: {1e6 * each:.2f} µs each, peak memory {peak:.2f} GiB, largest gap {gap:.1e}')\n"
     )
     for count in (10_000, 100_000, 1_000_000, 10_000):
-        subprocess.run([sys.executable, "-c", code, str(count)], check=True)
+        subprocess.run([sys.executable, "-c", code, str(count)], check=True, env=os.environ | ONE_THREAD)
 
 
-def layers() -> None:
+def layers(only: str) -> None:
     """Layers of one shape against one after the other: time, and the largest differences."""
     cases: dict[str, tuple[int, tuple[int, ...], Any, dict[str, Any]]] = {
         "16×16×3×3 on 16×16": (64, (16, 16, 3, 3), (16, 16), {}),
@@ -131,7 +136,7 @@ def layers() -> None:
         scale = np.array([srnc.frobenius_norm(k, size, **layout) ** 2 for k in kernels])
         objectives = np.array([result.evaluation.objective for result in single])
         bounds = np.array([result.bound.objective for result in single])
-        for library, (given, to_host) in libraries(kernels).items():
+        for library, (given, to_host) in libraries(kernels, only).items():
 
             def at_once(given: Any = given, size: Any = size, layout: Any = layout) -> srnc.BatchResult:
                 return srnc.solve_batch(given, size, stable_rank_fraction=0.7, clip=True, **layout)
@@ -147,7 +152,7 @@ def layers() -> None:
             )
 
 
-def device() -> None:
+def device(_only: str) -> None:
     """On a GPU: kernels a second, and the share of a copy's bandwidth that writing their squared norms would take."""
     if importlib.util.find_spec("torch") is None:
         print("torch is not installed")
@@ -181,7 +186,7 @@ def device() -> None:
         )
 
 
-SECTIONS: dict[str, Callable[[], None]] = {
+SECTIONS: dict[str, Callable[[str], None]] = {
     "yardstick": norms_and_solutions,
     "millions": millions,
     "layers": layers,
@@ -192,6 +197,7 @@ SECTIONS: dict[str, Callable[[], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument("--only", default="", help="part of the names of the libraries: NumPy, cpu, cuda")
     options = parser.parse_args()
     unknown = set(options.sections) - set(SECTIONS)
     if unknown:
@@ -199,7 +205,7 @@ def main() -> None:
     with threadpool_limits(1):
         for name in options.sections or SECTIONS:
             print(f"\n## {name}: {(SECTIONS[name].__doc__ or '').strip()}", flush=True)
-            SECTIONS[name]()
+            SECTIONS[name](options.only)
 
 
 if __name__ == "__main__":

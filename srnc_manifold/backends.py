@@ -17,7 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.process import alone
+
 NAMES = ("numpy", "autograd", "torch")
+
+# An array of NumPy has no more.
+_MOST_AXES = 64
 
 #: From the gradient by a value to those by the inputs that it was computed from.
 Pullback = Callable[[NDArray[Any]], "tuple[NDArray[Any] | None, ...]"]
@@ -36,6 +41,9 @@ class Namespace:
 
     def __repr__(self) -> str:
         return f"<namespace {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return namespace, (self.name,)  # a module is imported again where a pickle is read
 
     def constant(self, array: NDArray[Any], like: Any) -> Any:
         """A NumPy constant as an array of this library, on the device and in the precision of ``like``."""
@@ -57,10 +65,9 @@ class Namespace:
         TypeError
             If it is not an array of real numbers, or if its values cannot be read. The message begins with ``name``.
         """
-        if isinstance(array, np.ma.MaskedArray):
-            raise TypeError(f"{name}: a masked array given, expected one without hidden values")
+        plain = _without_tensors(array, name)
         try:
-            read = np.asarray(array)
+            read = np.asarray(plain)
         except (ValueError, TypeError, RuntimeError) as error:
             raise TypeError(f"{name}: not an array of numbers ({_first_line(error)})") from None
         if read.dtype.kind not in "fiu":
@@ -349,14 +356,15 @@ class _Torch(Namespace):
 
     @contextlib.contextmanager
     def exactly(self) -> Iterator[None]:
-        """Without gradients, and without TF32, whose products have an error of 1e-3."""
-        before = self._torch.get_float32_matmul_precision()
-        self._torch.set_float32_matmul_precision("highest")
-        try:
-            with self._torch.inference_mode(False), self._torch.no_grad():
-                yield
-        finally:
-            self._torch.set_float32_matmul_precision(before)
+        """Without gradients, and without TF32, whose products have an error of 1e-3; one thread at a time."""
+        with alone():
+            before = self._torch.get_float32_matmul_precision()
+            self._torch.set_float32_matmul_precision("highest")
+            try:
+                with self._torch.inference_mode(False), self._torch.no_grad():
+                    yield
+            finally:
+                self._torch.set_float32_matmul_precision(before)
 
     def over_rows(self, function: Callable[..., Any], in_dims: Any = 0) -> Callable[..., Any]:
         """A function of single points as one of many, along a leading axis."""
@@ -390,6 +398,31 @@ class _Torch(Namespace):
         """Gradients on the CPU, whatever the caller has set: no_grad, inference mode, another default device."""
         with self._torch.inference_mode(False), self._torch.enable_grad(), self._torch.device("cpu"):
             yield
+
+
+def _without_tensors(given: Any, name: str, depth: int = 0) -> Any:
+    """What is given, or a sequence of such, with arrays of NumPy instead of tensors, each read as it would be alone.
+
+    NumPy would use the hidden values of masked arrays in a sequence, and does not read every tensor in one.
+
+    Raises
+    ------
+    TypeError
+        If it holds a masked array, a tensor whose values cannot be read, or one whose gradient would be lost.
+    """
+    if isinstance(given, np.ma.MaskedArray):
+        raise TypeError(f"{name}: a masked array given, expected one without hidden values")
+    if isinstance(given, list | tuple) and depth < _MOST_AXES:
+        return [_without_tensors(item, name, depth + 1) for item in given]
+    if isinstance(given, int | float | np.ndarray):
+        return given
+    xp = namespace_of(given)
+    if xp.name == "numpy":
+        return given
+    if xp.needs_gradient(given):
+        raise TypeError(f"{name}: a tensor that requires gradients given in a sequence, expected torch.stack of them")
+    doubles, single = xp.real_doubles(given, name)
+    return xp.to_numpy(doubles).astype(np.float32 if single else np.float64)
 
 
 def _first_line(error: Exception) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from srnc_manifold.printing import printable
+
 
 class Shown:
     """A dataclass with arrays in it. It is shown by its :meth:`summary`, and equal to another with the same fields."""
@@ -19,12 +21,12 @@ class Shown:
 
     def __repr__(self) -> str:
         text = f"{type(self).__name__}({', '.join(f'{name}: {text}' for name, text in self.summary().items())})"
-        # Names are data: no control character of theirs reaches a terminal.
-        return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+        return printable(text)  # names are data: no control character of theirs reaches a terminal
 
     def _repr_html_(self) -> str:
         rows = (
-            f"<tr><th style='text-align: left'>{escape(name)}</th><td style='text-align: left'>{escape(text)}</td></tr>"
+            f"<tr><th style='text-align: left'>{escape(name)}</th>"
+            f"<td style='text-align: left'>{escape(printable(text))}</td></tr>"
             for name, text in self.summary().items()
         )
         return f"<b>{type(self).__name__}</b><table>{''.join(rows)}</table>"

@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.printing import printable
+from srnc_manifold.process import alone
+
 # What can go wrong when text or a file that holds something else is read.
 UNREADABLE = (
     ArithmeticError,
@@ -72,8 +75,8 @@ def array_from(value: Any, dtype: Any) -> NDArray[Any]:
 
 
 def reason(error: Exception | str) -> str:
-    """The first line of an error message."""
-    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    """The first line of an error message, as it may be printed: libraries put escape sequences into theirs."""
+    return printable((str(error).splitlines() or [""])[0])[:200] or type(error).__name__
 
 
 def room(path: str | os.PathLike[str]) -> int:
@@ -93,7 +96,7 @@ def npz_entries(path: str | os.PathLike[str]) -> list[tuple[str, NDArray[Any] | 
     """
     entries: list[tuple[str, NDArray[Any] | str]] = []
     left = room(path)
-    with warnings.catch_warnings():
+    with alone():
         warnings.simplefilter("ignore")  # about how the file was written, which does not help the user
         try:
             with zipfile.ZipFile(path) as archive:
@@ -135,4 +138,5 @@ def _plain(value: Any) -> Any:
 
 
 def _number(mapping: dict[str, Any]) -> Any:
-    return float(mapping[_NONFINITE]) if mapping.keys() == {_NONFINITE} else mapping
+    text = mapping.get(_NONFINITE) if len(mapping) == 1 else None
+    return float(text) if text in ("nan", "inf", "-inf") else mapping

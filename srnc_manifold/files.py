@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.display import Shown, short
 from srnc_manifold.exchange import npz_entries, reason, room
+from srnc_manifold.process import alone
 
 SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
 
@@ -24,8 +26,8 @@ SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
 _DEEPEST, _MOST = 100, 10**5
 
 
-@dataclass(frozen=True)
-class Contents:
+@dataclass(frozen=True, repr=False, eq=False)
+class Contents(Shown):
     """What a file holds.
 
     Attributes
@@ -38,6 +40,10 @@ class Contents:
 
     arrays: dict[str, NDArray[Any]]
     skipped: dict[str, str]
+
+    def summary(self) -> dict[str, str]:
+        left_out = {"skipped": short(f"{len(self.skipped)}: {', '.join(self.skipped)}")} if self.skipped else {}
+        return {"arrays": short(f"{len(self.arrays)}: {', '.join(self.arrays)}"), **left_out}
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -81,7 +87,7 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
     reader = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors}.get(path.suffix, _read_torch)
     try:
         found = _Entries(room(path))
-        with warnings.catch_warnings():
+        with alone():
             warnings.simplefilter("ignore")  # about how the file was written, which does not help the user
             reader(path, found)
     except ImportError as error:

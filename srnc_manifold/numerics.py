@@ -177,3 +177,9 @@ class Memo(Generic[T]):
     def remember(self, point: Array, value: T) -> None:
         """Store the value at a point that was computed elsewhere."""
         self._last = point.tobytes(), value
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, made read-only, as it is used again."""
+    array.setflags(write=False)
+    return array

@@ -1,16 +1,18 @@
 """What belongs to the whole process: threads of linear algebra, warnings, treatment of errors, compiled programs.
 
-All of them are changed during a computation. Two threads that did this at the same time would restore what the other
-one had changed, and would share a compiled cone program. So one thread at a time computes, the others wait.
+All of them are changed during a computation, and some while files are read and figures drawn. Two threads that did this
+at the same time would restore what the other one had changed, and would share a compiled cone program. So one thread at
+a time does such things, the others wait.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +25,13 @@ _LOCK = threading.RLock()
 _ERRORS: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One thread at a time is in such a block. Afterwards warnings are treated as before."""
+    with _LOCK, warnings.catch_warnings():
+        yield
+
+
 def exclusive(function: F) -> F:
     """Decorator: one thread at a time is in the decorated functions, with NumPy's default treatment of errors.
 
@@ -30,11 +39,11 @@ def exclusive(function: F) -> F:
     """
 
     @functools.wraps(function)
-    def alone(*args: Any, **kwargs: Any) -> Any:
-        with _LOCK, warnings.catch_warnings(), np.errstate(**_ERRORS):
+    def waiting(*args: Any, **kwargs: Any) -> Any:
+        with alone(), np.errstate(**_ERRORS):
             return function(*args, **kwargs)
 
-    return alone  # type: ignore[return-value]
+    return waiting  # type: ignore[return-value]
 
 
 def _renew() -> None:

@@ -91,9 +91,12 @@ class Bound(Shown):
 
         Raises
         ------
-        ValueError
-            If the certificate is not one of such a problem, or of a form that only a newer release knows.
+        TypeError, ValueError
+            If it is no problem, the certificate is not one of such a problem, or it is of a form that only a newer
+            release knows.
         """
+        if not isinstance(problem, Problem):
+            raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
         known = certificates.VERSIONS.get(self.kind, 0)
         if self.version > known:
             raise ValueError(

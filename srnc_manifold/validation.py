@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import numbers
+import os
 import re
 from collections.abc import Iterable
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -97,6 +100,25 @@ def as_generator(rng: Any) -> np.random.Generator:
 def _require_real(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: {value!r} given, expected a real number")
+
+
+@cache
+def memory_of_machine() -> float:
+    """Bytes of memory of this machine, infinite if it does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
+def require_memory(needed: float, **settings: Any) -> None:
+    """Raise an error if what a setting asks for needs more bytes than this machine has."""
+    for name, value in settings.items():
+        if needed > memory_of_machine():
+            raise ValueError(
+                f"{name}: {value!r} given, which needs about {needed / 1e9:.3g} GB; this machine has "
+                f"{memory_of_machine() / 1e9:.3g} GB"
+            )
 
 
 _UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}

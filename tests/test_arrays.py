@@ -13,6 +13,8 @@ from srnc_manifold.arrays import as_kernel, real
 torch = pytest.importorskip("torch")
 
 KERNEL = np.random.default_rng(0).standard_normal((2, 2, 3))
+PROBLEM = srnc.SRNProblem(KERNEL, 8, stable_rank_fraction=0.9)
+SENSITIVITY = srnc.sensitivity(PROBLEM, srnc.solve(PROBLEM))
 FUNCTIONS = {
     "singular_values": lambda x: srnc.singular_values(x, 8),
     "spectral_norm": lambda x: srnc.spectral_norm(x, 8),
@@ -25,6 +27,14 @@ FUNCTIONS = {
     "start": lambda x: srnc.solve(srnc.SRNProblem(KERNEL, 8, stable_rank_fraction=0.9), "gradient-descent", start=x,
                                   budget=srnc.Budget(max_evaluations=2)),
     "Dense": lambda x: srnc.Dense(x),
+    "spectral_norms": lambda x: srnc.spectral_norms(x[None], 8),
+    "stable_ranks": lambda x: srnc.stable_ranks(x[None], 8),
+    "evaluate_batch": lambda x: PROBLEM.evaluate_batch(x[None]),
+    "BatchFunction": lambda x: srnc.costs.BatchFunction(PROBLEM, srnc.costs.LogSumExp()).gradient(x[None]),
+    "stack": lambda x: srnc.StackProblem([PROBLEM]).stack([x]),
+    "kernels in a list": lambda x: srnc.solve_batch([x], 8, stable_rank_fraction=0.9),
+    "plots.spectrum": lambda x: srnc.plots.spectrum(PROBLEM, x),
+    "along": lambda x: SENSITIVITY.along(x),
 }  # fmt: skip
 
 
@@ -88,6 +98,19 @@ def test_what_can_be_read_is_worth_its_values_everywhere(name):
             FUNCTIONS[function](given).tolist(), FUNCTIONS[function](doubles), rtol=1e-5, atol=1e-6
         )
     assert FUNCTIONS["evaluate"](given) == FUNCTIONS["evaluate"](doubles)
+    for function in ("spectral_norms", "stable_ranks", "BatchFunction", "stack", "along"):
+        np.testing.assert_allclose(
+            FUNCTIONS[function](given).tolist(), FUNCTIONS[function](doubles).tolist(), rtol=1e-9
+        )
+    (own,), (same,) = (FUNCTIONS["evaluate_batch"](x).objective.tolist() for x in (given, doubles))
+    assert own == pytest.approx(same, rel=1e-12)
+    if name in ("big-endian float32", "torch bfloat16", "torch negated", "torch parameter"):  # figures take their time
+        lines, others = (FUNCTIONS["plots.spectrum"](x).axes[0].get_lines() for x in (given, doubles))
+        np.testing.assert_array_equal(lines[1].get_ydata(), others[1].get_ydata())
+    if not (isinstance(given, torch.Tensor) and given.requires_grad):
+        listed = FUNCTIONS["kernels in a list"](given)
+        assert listed.kernels.dtype == dtype
+        np.testing.assert_allclose(listed.kernels, solved, rtol=1e-5)
 
 
 def _fake():
@@ -113,6 +136,7 @@ REFUSED = {
     "torch masked": lambda: torch.masked.masked_tensor(tensor(), tensor() > 0),
     "torch quantized": lambda: torch.quantize_per_tensor(tensor().float(), 0.1, 0, torch.qint8),
 }
+INDEXING = "SeparableProblem", "solve_batch", "spectral_norms", "stable_ranks", "evaluate_batch", "BatchFunction"
 UNINDEXED = {  # what cannot be indexed as the kernels of a batch are
     "torch sparse": lambda: tensor().to_sparse(),
     "torch lazy": lambda: torch.nn.UninitializedParameter(),
@@ -142,17 +166,43 @@ def _traced():
 def test_what_cannot_be_read_is_refused_in_one_line_everywhere(name):
     given = quiet((REFUSED | UNINDEXED)[name])
     for function, call in FUNCTIONS.items():
-        if name in UNINDEXED and function in ("SeparableProblem", "solve_batch"):
+        if name in UNINDEXED and function in INDEXING:
             continue
         if name == "autograd" and function in ("singular_values", "spectral_norm", "frobenius_norm", "stable_rank"):
             continue  # these are what autograd differentiates
         if name == "None" and function == "start":
             continue  # a random start
+        if name == "no array" and function == "plots.spectrum":
+            continue  # kernels by label
         with pytest.raises(TypeError) as caught:
             quiet(lambda call=call: call(given))
         message = str(caught.value)
         assert len(message.splitlines()) == 1
-        assert message.split(":")[0] in ("kernel", "kernels", "x", "start", "matrices"), (function, message)
+        named = message.split(":")[0]
+        assert named in ("kernel", "kernels", "kernels[0]", "x", "start", "matrices", "points", "change"), function
+
+
+def test_sequences_of_arrays_are_read_as_each_of_them_is():
+    """NumPy would use what a mask hides, and reads few tensors in a list."""
+    hidden = np.ma.masked_array(KERNEL[0], KERNEL[0] > 0)
+    for call in (
+        lambda: srnc.SRNProblem(list(hidden), 8, stable_rank_fraction=0.9),
+        lambda: srnc.SRNProblem((tuple(hidden),), 8, stable_rank_fraction=0.9),
+        lambda: srnc.solve_batch([KERNEL[0], hidden], 8, stable_rank_fraction=0.9),
+        lambda: srnc.solve_batch(KERNEL, 8, stable_rank_fraction=[0.9, np.ma.masked]),
+    ):
+        with pytest.raises(TypeError, match="masked"):
+            call()
+    tensors = [torch.tensor(part, dtype=torch.bfloat16) for part in KERNEL]
+    np.testing.assert_array_equal(as_kernel(tensors), torch.stack(tensors).double().numpy())
+    assert real(tensors, "x").dtype == np.float32
+    assert real([tensors[0], KERNEL[1]], "x").dtype == np.float64
+    with pytest.raises(TypeError, match=r"kernels: a tensor that requires gradients given in a sequence, .*stack"):
+        srnc.spectral_norms([torch.nn.Parameter(part) for part in tensor()], 8)
+    nested: list[object] = []
+    nested.append(nested)
+    with pytest.raises(TypeError, match="kernel: not an array of numbers"):
+        as_kernel(nested)
 
 
 @pytest.mark.parametrize(
@@ -208,12 +258,16 @@ def test_targets_may_be_any_number(value):
     assert batch.stable_ranks[0] == pytest.approx(problem.stable_rank, rel=1e-12)
 
 
-@pytest.mark.parametrize("value", [True, "0.9", 0.9 + 0j, None, [[0.9]], torch.tensor(0.9).to("meta"), {}])
+@pytest.mark.parametrize(
+    "value",
+    [True, "0.9", 0.9 + 0j, None, [[0.9]], torch.tensor(0.9).to("meta"), {}, np.ma.masked_array([[0.9], [0.8]])],
+)
 def test_targets_are_numbers(value):
     with pytest.raises((TypeError, ValueError), match=r"stable_rank_fraction|target: expected exactly one"):
         srnc.SRNProblem(KERNEL, 8, stable_rank_fraction=value)
-    with pytest.raises((TypeError, ValueError), match=r"stable_rank_fraction|target: expected exactly one"):
+    with pytest.raises((TypeError, ValueError), match=r"stable_rank_fraction|target: expected exactly one") as caught:
         srnc.solve_batch(KERNEL[None], 8, stable_rank_fraction=value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_torch_s_transforms_differentiate_and_batch():

@@ -159,18 +159,27 @@ def test_inspect_leaves_out_what_is_no_kernel(folder, command):
         "attention.in_proj_bias": ones,
         "spectral.weight_u": ones,
         "steps": np.array(3),
+        "lstm.bias_ih_l0": ones,
+        "old.weight_g": np.ones((4, 1, 1)),
+        "new.parametrizations.weight.original0": np.ones((4, 1, 1)),
+        "sn.parametrizations.weight.0._u": ones,
     }
     kernels = {
         "conv.weight": np.random.default_rng(0).standard_normal((4, 2, 3)),
         "taps": np.array([1.0, 2, 1]),
         "spectral.weight_orig": np.ones((4, 2, 3)),
         "filter.weight": np.array([1.0, 2, 1]),
+        "old.weight_v": np.ones((4, 2, 3)),
+        "new.parametrizations.weight.original1": np.ones((4, 2, 3)),
+        "sn.parametrizations.weight.original": np.ones((4, 2, 3)),
     }
     np.savez(folder / "net.npz", **none, **kernels)
     out = command("inspect", "net.npz", "-n", "16")
     for name in none:
         assert f"skipped {name}: " in out
     assert "skipped bn.weight: of a normalization" in out
+    assert "note old.weight_v: of a weight normalization; these numbers are wrong unless weight_g" in out
+    assert "note new.parametrizations.weight.original1: of a weight normalization" in out
     for name, kernel in kernels.items():
         assert columns(out, name)[1] == "×".join(map(str, kernel.shape))
 
@@ -245,8 +254,8 @@ def test_bound(folder):
     caps, sdp = found
     assert caps <= sdp * (1 + 1e-9)
     assert sdp == pytest.approx(objective, rel=1e-5)  # tight for a single channel, to the solver's accuracy
-    raised = run("bound", "kernel.npy", *SIZE, "--stable-rank", "60", cwd=folder)
-    assert "raise" in raised
+    np.save(folder / "three.npy", [1.0, 0.3, 0.2])
+    assert "raise" in run("bound", "three.npy", *SIZE, "--stable-rank", "6", cwd=folder)
 
 
 def test_layout_options(folder):

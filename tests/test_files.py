@@ -74,6 +74,10 @@ def test_pickled_objects_are_refused(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="cannot be read"):
         srnc.read_arrays(tmp_path / "objects.npy")
+    torch.save(torch.nn.Conv1d(1, 1, 1), tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        srnc.read_arrays(tmp_path / "model.pt")
+    assert str(caught.value).isprintable()  # torch's message has escape sequences
 
 
 def test_other_endings_and_missing_files(tmp_path):

@@ -1,6 +1,8 @@
 """What the figures show: read back from the axes, not only that files exist."""
 
+import warnings
 from dataclasses import replace
+from xml.etree.ElementTree import parse
 
 import numpy as np
 import pytest
@@ -136,6 +138,11 @@ def test_a_comparison_has_a_panel_for_each_problem_and_a_line_for_each_seed(comp
 def test_columns_of_one_solver(runs):
     (axes,) = plots.history(runs, y="penalty").axes
     assert [drawn.get_label() for drawn in axes.get_lines()] == ["augmented-lagrangian"]
+    with pytest.raises(ValueError, match="x: 'beauty' given, but no run has values of it"):
+        plots.history(runs, x="beauty")
+    for draw, name in ((plots.overview, "comparison"), (plots.hits, "study"), (plots.violations, "study")):
+        with pytest.raises(TypeError, match=f"{name}: int given, expected"):
+            draw(3)
     with pytest.raises(ValueError, match="y: 'beauty' given, but no run has values of it"):
         plots.history(runs, y="beauty")
 
@@ -302,15 +309,39 @@ def test_lines_of_one_colour_are_told_apart(runs):
 
 
 def test_labels_are_not_markup(runs, tmp_path):
-    labels = ["_hidden", "$x_1$", "a$b$c$ \\frac{", "100 % & #1", "", "x" * 200]
+    labels = ["_hidden", "$x_1$", "a$b$c$ \\frac{", "100 % & #1", "", "x" * 200, "half \ud800", "\x1b[31mred\0"]
     named = dict(zip(labels, [runs["slsqp"]] * len(labels), strict=True))
     figure = rendered(plots.history(named, path=tmp_path / "labels.png"))
     assert len(legend_texts(figure)) == len(labels)
     assert " _hidden" in legend_texts(figure)
     assert not any(text.count("$") > text.count(r"\$") for text in legend_texts(figure))
+    assert r"\x1b[31mred\x00" in legend_texts(figure)
+    plots.history(named, path=tmp_path / "labels.svg")
+    parse(tmp_path / "labels.svg")  # XML has no control characters
     for draw in (plots.convergence, plots.trajectory):
         assert len(legend_texts(draw(named, PAPER))) >= len(labels)
     assert len(legend_texts(plots.spectrum(PAPER, named))) == len(labels) + 2
+
+
+def test_the_note_of_feasible_runs_leaves_room_where_none_is_near(tmp_path):
+    """Drawn far below the axes it left no room for them, and the legend covered their label."""
+    result = srnc.solve(PAPER, "gradient-descent", rng=0, budget=srnc.Budget(max_evaluations=30))
+    assert np.min(result.history["violation"]) > 1e-3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = rendered(plots.history(result, path=tmp_path / "far.png"))
+    (axes,) = figure.axes
+    assert not axes.texts
+    label, legend = axes.xaxis.label.get_window_extent(), figure.legends[0].get_window_extent()
+    assert not label.overlaps(legend)
+
+
+@pytest.mark.parametrize(("objective", "scale"), [(1e-21, "linear"), (1e-3, "log")])
+def test_a_kernel_that_has_not_moved_flattens_no_line(runs, objective, scale):
+    columns = runs["slsqp"].history.columns
+    near = replace(runs["slsqp"], history=srnc.History({name: [objective] for name in columns}))
+    (axes,) = plots.history({"near": near, "slsqp": runs["slsqp"]}, y="objective").axes
+    assert axes.get_yscale() == scale
 
 
 def test_axes_of_the_caller(runs, tmp_path):

@@ -1,13 +1,15 @@
 """Threads and settings of the process: the same numbers, and the same state afterwards, as one after the other."""
 
 import multiprocessing
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+import matplotlib
 import numpy as np
 import pytest
-import torch  # noqa: F401 - it brings threads of its own
+import torch  # it brings threads of its own
 from threadpoolctl import threadpool_info
 from tiers import some
 
@@ -23,7 +25,9 @@ RAISED = [srnc.partway(RNG.standard_normal(4), 11, 0.5, increase=True) for _ in 
 
 def state():
     threads = [(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()]
-    return threads, list(warnings.filters), warnings.showwarning, np.geterr(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    settings = torch.get_float32_matmul_precision(), dict(matplotlib.rcParams)
+    random = np.random.get_state()[1].tolist()  # noqa: NPY002
+    return threads, list(warnings.filters), warnings.showwarning, np.geterr(), random, settings
 
 
 def bits(result):
@@ -41,6 +45,42 @@ TASKS = {
         lambda k=k: srnc.solve_batch(KERNELS + k, 8, stable_rank_fraction=0.99).gaps.tobytes() for k in range(4)
     ],
 }
+
+
+def read_and_saved(folder):
+    problem, path = REDUCED, folder / "problem.npz"
+    problem.save(path)
+    return lambda: (list(srnc.read_arrays(path)) and None, srnc.load_problem(path).digest())
+
+
+def points(k):
+    function = srnc.costs.BatchFunction(REDUCED, srnc.costs.LogSumExp())
+    return lambda: function.gradient(k + np.arange(4 * REDUCED.kernel.size).reshape(4, -1)).numpy().tobytes()
+
+
+# What takes less time than the change from one thread to the next is repeated until threads meet.
+SHORT = {
+    "figures": lambda _: [lambda: len(srnc.plots.eigenvalues(RAISED[0]).axes)] * 20,
+    "many points": lambda _: [points(k) for k in range(4)] * 20,
+    "files": lambda folder: [read_and_saved(folder)] * 100,
+}
+
+
+@pytest.mark.parametrize("name", some(SHORT, 1))
+def test_threads_change_nothing_in_short_calls(name, tmp_path):
+    interval = sys.getswitchinterval()
+    tasks = SHORT[name](tmp_path)
+    alone = [task() for task in tasks]
+    torch.set_float32_matmul_precision("medium")
+    sys.setswitchinterval(1e-5)
+    try:
+        before = state()
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(lambda task: task(), tasks)) == alone
+        assert state() == before
+    finally:
+        sys.setswitchinterval(interval)
+        torch.set_float32_matmul_precision("highest")
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -57,7 +57,9 @@ def refuse(constant):
 
 
 def test_results_are_json_for_every_tool(result):
-    extreme = replace(result, cost=np.nan, gradient_norm=-np.inf, details={"a": [np.inf, np.nan, None], "b": "nan"})
+    extreme = replace(
+        result, cost=np.nan, gradient_norm=-np.inf, details={"a": [np.inf, np.nan, None], "nonfinite": "x"}
+    )
     extreme.history.columns["penalty"] = [np.nan] * len(extreme.history)
     text = extreme.to_json()
     json.loads(text, parse_constant=refuse)
@@ -133,7 +135,32 @@ def test_results_are_shown_in_a_few_lines():
     strange = replace(exact, message="<b>&\x1b[31m\nsecond line" + "x" * 1000)
     assert "\x1b" not in repr(strange)
     assert "<b>&" not in strange._repr_html_().replace("<b>Result", "")
+    assert "\x1b" not in strange._repr_html_()
     assert len(repr(strange)) < 600
+
+
+def test_whatever_holds_arrays_is_short_and_can_be_compared(tmp_path):
+    kernels = np.random.default_rng(0).standard_normal((200, 3, 3))
+    np.savez(tmp_path / "many.npz", *kernels)
+    problem = srnc.SRNProblem(kernels[0], 8, stable_rank_fraction=0.9)
+    result = srnc.solve(problem)
+    makers = [
+        lambda: problem.evaluate_batch(kernels),
+        lambda: problem.restore(kernels[1]),
+        lambda: srnc.solve_batch(kernels, 8, stable_rank_fraction=0.99).certificate,
+        lambda: srnc.files.read_file(tmp_path / "many.npz"),
+        lambda: srnc.sensitivity(problem, result),
+        lambda: srnc.solve_path(problem, np.linspace(0.5, 1.0, 100)),
+    ]
+    for make in makers:
+        one, other = make(), make()
+        assert len(repr(one)) < 400, repr(one)
+        assert "\n" not in repr(one)
+        assert "<table>" in one._repr_html_()
+        assert one == one
+        assert (one == other) in (True, False)
+        assert one != "something else"
+    assert len(repr(srnc.StackProblem([problem] * 200))) < 600
 
 
 def test_results_are_equal_to_themselves_only():

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.certificates import boxes, caps
+from srnc_manifold.display import Shown
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import atoms, norms
 from srnc_manifold.operators.atoms import Level
@@ -19,8 +20,8 @@ from srnc_manifold.operators.geometry import Geometry
 PARAMETERS = 1 + boxes.NUMBERS
 
 
-@dataclass(frozen=True)
-class CapsCertificate:
+@dataclass(frozen=True, repr=False, eq=False)
+class CapsCertificate(Shown):
     """Multipliers of the blocks that the Lemma alone does not exclude. A block may have several rows.
 
     Attributes
@@ -38,6 +39,9 @@ class CapsCertificate:
     blocks: NDArray[np.int64]
     values: NDArray[Any]
     parameters: NDArray[np.float64] | None = None
+
+    def summary(self) -> dict[str, str]:
+        return {"rows": str(len(self.blocks)), "values": f"shape {self.values.shape}, {self.values.dtype}"}
 
     @classmethod
     def empty(cls, geometry: Geometry) -> CapsCertificate:

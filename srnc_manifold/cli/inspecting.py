@@ -25,6 +25,9 @@ from srnc_manifold.printing import printable
 
 Arrays = Mapping[str, NDArray[Any]]
 
+# By the name of the norms, in torch's weight normalization, that of the directions beside them.
+_DIRECTIONS = {"weight_g": "weight_v", "original0": "original1"}
+
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -114,13 +117,17 @@ def no_kernel(name: str, arrays: Arrays) -> str:
     alike = weight is not None and bias is not None and weight.shape == bias.shape
     if last in ("weight", "bias") and alike and array.ndim > 0:
         return "of a normalization: its weight and bias have one shape"
+    directions = beside(_DIRECTIONS[last]) if last in _DIRECTIONS else None
+    if directions is not None and array.shape[:1] == directions.shape[:1] == (array.size,):
+        return "the norms of a weight normalization"
     if array.ndim != 1:
         return ""
-    if last.endswith("bias"):
+    if last.endswith("bias") or last.startswith("bias_"):
         return "a bias"
     if last != "weight" and weight is not None and weight.ndim > 1 and len(weight) == len(array):
         return "one number for each output of the weight beside it"
-    if last in ("weight_u", "weight_v") and beside("weight_orig") is not None:
+    own, parametrized = beside("weight_orig"), arrays.get(f"{prefix.rpartition('.')[0]}.original")
+    if (last in ("weight_u", "weight_v") and own is not None) or (last in ("_u", "_v") and parametrized is not None):
         return "a singular vector of a spectral normalization"
     return ""
 
@@ -130,6 +137,13 @@ def notes(kernels: Iterable[str], arrays: Arrays, size: Any, groups: int) -> Ite
     before = 0  # outputs of the kernel before
     for name in kernels if size != () else ():
         shape = arrays[name].shape
+        prefix, _, last = name.rpartition(".")
+        norms = {v: g for g, v in _DIRECTIONS.items()}.get(last, "")
+        if norms and f"{prefix}.{norms}" in arrays:
+            yield (
+                name,
+                f"of a weight normalization; these numbers are wrong unless {norms} are the norms of its outputs",
+            )
         if len(shape) < 3 if isinstance(size, int) else len(shape) != len(size) + 2:  # without channels
             bias = arrays.get(f"{name.removesuffix('weight')}bias")
             if len(shape) == 2 and shape[0] > 1 and bias is not None and bias.shape == shape[:1]:

@@ -150,10 +150,13 @@ def _bound(rows: Sequence[Row], entry: NamedProblem | None) -> float:
     proved = [row.bound for row in rows if np.isfinite(row.bound)]
     if proved:
         return max(proved)
-    # In the raise regime the bound would need a cone program, which is slow.
-    if entry is None or any(part.regime == "raise" for part in entry.problem.parts):
+    try:
+        # In the raise regime the bound would need a cone program, which is slow.
+        if entry is None or any(part.regime == "raise" for part in entry.problem.parts):
+            return np.nan
+        return bounds.bound(entry.problem).objective
+    except Exception:  # there is none, as for dense operators, or the problem's own class fails: no table is lost
         return np.nan
-    return bounds.bound(entry.problem).objective
 
 
 def _record(rows: Any, reference: float, kind: str, bound: float) -> dict[str, Any]:

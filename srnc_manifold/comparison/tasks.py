@@ -11,6 +11,7 @@ from srnc_manifold.problem import Problem
 from srnc_manifold.problem.families import Entry, NamedProblem, UnavailableProblem, load_family
 from srnc_manifold.registry import DEFAULT_SOLVERS, solver_from_name
 from srnc_manifold.solvers import Solver, supported
+from srnc_manifold.writing import writable
 
 Problems = str | Problem | NamedProblem | Iterable[Any] | Mapping[str, Problem]
 
@@ -70,7 +71,8 @@ def solvers(solvers: Any) -> dict[str, Solver]:
 def refusal(solver: Solver, problem: Problem) -> tuple[str, str]:
     """Status and reason for the row of a solver that does not support a problem. Both are empty if it does."""
     try:
+        _ = solver.name, solver.stochastic  # in one's own class they may raise, too
         taken, reason = supported(solver, problem)
     except (Exception, SystemExit) as error:
-        return FAILED, f"supports() raised {type(error).__name__}: {error}"
-    return ("", "") if taken else (UNSUPPORTED, reason)
+        return FAILED, writable(f"asked what it supports, it raised {type(error).__name__}: {error}")
+    return ("", "") if taken else (UNSUPPORTED, writable(str(reason)))

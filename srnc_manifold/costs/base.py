@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from srnc_manifold.backends import NUMPY, Namespace, namespace
 from srnc_manifold.naming import COSTS
 from srnc_manifold.numerics import Array
-from srnc_manifold.problem.base import KernelProblem
+from srnc_manifold.problem.base import KernelProblem, Problem
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,32 @@ class ClosedForm(Cost):
     def gradient(self, view: View) -> tuple[Array, float]:
         by_values, by_fidelity = self.slopes(view, NUMPY)
         return by_values, by_fidelity
+
+
+def require_cost(cost: Any) -> None:
+    """Refuse what is not an instance of a cost."""
+    if not isinstance(cost, Cost):
+        raise TypeError(f"cost: {cost!r} given, expected an instance of a cost, such as srnc.costs.LogSumExp()")
+
+
+def costs_of_parts(problem: Problem, cost: Cost | Sequence[Cost]) -> list[Cost]:
+    """The cost of each part of a problem: the same for all, or those that are given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is something else, or there are not as many costs as parts.
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
+    if isinstance(cost, Cost):
+        return [cost] * len(problem.parts)
+    costs = list(cost) if isinstance(cost, Sequence) and not isinstance(cost, str) else [cost]
+    for own in costs:
+        require_cost(own)
+    if len(costs) != len(problem.parts):
+        raise ValueError(f"cost: {len(costs)} costs given, expected one, or one for each of {len(problem.parts)} parts")
+    return costs
 
 
 def _as_vector(view: View) -> Array:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from srnc_manifold.costs.base import ClosedForm, Cost, View
+from srnc_manifold.arrays import real
+from srnc_manifold.costs.base import ClosedForm, Cost, View, costs_of_parts
 from srnc_manifold.costs.rows import DTYPES, Family, PartRows, Rows, Seen
 from srnc_manifold.problem.base import Problem
 from srnc_manifold.validation import require_choice
@@ -31,7 +33,7 @@ class BatchFunction:
     Raises
     ------
     TypeError, ValueError
-        If torch has no such device, or the number of costs is not that of the parts.
+        If an argument is not valid: torch has no such device, or the number of costs is not that of the parts.
     """
 
     def __init__(
@@ -41,9 +43,13 @@ class BatchFunction:
         device: str | None = None,
         dtype: str | None = None,
     ) -> None:
+        costs = costs_of_parts(problem, cost)
         self.problem = problem
-        costs = [cost] * len(problem.parts) if isinstance(cost, Cost) else list(cost)
+        self._given = problem, cost, device_name(device), dtype_name(dtype)
         self._costs = RowCosts(Rows(Family.of_problem(problem), device_name(device), dtype_name(dtype)), costs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._given
 
     def value(self, points: Any) -> Any:
         """The cost at each point.
@@ -56,25 +62,32 @@ class BatchFunction:
         Returns
         -------
         tensor, shape ``(B,)``
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the points are not real numbers, or not of such a shape.
         """
-        rows = self._rows(points)
+        rows = self._rows(points)[0]
         with self._costs.xp.exactly():
             return self._costs.values(rows, self._owners(rows))
 
     def gradient(self, points: Any) -> Any:
         """Euclidean gradient at each point, as :meth:`SphereFunction.gradient` gives it; a tensor of their shape."""
-        rows = self._rows(points)
+        rows, shape = self._rows(points)
         with self._costs.xp.exactly():
             _, gradients, _ = self._costs.evaluated(rows, self._owners(rows))
-        return gradients.reshape(tuple(points.shape))
+        return gradients.reshape(shape)
 
-    def _rows(self, points: Any) -> Any:
-        size, shape = self.problem.spheres.size, tuple(points.shape)
-        if not shape or len(points) * size != _count(shape) or len(shape) < 2:
+    def _rows(self, points: Any) -> tuple[Any, tuple[int, ...]]:
+        """The points as rows, and the shape in which they were given."""
+        values = real(points, "points").values
+        size, shape = self.problem.spheres.size, tuple(values.shape)
+        if len(shape) < 2 or shape[0] * size != math.prod(shape):
             raise ValueError(
                 f"points: shape {shape} given, expected (B, *shape of a point), a point has {size} entries"
             )
-        return self._costs.rows.tensor(points).reshape(len(points), size)
+        return self._costs.rows.tensor(values).reshape(shape[0], size), shape
 
     def _owners(self, rows: Any) -> Any:
         return self._costs.xp.zeros(len(rows), dtype=self._costs.xp.int64, device=rows.device)
@@ -143,10 +156,3 @@ def dtype_name(dtype: Any) -> str:
 def device_name(device: Any) -> str | None:
     """The name of a device of torch."""
     return None if device is None else str(device)
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for n in shape:
-        count *= n
-    return count

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.backends import NUMPY, namespace
-from srnc_manifold.costs.base import Cost, View
-from srnc_manifold.numerics import Array, Memo
+from srnc_manifold.costs.base import Cost, View, costs_of_parts
+from srnc_manifold.numerics import Array, Memo, frozen
 from srnc_manifold.problem.base import KernelProblem, Problem
 
 
@@ -28,10 +28,9 @@ class SphereFunction:
     """
 
     def __init__(self, problem: Problem, cost: Cost | Sequence[Cost], backend: str = "numpy") -> None:
+        costs = costs_of_parts(problem, cost)
         self.problem, self.xp = problem, namespace(backend)
-        parts = problem.parts
-        costs = [cost] * len(parts) if isinstance(cost, Cost) else list(cost)
-        self._functions = [_KernelFunction(part, own) for part, own in zip(parts, costs, strict=True)]
+        self._functions = [_KernelFunction(part, own) for part, own in zip(problem.parts, costs, strict=True)]
         self._slices = problem.kernel_slices
         self._gradients: Memo[Array] = Memo()
 
@@ -91,7 +90,7 @@ class _KernelFunction:
 
     def view(self, z: Array) -> View:
         """The view at ``z``; not computed again for the same point."""
-        return self._views.at(z, lambda: View.at(self.problem, z, NUMPY))
+        return self._views.at(z, lambda: _kept(View.at(self.problem, z, NUMPY)))
 
     def gradient(self, z: Array) -> Array:
         """Euclidean gradient at ``z``."""
@@ -132,7 +131,7 @@ class _KernelFunction:
 
     def _decomposed(self, z: Array) -> tuple[Any, Array, Any, View]:
         u, s, vh = self.problem.operator.decomposition(z)
-        view = View.of_values(self.problem, z, s.reshape(-1) ** 2, NUMPY)
+        view = _kept(View.of_values(self.problem, z, s.reshape(-1) ** 2, NUMPY))
         self._views.remember(z, view)
         return u, s, vh, view
 
@@ -151,6 +150,12 @@ class _KernelFunction:
     def _fidelity_gradient(self, z: Array) -> Array:
         radius = self.problem.unit_radius
         return 2 * self.problem.operator.gram_weight * radius * (radius * z - self.problem.unit_kernel.ravel())
+
+
+def _kept(view: View) -> View:
+    """A view that is asked for again, so that no cost may write to it."""
+    frozen(view.squared_singular_values)
+    return view
 
 
 def _adjoint(matrices: Any) -> Any:

@@ -25,8 +25,9 @@ from srnc_manifold.process import exclusive
 from srnc_manifold.result import Bound
 from srnc_manifold.validation import Rng, as_generator, bytes_from
 
-# Memory that the work on the kernels of a chunk may take, in bytes, unless the caller says otherwise.
-_MEMORY = 1 << 28
+# Memory that the work on the kernels of a chunk may take, in bytes, unless the caller says otherwise; and on a device,
+# where few large pieces of work take much less time than many small ones.
+_MEMORY, _THERE = 1 << 28, 1 << 31
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -128,8 +129,8 @@ def solve_batch(
         Whether targets that are not feasible are moved to the nearest feasible one, instead of an error. Targets above
         a kernel's own stable rank are moved to it, so that the kernel stays as it is.
     max_memory : int or str, optional
-        Memory that the work may take beside kernels and results, in bytes or as ``"1GiB"``; 256 MiB by default. Kernels
-        are taken in parts of this size.
+        Memory that the work may take beside kernels and results, in bytes or as ``"1GiB"``; by default 256 MiB, on a
+        device 2 GiB. Kernels are taken in parts of this size.
     progress : callable, optional
         Given the number of kernels that are solved, and of all, after each part.
     at_ties : {"raise", "nan"}, optional
@@ -161,7 +162,8 @@ def solve_batch(
     needed = xp.needs_gradient(kernels), namespace_of(asked).needs_gradient(asked)
     if needed[1] and xp is not namespace_of(asked):
         raise TypeError(f"kernels: an array of {xp.name} given, expected a tensor, since {target.name} needs gradients")
-    memory = _MEMORY if max_memory is None else bytes_from("max_memory", max_memory)
+    remote = xp.is_remote(values)
+    memory = (_THERE if remote else _MEMORY) if max_memory is None else bytes_from("max_memory", max_memory)
     nearest, each = _nearest_by(solver, rng, geometry)
     if solver is not None and any(needed):
         raise TypeError("solver: given with tensors that require gradients, which only the explicit solution has")
@@ -169,7 +171,6 @@ def solve_batch(
     parts: list[tuple[tuple[Any, ...], NDArray[Any], CapsCertificate]] = []
     traced: list[Solved] = []
     # In the host's memory NumPy is the fastest.
-    remote = xp.is_remote(values)
     given_to, rows = (xp, values) if remote else (NUMPY, xp.to_numpy(values))
     for first in range(0, len(values), at_once):
         some = rows[first : first + at_once]

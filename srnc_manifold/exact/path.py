@@ -39,7 +39,7 @@ class PathResult(BatchResult):
     Attributes
     ----------
     fractions : array, shape ``(K,)``
-        The targets, as fractions of the kernel's own stable rank.
+        The targets as they were asked for: fractions of the kernel's own stable rank.
     """
 
     fractions: Any
@@ -56,7 +56,7 @@ class PathResult(BatchResult):
         """The numbers as a pandas DataFrame, a row for each target."""
         import pandas
 
-        names = "fractions", "stable_ranks", "objectives", "bounds", "gaps", "violations"
+        names = "fractions", "stable_ranks", "clipped", "objectives", "bounds", "gaps", "violations"
         return pandas.DataFrame({name.removesuffix("s"): getattr(self, name) for name in names})
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
@@ -65,7 +65,9 @@ class PathResult(BatchResult):
 
 
 @exclusive
-def solve_path(problem: SRNProblem, fractions: float | Sequence[float] | NDArray[Any]) -> PathResult:
+def solve_path(
+    problem: SRNProblem, fractions: float | Sequence[float] | NDArray[Any], *, clip: bool = False
+) -> PathResult:
     """Solve one kernel's problem for many targets that reduce its stable rank.
 
     The same solutions as those of :func:`solve` for each target, in about a tenth of the time for layers: the symbol
@@ -78,6 +80,8 @@ def solve_path(problem: SRNProblem, fractions: float | Sequence[float] | NDArray
     fractions : float or sequence of float
         The targets, each as ``stable_rank_fraction`` of :class:`SRNProblem`: fractions of the kernel's own stable rank,
         in any order.
+    clip : bool, optional
+        Whether targets that are not feasible are moved to the nearest feasible one, as by :func:`solve_batch`.
 
     Raises
     ------
@@ -89,26 +93,24 @@ def solve_path(problem: SRNProblem, fractions: float | Sequence[float] | NDArray
     if not isinstance(problem, SRNProblem):
         raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
     given = _Kernel(problem)
-    target = Target.of_many(np.size(fractions), None, None, fractions)
-    if not len(target.values):
-        raise ValueError("fractions: none given, expected at least one")
-    ranks = _stable_ranks(problem, target)
+    target = Target.of_path(fractions)
+    ranks, clipped = _stable_ranks(problem, target, clip)
     # As for single solutions: for large blocks threads do not pay.
     with threadpool_limits(1) if given.geometry.block_rank > norms.NormTests.SMALL else nullcontext():
-        return given.result(target.values, ranks)
+        return given.result(target.values, ranks, clipped)
 
 
-def _stable_ranks(problem: SRNProblem, target: Target) -> Array:
+def _stable_ranks(problem: SRNProblem, target: Target, clip: bool) -> tuple[Array, NDArray[np.bool_]]:
     low, own = problem.feasible_range[0], problem.kernel_stable_rank
 
     def refuse(*_: Any) -> str:
         return (
-            f", expected {low / own!r} <= {target.name} <= 1 for this kernel, whose stable rank is {own:.6g} "
-            "(SRNProblem and solve() also raise stable ranks)"
+            f", expected {low / own!r} <= fractions <= 1 for this kernel, whose stable rank is {own:.6g} "
+            "(or clip=True; SRNProblem and solve() also raise stable ranks)"
         )
 
     owns = np.full(len(target.values), own)
-    return target.stable_ranks(owns, problem.feasible_range, refuse, reduce=True, clip=False)[0]
+    return target.stable_ranks(owns, problem.feasible_range, refuse, reduce=True, clip=clip)
 
 
 class _Kernel:
@@ -120,7 +122,7 @@ class _Kernel:
         self.symbols = symbol.of(self.direction, self.geometry)
         self.squares = norms.squared_norms(self.symbols)
 
-    def result(self, fractions: Array, ranks: Array) -> PathResult:
+    def result(self, fractions: Array, ranks: Array, clipped: NDArray[np.bool_]) -> PathResult:
         """The solutions for some targets, with their scores."""
         problem, n = self.problem, self.geometry.n_points
         levels = Level.of_target(n, ranks)
@@ -140,7 +142,7 @@ class _Kernel:
         return PathResult(
             kernels=returned,
             stable_ranks=ranks,
-            clipped=np.zeros(len(ranks), bool),
+            clipped=clipped,
             objectives=objectives,
             violations=violations,
             bounds=bounds,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from srnc_manifold.arrays import as_kernel
+from srnc_manifold.arrays import real
+from srnc_manifold.display import Shown
 from srnc_manifold.exact.differentiation import Derivative, NoDerivativeError
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import norms, symbol
@@ -15,8 +16,8 @@ from srnc_manifold.process import exclusive
 from srnc_manifold.result import Result, Status
 
 
-@dataclass(frozen=True, eq=False)
-class Sensitivity:
+@dataclass(frozen=True, repr=False, eq=False)
+class Sensitivity(Shown):
     """Derivatives of a solution.
 
     Attributes
@@ -33,8 +34,15 @@ class Sensitivity:
     by_stable_rank: Array
     objective_by_stable_rank: float
     distance_to_tie: float
-    _problem: SRNProblem = field(repr=False)
-    _derivative: Derivative = field(repr=False)
+    _problem: SRNProblem
+    _derivative: Derivative
+
+    def summary(self) -> dict[str, str]:
+        return {
+            "by stable rank": f"norm {np.linalg.norm(self.by_stable_rank):.6g}, shape {self.by_stable_rank.shape}",
+            "objective by stable rank": f"{self.objective_by_stable_rank:.6g}",
+            "distance to a tie": f"{self.distance_to_tie:.3g}",
+        }
 
     def along(self, change: Array) -> Array:
         """Directional derivative of the minimizer with respect to the kernel ``a``.
@@ -44,11 +52,15 @@ class Sensitivity:
 
         Raises
         ------
-        ValueError
-            If ``change`` does not have the kernel's shape, or the spectral norm of ``a`` is not differentiable.
+        TypeError, ValueError
+            If ``change`` is not an array of finite numbers of the kernel's shape, or the spectral norm of ``a`` is not
+            differentiable.
         """
         problem = self._problem
-        change = as_kernel(change, "change") if np.any(change) else np.zeros(np.shape(change))
+        given = real(change, "change")
+        change = given.xp.to_numpy(given.values)
+        if not np.all(np.isfinite(change)):
+            raise ValueError("change: some entries are NaN or infinite, expected finite numbers")
         if change.shape != problem.kernel.shape:
             raise ValueError(f"change: shape {change.shape} given, expected the kernel's shape {problem.kernel.shape}")
         unit = change / problem.spectral_norm

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from srnc_manifold.arrays import as_kernel
 from srnc_manifold.backends import NAMES as BACKENDS
 from srnc_manifold.costs import Cost, SphereFunction
+from srnc_manifold.costs.base import require_cost
 from srnc_manifold.interop import pymanopt as adapter
 from srnc_manifold.interop.objective import Objective
 from srnc_manifold.numerics import Array
@@ -55,8 +56,7 @@ def to_pymanopt(problem: Problem, cost: Cost, backend: str = "numpy", *, manifol
     if one of the spheres has one entry. Both draw their points from NumPy's global random state.
     """
     _require_problem(problem)
-    if not isinstance(cost, Cost):
-        raise TypeError(f"cost: {cost!r} given, expected an instance of a cost, such as srnc.costs.LogSumExp()")
+    require_cost(cost)
     require_choice(BACKENDS, backend=backend)
     require_choice(MANIFOLDS, manifold=manifold)
     sizes = problem.spheres.sizes

@@ -14,6 +14,9 @@ from srnc_manifold.numerics import Array, division_error
 from srnc_manifold.operators import norms, symbol
 from srnc_manifold.operators.geometry import Geometry
 
+# A divisor that may be zero is raised by this number, which single precision has, too.
+_LEAST = 1e-37
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -193,6 +196,17 @@ def distance_to_rim(height: Any, top: Any, level: Any, room: Any, slack: Any = 0
     cosine = (height * along + across * deep) / (top * root)
     versine = xp.where(cosine > 0, sine**2 / (1.0 + xp.abs(cosine)), 1.0 - cosine)
     return xp.maximum(2.0 * (root * versine - slack / (1.0 + root)), zero)
+
+
+def rim_coordinates(height: Any, norm: Any, level: Any, room: Any, xp: Namespace = NUMPY) -> tuple[Any, Any]:
+    """``(push, pull)`` with ``push · G + pull · a`` the point of the cap of ``G`` nearest to the unit vector ``a``.
+
+    Source: docs/theory.md, section 7; ``height = ⟨a, G⟩``, ``norm = ‖G‖²``, ``room = norm − level``.
+    """
+    norm, inside = xp.maximum(norm, level), room > 0
+    # Neither difference is negative but for rounding. A root of zero would have no derivative.
+    pull = xp.where(inside, xp.sqrt(xp.where(inside, room, 1.0) / (xp.abs(norm - height * height) + _LEAST)), 0.0)
+    return (xp.sqrt(level) - pull * height) / norm, pull
 
 
 @dataclass(frozen=True)

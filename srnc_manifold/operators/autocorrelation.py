@@ -91,6 +91,12 @@ def squared_norms(
         yield slice(start, start + len(part) // groups), xp.reshape(squares, (-1, groups, n_frequencies))
 
 
+def gains(kernels: Any, geometry: Geometry, xp: Namespace) -> Any:
+    """The largest squared norm of a block of each kernel, shape ``(K,)``."""
+    chunks = squared_norms(of(kernels, geometry, xp), geometry, xp)
+    return xp.concatenate([xp.max(xp.reshape(squares, (len(squares), -1)), axis=1) for _, squares in chunks], axis=0)
+
+
 def dominant_blocks(kernels: Any, geometry: Geometry, xp: Namespace) -> Any:
     """The block with the largest norm of each kernel, shape ``(K,)``."""
     found = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.backends import NUMPY, Namespace
-from srnc_manifold.numerics import Array
+from srnc_manifold.numerics import Array, frozen
 from srnc_manifold.operators import symbol
 from srnc_manifold.operators.brackets import NormBracket
 from srnc_manifold.operators.geometry import Weighted
@@ -100,6 +101,12 @@ class Operator(ABC):
         """``x``, the inverse of :meth:`coordinates`."""
         return y
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for value in state.values():
+            if isinstance(value, np.ndarray):
+                frozen(value)  # pickle does not keep this
+
     def squared_frobenius_norm(self, x: Any, xp: Namespace = NUMPY) -> Any:
         """``‖C(x)‖_F²`` of a kernel."""
         return xp.sum(self.coordinate_rows(xp.reshape(x, (1, -1)), xp) ** 2) * self.gram_weight
@@ -161,7 +168,7 @@ class Operator(ABC):
     @cached_property
     def value_multiplicities(self) -> Array:
         """How many singular values of the operator each of :meth:`squared_singular_values` stands for, flat."""
-        return np.repeat(self.multiplicities, self.block_rank)
+        return frozen(np.repeat(self.multiplicities, self.block_rank))
 
     def squared_singular_values(self, y: Any, xp: Namespace = NUMPY) -> Any:
         """Squared singular values of every block, shape ``(n_blocks, block_rank)``, descending in each."""
@@ -173,6 +180,10 @@ class Operator(ABC):
     def gain(self, y: Array) -> float:
         """``‖C(x)‖₂²``."""
         return float(np.max(self.squared_singular_values(y)))
+
+    def nearby_gains(self) -> Callable[[Array], float]:
+        """:meth:`gain`, for arguments one after the other of which many are near an earlier one."""
+        return self.gain
 
     def decomposition(self, y: Array) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Thin singular value decompositions ``U, σ, V*`` of all blocks."""

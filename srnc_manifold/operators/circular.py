@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,12 @@ class Circular(Operator):
 
     def gain(self, y: Array) -> float:
         return float(norms.gain(np.reshape(y, self.kernel_shape), self.geometry))
+
+    def nearby_gains(self) -> Callable[[Array], float]:
+        if self.block_rank <= norms.NormTests.SMALL:
+            return self.gain
+        gains = norms.NearbyGains(self.geometry)
+        return lambda y: gains.gain(np.reshape(y, self.kernel_shape))
 
     def atom(self, block: int, u: NDArray[Any], v: NDArray[Any]) -> Array:
         return atoms.atom(self.geometry, block, u, v).tensor

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from srnc_manifold.arrays import real
 from srnc_manifold.backends import NUMPY, Namespace
-from srnc_manifold.numerics import Array
+from srnc_manifold.numerics import Array, frozen
 from srnc_manifold.operators.base import Operator
 
 
@@ -41,20 +41,19 @@ class Dense(Operator):
         self.kernel_shape = array.shape[:-2]
         self.block_shape = (array.shape[-2], array.shape[-1])
         self.output_shape, self.input_shape = (array.shape[-2],), (array.shape[-1],)
-        self.multiplicities = np.ones(1)
+        self.multiplicities = frozen(np.ones(1))
         self.stable_rank_range = (1.0, float(min(self.block_shape)))
-        self.matrices = array
-        self.matrices.setflags(write=False)
+        self.matrices = frozen(array)
         rows = array.reshape(-1, array.shape[-2] * array.shape[-1])
         values, vectors = np.linalg.eigh(rows @ rows.T)
         if values[0] <= 1e-12 * values[-1]:
             raise ValueError(
                 "matrices: some kernel other than zero has an operator that is zero, expected independent matrices"
             )
-        self._root = (vectors * np.sqrt(values)) @ vectors.T
-        self._inverse_root = (vectors / np.sqrt(values)) @ vectors.T
+        self._root = frozen((vectors * np.sqrt(values)) @ vectors.T)
+        self._inverse_root = frozen((vectors / np.sqrt(values)) @ vectors.T)
         # In the coordinates the rows are orthonormal.
-        self._rows = self._inverse_root @ rows
+        self._rows = frozen(self._inverse_root @ rows)
 
     def to_fields(self) -> dict[str, Any]:
         return {"matrices": self.matrices}

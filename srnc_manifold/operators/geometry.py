@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import math
 import operator
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.numerics import frozen
 from srnc_manifold.operators import grids
-from srnc_manifold.validation import require_count
+from srnc_manifold.validation import memory_of_machine, require_count
+
+# A dilation from here on is a mistake; its multiples are still integers of 64 bits.
+_TOO_LARGE = 2**40
 
 PerAxis = int | Sequence[int]
 InputSize = PerAxis
@@ -67,6 +70,8 @@ class Shapes:
         channels = (shape[0], shape[1]) if len(shape) == d + 2 else (1, 1)
         taps = shape[len(shape) - d :]
         steps, spacing = _sizes("stride", stride, d), _sizes("dilation", dilation, d)
+        if any(n >= _TOO_LARGE for n in spacing):
+            raise ValueError(f"dilation: {dilation!r} given, expected less than {_TOO_LARGE}")
         require_count(groups=groups)
         if channels[0] % groups:
             raise ValueError(f"groups: {groups} given, expected a divisor of the {channels[0]} output channels")
@@ -161,7 +166,7 @@ class Geometry:
         n_distinct = math.prod(n // math.gcd(n, step) for n, step in zip(grid, apart, strict=True))
         per_point = max(channels[0] * channels[1] * min(math.prod(steps), n_taps), n_taps)
         # Complex numbers at half of the distinct frequencies, and three copies of them.
-        needed, there_is = 4 * 16 * (n_distinct / 2) * per_point, _memory()
+        needed, there_is = 4 * 16 * (n_distinct / 2) * per_point, memory_of_machine()
         if needed > there_is:
             raise ValueError(
                 f"input_size: {size} given, where the symbol of a kernel of shape {shape} needs about "
@@ -241,12 +246,12 @@ class Geometry:
     @cached_property
     def multiplicities(self) -> NDArray[np.float64]:
         """Number of blocks of the operator each listed one stands for, shape ``(n_blocks,)``."""
-        return grids.frozen(np.repeat(self._spectrum.multiplicities, self.groups))
+        return frozen(np.repeat(self._spectrum.multiplicities, self.groups))
 
     @cached_property
     def are_real(self) -> NDArray[np.bool_]:
         """Whether each frequency is its own mirror image, so that its blocks are real; shape ``(L,)``."""
-        return np.all(2 * self.frequencies % np.array(self.grid, dtype=np.int64) == 0, axis=1)
+        return frozen(np.all(2 * self.frequencies % np.array(self.grid, dtype=np.int64) == 0, axis=1))
 
     @cached_property
     def fft_index(self) -> NDArray[np.int64]:
@@ -278,7 +283,8 @@ class Geometry:
     @cached_property
     def phase_sums(self) -> NDArray[np.complex128]:
         """``S_l = Σ_j f_l(j)²`` over the taps of each phase, shape ``(L, n_phases)``."""
-        return np.stack([np.sum(self.phases[:, taps] ** 2, axis=1) for taps in self.taps_by_phase], axis=1)
+        sums = [np.sum(self.phases[:, taps] ** 2, axis=1) for taps in self.taps_by_phase]
+        return frozen(np.stack(sums, axis=1))
 
     @cached_property
     def transform(self) -> NDArray[np.complex128]:
@@ -299,7 +305,7 @@ class Geometry:
         flat = np.zeros(self.n_taps, dtype=np.int64)
         for offsets, n in zip(self.axis_offsets, self.grid, strict=True):
             flat = flat * n + offsets % n
-        return self.phase_of_tap * self.n_points + flat
+        return frozen(self.phase_of_tap * self.n_points + flat)
 
     @cached_property
     def taps_by_phase(self) -> list[NDArray[np.int64]]:
@@ -341,15 +347,6 @@ class Weighted(Geometry):
     @cached_property
     def phases(self) -> NDArray[np.complex128]:
         return grids.phases(self.taps, self.grid, self.stride, self.dilation) * self.tap_scales
-
-
-@lru_cache(maxsize=1)
-def _memory() -> float:
-    """Bytes of memory of this machine, infinite if it does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return math.inf
 
 
 def _sizes(name: str, given: PerAxis, n_axes: int) -> tuple[int, ...]:

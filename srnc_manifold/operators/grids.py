@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srnc_manifold.numerics import frozen
+
 
 @dataclass(frozen=True)
 class TapPlaces:
@@ -138,9 +140,3 @@ def phases(
     quarter, rest = np.divmod(4 * turns + period // 2, period)
     angle = (0.5 * np.pi) * ((rest - period // 2) / period)
     return frozen(np.array([1, -1j, -1, 1j])[quarter % 4] * (np.cos(angle) - 1j * np.sin(angle)))
-
-
-def frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """The array, made read-only, as it is cached."""
-    array.setflags(write=False)
-    return array

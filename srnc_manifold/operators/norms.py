@@ -78,10 +78,11 @@ class NormTests:
         if self.xp.name == "numpy":
             return self._one_part_after_the_other(count)
         xp, per = self.xp, len(self.matrices) // count
-        starts = xp.constant(np.arange(count) * per, self.matrices)
+        everywhere = xp.arange(count * per, device=self.matrices.device)
+        starts = everywhere[:count] * per
         first = starts + xp.argmax(xp.reshape(self.estimates, (count, per)), axis=1)
         known = squared_norms(self.matrices[first], xp)
-        doubtful = ~self.below(xp.constant(np.arange(count * per), first), xp.repeat(known / self.margin, per))
+        doubtful = ~self.below(everywhere, xp.repeat(known / self.margin, per))
         doubtful[first] = True
         left = xp.nonzero(doubtful)[0]
         values = squared_norms(self.matrices[left], xp)
@@ -164,6 +165,43 @@ def gain(kernel: Any, geometry: Geometry, xp: Namespace = NUMPY) -> Any:
     return NormTests(symbol.of(kernel, geometry)).dominant()[1]
 
 
+class NearbyGains:
+    """:func:`gain` of kernels one after the other, of which many are near an earlier one.
+
+    From a kernel to another at a distance ``d`` no norm of a block changes by more than ``√q d``, with the most taps
+    ``q`` of a phase. So only those blocks are looked at that may have the largest norm, unless the kernel is too far.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    """
+
+    # Parts by which the norms of the blocks that are not looked at are smaller, and how many others are not too many.
+    _SMALLER, _MOST = (0.03, 0.003), 64
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry, self._reach = geometry, math.sqrt(max(geometry.squares_per_phase))
+        self._near: tuple[NDArray[Any], NDArray[Any], float] | None = None
+
+    def gain(self, kernel: NDArray[Any]) -> float:
+        """Largest squared singular value of the operator."""
+        matrices = symbol.of(kernel, self.geometry)
+        if self._near is not None:
+            known, blocks, ceiling = self._near
+            largest = NormTests(matrices[blocks]).dominant()[1]
+            if math.sqrt(largest) >= ceiling + self._reach * float(np.linalg.norm(kernel - known)):
+                return largest
+        tests = NormTests(matrices)
+        largest, blocks = tests.dominant()[1], np.arange(len(matrices))
+        for part in self._SMALLER:
+            level = largest * (1 - part) ** 2
+            near = blocks[~tests.below(blocks, np.full(len(blocks), level))]
+            if len(near) <= self._MOST:
+                break
+        self._near = np.array(kernel), near, math.sqrt(level * tests.margin)
+        return largest
+
+
 def dominant_blocks(kernels: Any, geometry: Geometry, xp: Namespace) -> tuple[Any, Any]:
     """The block with the largest norm of each of many kernels, shape ``(K,)``, and its matrix.
 
@@ -177,7 +215,7 @@ def dominant_blocks(kernels: Any, geometry: Geometry, xp: Namespace) -> tuple[An
         blocks = xp.concatenate(
             [_dominant(plain[first : first + size], geometry, xp) for first in range(0, len(plain), size)], axis=0
         )
-    owners = xp.constant(np.arange(len(kernels)), blocks)
+    owners = xp.arange(len(kernels), device=blocks.device)
     return blocks, symbol.at(kernels, owners, blocks, geometry, xp)
 
 
@@ -189,6 +227,8 @@ def _dominant(kernels: Any, geometry: Geometry, xp: Namespace) -> Any:
 
 def gains(kernels: Any, geometry: Geometry, xp: Namespace) -> Any:
     """Largest squared singular value of the operators of many kernels, shape ``(K,)``."""
+    if geometry.block_rank == 1 and not xp.needs_gradient(kernels):
+        return autocorrelation.gains(kernels, geometry, xp)
     matrices = dominant_blocks(kernels, geometry, xp)[1]
     if geometry.block_rank == 1:
         return symbol.energies(matrices, xp)

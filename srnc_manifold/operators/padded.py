@@ -187,6 +187,11 @@ class Padded(Operator):
         """``W^½``, its pseudoinverse, and the projection onto its range."""
         return tuple(_kronecker(list(parts)) for parts in zip(*(a.roots for a in self.axes), strict=True))
 
+    @property
+    def inverse_gram_root(self) -> Array:
+        """The pseudoinverse of ``W^½``, shape ``(q, q)``."""
+        return self._roots[1]
+
     def coordinates(self, x: Array) -> Array:
         return self._by_tap(x, self._roots[0])
 

@@ -17,9 +17,11 @@ from srnc_manifold.plots.drawing import (
     floored,
     logarithmic_with_zero,
     plain,
+    require_kind,
     sample,
     saved,
 )
+from srnc_manifold.printing import printable
 
 # Share of the runs that have to be feasible for a mark to be filled.
 _MOST = 0.5
@@ -32,6 +34,7 @@ def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any
     are feasible as found; then the gap is that of the feasible runs. Otherwise it is hollow, and the gap is that after
     the local restoration, which is not the merit of the solver. Values of at most 1e-12 are drawn as "0".
     """
+    require_kind(comparison, "comparison", "a Comparison", "table", "results")
     table = comparison.table()
     table = table[table["runs"] > 0]
     if not len(table):
@@ -48,17 +51,17 @@ def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any
                 found = record["success"] >= _MOST
                 own = colour(names.get(record["solver"], record["solver"]))
                 row = solvers.index(record["solver"]) + 0.6 * (k + 0.5) / len(problems) - 0.3
-                style = _mark(k, own, found) | {"gid": f"{record['solver']} on {problem}"}
+                style = _mark(k, own, found) | {"gid": printable(f"{record['solver']} on {problem}")}
                 left.plot(floored([_violation(record)]), [row], **style)
                 right.plot(floored([record["gap" if found else "restored_gap"]]), [row], **style)
         left.set_yticks(range(len(solvers)), [plain(solver, 28) for solver in solvers])
         left.set_ylim(len(solvers) - 0.5, -0.5)
-        feasible_limit(left, "x")
         left.set_xlabel("violation as found\n(larger relative error of stable rank and norm)")
         right.set_xlabel("gap to the reference / ‖C(a)‖²\n(hollow: only after a local restoration)")
         gaps = np.where(table["success"] >= _MOST, table["gap"], table["restored_gap"])
         for axes, values in ((left, [_violation(r) for r in table.to_dict("records")]), (right, gaps)):
             logarithmic_with_zero(axes, "x", max(1.0, _largest(values)))
+        feasible_limit(left, "x")
         _legends(figure, problems)
         return saved(figure, path)
 

@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.numerics import Array
+from srnc_manifold.printing import printable
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
+from srnc_manifold.process import alone
 from srnc_manifold.writing import replacing
 
 #: Colours that colour-blind people can tell apart, too (Okabe and Ito; Tol). The first is for the exact solution.
@@ -53,7 +55,10 @@ _LABEL_WIDTH = 36
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The style of the figures of this package, for figures of one's own: ``with srnc.plots.style(): …``."""
+    """The style of the figures of this package, for figures of one's own: ``with srnc.plots.style(): …``.
+
+    matplotlib's settings belong to the whole process: one thread at a time draws in this style.
+    """
     import matplotlib
     from matplotlib.rcsetup import cycler
 
@@ -74,7 +79,7 @@ def style() -> Iterator[None]:
         "savefig.dpi": "figure",
         "text.usetex": False,
     }
-    with matplotlib.rc_context(settings):
+    with alone(), matplotlib.rc_context(settings):
         yield
 
 
@@ -143,12 +148,19 @@ def unmarked(style: dict[str, Any]) -> dict[str, Any]:
 def plain(text: Any, width: int = _LABEL_WIDTH) -> str:
     """A text that is data, such that matplotlib shows it as it stands.
 
-    Dollar signs would start formulas, and labels that begin with an underscore would be left out of legends.
+    Dollar signs would start formulas, and labels that begin with an underscore would be left out of legends. Half
+    characters cannot be drawn, and control characters cannot be in an SVG file.
     """
-    text = str(text)
+    text = " ".join(printable(line) for line in str(text).splitlines())
     lines = textwrap.wrap(text, width, break_on_hyphens=False) or [text]
     shown = "\n".join(lines).replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") or not shown else shown
+
+
+def require_kind(given: Any, name: str, expected: str, *attributes: str) -> None:
+    """Refuse what is not of a kind that is above this module, and so is known by its attributes only."""
+    if not all(hasattr(given, attribute) for attribute in attributes):
+        raise TypeError(f"{name}: {type(given).__name__} given, expected {expected}")
 
 
 @contextmanager
@@ -237,7 +249,13 @@ def logarithmic_with_zero(axes: Any, which: str, most: float, least: float = FLO
 
 
 def feasible_limit(axes: Any, which: str) -> None:
-    """The limit below which a violation is none, with a note."""
+    """The limit below which a violation is none, with a note; call it when the axis has its limits.
+
+    If it lies beyond them, it is not drawn: a note outside of the axes would leave no room for the axes.
+    """
+    low, high = getattr(axes, f"get_{which}lim")()
+    if not low <= FEASIBILITY_TOLERANCE <= high:
+        return
     line = {"color": QUIET, "linestyle": "--", "linewidth": 1}
     note = {"fontsize": 8, "color": QUIET, "textcoords": "offset points"}
     if which == "x":

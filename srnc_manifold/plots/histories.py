@@ -105,8 +105,9 @@ def history(
     rows, columns = grid(len(panels))
     size = (7.0, 4.6) if len(panels) == 1 else (4.2 * columns, 3.0 * rows + 0.8)
     drawn: list[list[tuple[Array, Array]]] = [[_data(line, panel, x, y) for line in panel.lines] for panel in panels]
-    if not any(np.any(np.isfinite(up)) for curves in drawn for _, up in curves):
-        raise ValueError(f"y: {y!r} given, but no run has values of it")
+    for argument, name, place in (("x", x, 0), ("y", y, 1)):
+        if not any(np.any(np.isfinite(curve[place])) for curves in drawn for curve in curves):
+            raise ValueError(f"{argument}: {name!r} given, but no run has values of it")
     solvers = list(dict.fromkeys((line.label, line.result.solver) for panel in panels for line in panel.lines))
     styles = dict(zip(solvers, line_styles([solver for _, solver in solvers]), strict=True))
     with figure_of(ax, size, len(panels)) as (figure, axes):
@@ -207,6 +208,10 @@ def _scale_y(axes: Any, y: str, columns: list[Array]) -> None:
         logarithmic_with_zero(axes, "y", np.max(values), FLOOR if least <= 1e-9 else least)
         if y == "violation":
             feasible_limit(axes, "y")
-    elif len(values) and np.all(values > 0) and np.max(values) > 20 * np.min(values):
-        axes.set_yscale("log")
+    elif len(values):
+        least, most = np.min(values), np.max(values)
+        # A kernel that has not moved has an objective of rounding errors, which would flatten all other lines.
+        still = y == "objective" and least <= FLOOR * most
+        if least > 0 and most > 20 * least and not still:
+            axes.set_yscale("log")
     axes.set_ylabel(_Y_LABELS.get(y, plain(y.replace("_", " "))))

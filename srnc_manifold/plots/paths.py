@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold.plots.drawing import PALETTE, QUIET, figure_of, legend, saved
+from srnc_manifold.plots.drawing import PALETTE, QUIET, figure_of, legend, require_kind, saved
 
 
 def reduction(solutions: Any, ax: Any = None, path: str | os.PathLike[str] | None = None) -> Any:
@@ -33,8 +33,8 @@ def reduction(solutions: Any, ax: Any = None, path: str | os.PathLike[str] | Non
     TypeError
         If ``solutions`` or ``ax`` is not of its kind.
     """
-    if not all(hasattr(solutions, name) for name in ("fractions", "stable_ranks", "objectives", "bounds")):
-        raise TypeError(f"solutions: {type(solutions).__name__} given, expected what solve_path returns")
+    known = "fractions", "stable_ranks", "objectives", "bounds"
+    require_kind(solutions, "solutions", "what solve_path returns", *known)
     order = np.argsort(solutions.stable_ranks, kind="stable")
     ranks, objectives, bounds = (
         np.asarray(values)[order] for values in (solutions.stable_ranks, solutions.objectives, solutions.bounds)

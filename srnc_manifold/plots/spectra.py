@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from srnc_manifold.arrays import as_kernel
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry
@@ -154,7 +155,7 @@ def _one_axis(part: KernelProblem) -> bool:
 def _singular_values(part: KernelProblem, kernel: Array, how: str) -> tuple[Array, Array]:
     """Places and values of the curve of a kernel."""
     operator = part.operator
-    values = np.sqrt(operator.squared_singular_values(operator.coordinates(np.asarray(kernel, float))))
+    values = np.sqrt(operator.squared_singular_values(operator.coordinates(kernel)))
     if how == "frequency":
         if not _one_axis(part):
             raise ValueError(
@@ -175,7 +176,7 @@ def _name(kernel: Any) -> str:
 
 def _parts(problem: Problem, label: Any, kernel: Any) -> list[Array]:
     """The kernels of the parts."""
-    array = np.asarray(kernel.kernel if isinstance(kernel, Result) else kernel)
+    array = as_kernel(kernel.kernel if isinstance(kernel, Result) else kernel, "kernels")
     expected = problem.kernel.shape
     if array.shape != expected:
         raise ValueError(f"kernels: {str(label)!r} has shape {array.shape}, expected that of the problem, {expected}")

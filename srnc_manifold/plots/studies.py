@@ -16,12 +16,14 @@ from srnc_manifold.plots.drawing import (
     feasible_limit,
     figure_of,
     legend,
+    require_kind,
     saved,
 )
 
 
 def violations(study: Any, path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
     """Median violation against ``λ`` in a study of formulations, with one line for each formulation and ``α``."""
+    require_kind(study, "study", "what the study of formulations returns", "rows", "methods")
     rows = study.rows
     fixed = rows[(rows["by"] == "trust regions") & rows["weight"].notna()]
     with figure_of(ax, (8, 5.2)) as (figure, (axes,)):
@@ -35,10 +37,10 @@ def violations(study: Any, path: str | os.PathLike[str] | None = None, *, ax: An
             median = float(rows[rows["formulation"] == formulation]["violation"].median())
             line = {"color": "0.2", "linestyle": dashes, "linewidth": 1.4, "label": formulation}
             axes.axhline(max(median, FLOOR), **line)
-        feasible_limit(axes, "y")
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_ylim(1e-9, 3)
+        feasible_limit(axes, "y")
         axes.set_xlabel("weight λ of the distance")
         axes.set_ylabel("violation as found, median")
         legend(figure, [axes], ax is None, 2)
@@ -47,6 +49,7 @@ def violations(study: Any, path: str | os.PathLike[str] | None = None, *, ax: An
 
 def hits(study: Any, path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
     """Fraction of starts that find the optimum, against evaluations, with one mark for each method of a study."""
+    require_kind(study, "study", "what the study of formulations returns", "table", "methods")
     table = study.table()
     names = {(method.formulation, method.solver): method.instance.name for method in study.methods}
     fixed = table[table["weight"].notna()].drop_duplicates(["formulation", "by"])

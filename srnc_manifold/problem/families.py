@@ -15,6 +15,7 @@ from typing import Any
 from srnc_manifold.operators.geometry import InputSize, Layout, PerAxis
 from srnc_manifold.problem.base import Problem
 from srnc_manifold.problem.kernel import SRNProblem
+from srnc_manifold.validation import require_nonnegative
 
 #: Families of this package. They are in ``srnc_manifold.problems``.
 FAMILIES = ("paper", "filters", "random_kernels", "pretrained")
@@ -35,8 +36,8 @@ class NamedProblem:
 
     Raises
     ------
-    TypeError
-        If the name or the note is no text, or the problem is none.
+    TypeError, ValueError
+        If the name or the note is no text, the problem is none, or the optimum is not a number >= 0.
     """
 
     name: str
@@ -48,6 +49,8 @@ class NamedProblem:
         _require_texts(self, "name", "note")
         if not isinstance(self.problem, Problem):
             raise TypeError(f"problem: {type(self.problem).__name__} given for {self.name!r}, expected an SRNProblem")
+        if self.optimum is not None:
+            require_nonnegative(optimum=self.optimum)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def partway(
 
     With ``increase`` the target is between that of the kernel (0) and the largest feasible one (1).
     """
-
+    require_nonnegative(fraction=fraction)
     layout: Layout = {"groups": groups, "stride": stride, "dilation": dilation}
     own = SRNProblem(kernel, input_size, stable_rank_fraction=1.0, **layout)
     (low, high), rank = own.feasible_range, own.kernel_stable_rank

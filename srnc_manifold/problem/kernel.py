@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from srnc_manifold import certificates
 from srnc_manifold.arrays import as_kernel, as_kernels, kernel_and_dtype
 from srnc_manifold.exchange import array_from
-from srnc_manifold.numerics import Array, binary_scale
+from srnc_manifold.numerics import Array, binary_scale, frozen
 from srnc_manifold.operators import atoms, norms, symbol
 from srnc_manifold.operators.base import Operator
 from srnc_manifold.operators.circular import Circular
@@ -135,17 +135,15 @@ class SRNProblem(KernelProblem):
         scaled = self.operator.coordinates(self.kernel / self._scale)
         if not np.any(scaled):
             raise ValueError("kernel: its entries at taps that meet the input are all zero; it has no stable rank")
-        self._scaled: Array = scaled
+        self._scaled: Array = frozen(scaled)
         self._tests = self.operator.norm_tests(scaled)
         gain = self.operator.gain(scaled) if self._tests is None else self._tests.dominant()[1]
         self.spectral_norm = math.sqrt(gain) * self._scale
         self.kernel_stable_rank = self.operator.stable_rank(float(np.sum(scaled**2)), gain)
         self._size = float(np.linalg.norm(scaled))
-        self.direction: Array = scaled / self._size
-        self.direction.setflags(write=False)
+        self.direction: Array = frozen(scaled / self._size)
         # The kernel in units of its own spectral norm: nothing below depends on its scale.
-        self.unit_kernel: Array = scaled / math.sqrt(gain)
-        self.unit_kernel.setflags(write=False)
+        self.unit_kernel: Array = frozen(scaled / math.sqrt(gain))
         self.stable_rank = self._target(stable_rank, relative_stable_rank, stable_rank_fraction, clip)
         weight = self.operator.gram_weight
         self.unit_radius = math.sqrt(self.stable_rank / weight)
@@ -177,7 +175,8 @@ class SRNProblem(KernelProblem):
     def describe(self) -> str:
         size = "×".join(map(str, self.input_size))
         where = f"on {size} points" if size else "of a dense matrix"
-        return f"stable rank {self.kernel_stable_rank:.4g} → {self.stable_rank:.4g} {where}"
+        moved = " (clipped)" if self.clipped else ""
+        return f"stable rank {self.kernel_stable_rank:.4g} → {self.stable_rank:.4g}{moved} {where}"
 
     @property
     def feasible_range(self) -> tuple[float, float]:
@@ -389,9 +388,8 @@ class SRNProblem(KernelProblem):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.kernel.setflags(write=False)
-        self.direction.setflags(write=False)
-        self.unit_kernel.setflags(write=False)
+        for array in (self.kernel, self._scaled, self.direction, self.unit_kernel):
+            frozen(array)  # pickle does not keep this
 
     # -- helpers --------------------------------------------------------------------------------------------
 

@@ -42,9 +42,10 @@ def restored(
     gain is too low, the others if it is too high. They raise a ValueError with the reason if there is no path.
     """
     part = problem.parts[0]
+    gain = part.operator.nearby_gains()
 
     def excess(at: Array) -> float:  # of the gain over the target, relative to the target
-        return part.gain(problem.embed(at)) / part.target_gain - 1.0
+        return gain(problem.embed(at)) / part.target_gain - 1.0
 
     def outcome(at: Array, success: bool, distance: float, message: str) -> Restoration:
         return Restoration(part.to_kernel(problem.embed(at)), success, distance, message)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.backends import namespace_of
+from srnc_manifold.display import Shown, short
 from srnc_manifold.numerics import Array
 
 FEASIBILITY_TOLERANCE = 1e-6
@@ -48,8 +49,8 @@ class Evaluation:
         return self.violation < FEASIBILITY_TOLERANCE
 
 
-@dataclass(frozen=True)
-class BatchEvaluation:
+@dataclass(frozen=True, repr=False, eq=False)
+class BatchEvaluation(Shown):
     """Scores of many kernels: the fields of :class:`Evaluation`, as arrays of shape ``(B,)`` in their library."""
 
     objective: Any
@@ -58,6 +59,15 @@ class BatchEvaluation:
     stable_rank_error: Any
     spectral_norm_error: Any
     relative_distance: Any
+
+    def summary(self) -> dict[str, str]:
+        objective, violation = self.objective, self.violation
+        return {
+            "kernels": f"{len(objective)}, {namespace_of(objective).name}",
+            "objectives": f"{float(objective.min()):.6g} to {float(objective.max()):.6g}",
+            "violations": f"{float(violation.min()):.1e} to {float(violation.max()):.1e}",
+            "feasible": str(int(self.feasible.sum())),
+        }
 
     @property
     def violation(self) -> Any:
@@ -71,8 +81,8 @@ class BatchEvaluation:
         return self.violation < FEASIBILITY_TOLERANCE
 
 
-@dataclass(frozen=True)
-class Restoration:
+@dataclass(frozen=True, repr=False, eq=False)
+class Restoration(Shown):
     """Outcome of a restoration: a kernel on the feasible set, or the given kernel if the restoration failed.
 
     Attributes
@@ -92,6 +102,10 @@ class Restoration:
     success: bool
     distance: float
     message: str
+
+    def summary(self) -> dict[str, str]:
+        words = "success" if self.success else "failed"
+        return {"restoration": f"{words}, {short(self.message)}", "kernel": f"shape {np.shape(self.kernel)}"}
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.kernel, dtype=dtype)

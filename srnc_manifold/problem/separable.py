@@ -91,7 +91,7 @@ class SeparableProblem(Problem):
         self._partial = [f"{letters},{','.join(letters.replace(axis, ''))}->{axis}" for axis in letters]
 
     def __repr__(self) -> str:
-        return f"Separable{self.free!r}"
+        return repr(self.free).replace(self.free.kind, self.kind, 1)
 
     def to_fields(self) -> dict[str, Any]:
         return {**self.free.to_fields(), "kind": self.kind}

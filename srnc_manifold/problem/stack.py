@@ -58,7 +58,8 @@ class StackProblem(Problem):
         self.dtype = np.result_type(*(part.dtype for part in self._parts))
 
     def __repr__(self) -> str:
-        return f"StackProblem({', '.join(map(repr, self._parts))})"
+        first, more = self._parts[:3], len(self._parts) - 3
+        return f"StackProblem({', '.join(map(repr, first))}{f', … {more} more' if more > 0 else ''})"
 
     def to_fields(self) -> dict[str, Any]:
         return {"kind": self.kind, "parts": [part.to_fields() for part in self._parts]}
@@ -90,8 +91,14 @@ class StackProblem(Problem):
         ]
 
     def stack(self, kernels: Iterable[Any]) -> Array:
-        """The stack of the given kernels, the inverse of :meth:`kernels`."""
-        arrays = [np.asarray(kernel, float) for kernel in kernels]
+        """The stack of the given kernels, the inverse of :meth:`kernels`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not kernels, or not of the shapes of the parts.
+        """
+        arrays = [as_kernel(kernel, f"kernels[{k}]") for k, kernel in enumerate(kernels)]
         given, expected = [array.shape for array in arrays], [part.kernel.shape for part in self._parts]
         if given != expected:
             raise ValueError(f"kernels: shapes {given} given, expected those of the parts, {expected}")

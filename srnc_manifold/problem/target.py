@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.arrays import real
+from srnc_manifold.display import short
 from srnc_manifold.problem.base import Regime
 
 # Two stable ranks this close, relatively, are the same up to rounding.
@@ -36,11 +37,14 @@ class Target:
         As given.
     first : int
         Place of the first of these kernels among all.
+    argument : str
+        What error messages call it, if that is not its name.
     """
 
     name: str
     values: NDArray[np.float64]
     first: int = 0
+    argument: str = ""
 
     @classmethod
     def of_one(cls, absolute: Any, relative: Any, fraction: Any) -> Target:
@@ -74,6 +78,22 @@ class Target:
                 f"{name}: shape {values.shape} given, expected one number or one for each of {count} kernels"
             )
         return cls(name, values)
+
+    @classmethod
+    def of_path(cls, fractions: Any) -> Target:
+        """Fractions of the stable rank of one kernel: a number or a sequence of them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not real numbers, or there are none.
+        """
+        values = np.atleast_1d(_real("fractions", fractions, "a real number or a sequence of them"))
+        if values.ndim > 1:
+            raise ValueError(f"fractions: shape {values.shape} given, expected a number or a sequence of them")
+        if not len(values):
+            raise ValueError("fractions: none given, expected at least one")
+        return cls("stable_rank_fraction", values, argument="fractions")
 
     def part(self, first: int, count: int) -> Target:
         """Those of some kernels in a row."""
@@ -121,7 +141,8 @@ class Target:
         bad = np.flatnonzero(np.isnan(targets) if clip else ~within)
         if len(bad):
             k = int(bad[0])
-            raise ValueError(f"{self.name}: {float(self.values[k])!r} given{refuse(k, units)}")
+            reason = ", which cannot be clipped, expected a number" if clip else refuse(k, units)
+            raise ValueError(f"{self.argument or self.name}: {float(self.values[k])!r} given{reason}")
         # Those that lie beyond an end by rounding alone have not been moved.
         return np.where(within, np.clip(targets, low, high), np.clip(targets, low, ceiling)), ~within
 
@@ -137,7 +158,7 @@ def _real(name: str, value: Any, expected: str) -> NDArray[np.float64]:
     try:
         given = real(value, name)
     except TypeError:
-        raise TypeError(f"{name}: {value!r} given, expected {expected}") from None
+        raise TypeError(f"{name}: {short(repr(value))} given, expected {expected}") from None
     return np.asarray(given.xp.to_numpy(given.values))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from srnc_manifold.costs import Cost
 from srnc_manifold.naming import SOLVERS
 from srnc_manifold.problem import Problem, SRNProblem
 from srnc_manifold.result import Status
@@ -70,9 +69,3 @@ class SphereSolver(Solver):
         if problem.spheres.dimension < 1:
             return False, "a kernel with one entry leaves nothing to optimize on a sphere"
         return True, ""
-
-
-def require_cost(cost: Any) -> None:
-    """Refuse what is not an instance of a cost."""
-    if not isinstance(cost, Cost):
-        raise TypeError(f"cost: {cost!r} given, expected an instance of a cost, such as srnc.costs.LogSumExp()")

@@ -30,7 +30,7 @@ from srnc_manifold.solvers.oracle import penalty_factors
 from srnc_manifold.solvers.runs import Run, Stop
 from srnc_manifold.solvers.sphere.gradient_descent import GradientDescent
 from srnc_manifold.solvers.sphere.riemannian_lbfgs import RiemannianLBFGS
-from srnc_manifold.validation import Rng, as_generator, require_count, require_positive
+from srnc_manifold.validation import Rng, as_generator, require_count, require_memory, require_positive
 
 ACCEPTED = "GradientDescent(step_rule='barzilai-borwein'), RiemannianLBFGS() or AugmentedLagrangian()"
 
@@ -39,6 +39,9 @@ _SINGLE = 1e-5
 
 # Of how many end points in single precision the search goes on in double precision, for each problem.
 _POLISHED = 20
+
+# Vectors of the size of a point that a start needs: the point, its gradient, and ten pairs that L-BFGS remembers.
+_ROWS = 22
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class Batch(SphereSolver):
     def run(self, run: Run[Any]) -> tuple[Status, str]:
         watch = _Watch(run, isinstance(self.method, AugmentedLagrangian))
         count = min(self.starts, run.budget.max_evaluations or self.starts)
+        require_memory(8.0 * _ROWS * count * run.problem.spheres.size, starts=count)
         first = run.first_point()
         run.offer(run.problem.unit_kernels_at(first), np.inf)
         points = [first, *(run.problem.spheres.random_point(run.rng) for _ in range(count - 1))]

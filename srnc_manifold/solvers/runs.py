@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from srnc_manifold.arrays import real
+from srnc_manifold.arrays import as_kernel, real
+from srnc_manifold.display import short
 from srnc_manifold.exchange import to_json
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
@@ -148,11 +149,33 @@ class Run(Generic[P]):
             return
         self._best, self.best_key = self._checked(unit_kernel), key
 
+    def _require_valid(self) -> None:
+        """Refuse what a method has set and a result cannot hold."""
+        self.cost, self.gradient_norm = float(self.cost), float(self.gradient_norm)
+        for name, (kind, _) in _HELD.items():
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"run.{name}: {short(repr(getattr(self, name)))} set, expected {_named(kind)}")
+        self.alternatives = tuple(self._alternative(kernel) for kernel in self.alternatives)
+        to_json(self.details)
+
+    def _alternative(self, kernel: Any) -> Array:
+        checked, shape = as_kernel(kernel, "run.alternatives"), self.problem.kernel.shape
+        if checked.shape != shape:
+            raise ValueError(f"run.alternatives: shape {checked.shape} set, expected the kernel's shape {shape}")
+        return checked
+
     def _drop_what_is_not_valid(self) -> None:
         """Keep of a method that failed only what a result can hold."""
         self.cost, self.gradient_norm = (
             float(number) if isinstance(number, numbers.Real) else np.nan for number in (self.cost, self.gradient_norm)
         )
+        for name, (kind, none) in _HELD.items():
+            if not isinstance(getattr(self, name), kind):
+                setattr(self, name, none())
+        try:
+            self.alternatives = tuple(self._alternative(kernel) for kernel in self.alternatives)
+        except (TypeError, ValueError):
+            self.alternatives = ()
         kept: dict[str, Any] = {}  # a new one: the old one may be the solver's own
         for name, value in self.details.items():
             with contextlib.suppress(TypeError, ValueError, RecursionError):
@@ -235,8 +258,7 @@ class Run(Generic[P]):
         """
         try:
             status, message = _checked(method(self))
-            self.cost, self.gradient_norm = float(self.cost), float(self.gradient_norm)
-            to_json(self.details)
+            self._require_valid()
         except Stop as stop:
             status, message = stop.status, stop.message
         except KeyboardInterrupt:
@@ -267,6 +289,21 @@ class Run(Generic[P]):
             bound=self.bound,
             details=self.details,
         )
+
+
+# What a method may set, of which type it is, and what makes one that says nothing.
+_HELD: dict[str, tuple[Any, Callable[[], Any]]] = {
+    **dict.fromkeys(("n_evaluations", "n_gradients", "n_hessians"), (numbers.Integral, int)),
+    "history": (History, History),
+    "alternatives": ((list, tuple), tuple),
+    "bound": ((Bound, type(None)), lambda: None),
+    "details": (dict, dict),
+}
+
+
+def _named(kind: Any) -> str:
+    """A type, or several, in words."""
+    return " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
 
 
 def _checked(outcome: Any) -> tuple[Status, str]:

@@ -33,6 +33,10 @@ class Findings(ABC):
     name: ClassVar[str]
     interrupted: bool = False
 
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{name}: {len(table)} rows" for name, table in self.tables().items())
+        return f"{type(self).__name__}({rows}{', interrupted' if self.interrupted else ''})"
+
     @abstractmethod
     def tables(self) -> dict[str, Any]:
         """The results as pandas DataFrames, by name."""

@@ -107,7 +107,7 @@ def study_problems() -> dict[str, SRNProblem]:
     return problems
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class FormulationsFindings(Findings):
     """Outcome of :func:`run`.
 

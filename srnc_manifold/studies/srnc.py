@@ -159,7 +159,7 @@ def layer(name: str, problem: SRNProblem, budget: Budget = _LAYER_BUDGET) -> dic
     return row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class SRNCFindings(Findings):
     """Outcome of :func:`run`.
 

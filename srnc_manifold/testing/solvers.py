@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.problem import Problem
+from srnc_manifold.process import exclusive
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers import Budget, Solver
 from srnc_manifold.solvers.stacks import carry_out
@@ -40,6 +41,7 @@ _SOME, _FEW = Budget(max_evaluations=30), Budget(max_evaluations=2)
 _SHORT, _GRACE = Budget(max_time=0.01), 2.0
 
 
+@exclusive
 def check_solver(solver: Solver, *, rng: int | np.random.Generator = 0) -> None:
     """Assert that a solver keeps the contract of :class:`srnc_manifold.solvers.Solver`.
 

@@ -206,6 +206,11 @@ def test_an_unknown_solver_is_refused():
             srnc.bound(problem, "sdp", solver="NOPE")
 
 
+def test_an_array_is_no_problem(paper):
+    with pytest.raises(TypeError, match="problem: ndarray given, expected an SRNProblem"):
+        srnc.bound(paper(32)).verify(paper(32).kernel)
+
+
 def test_a_certificate_of_another_problem_is_refused():
     small = srnc.partway(np.random.default_rng(0).standard_normal((2, 2, 3)), 5, 0.5)
     other = srnc.Bound(0.0, "by hand", "caps", {"blocks": np.array([99]), "values": np.zeros((1, 2, 2), complex)})

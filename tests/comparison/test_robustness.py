@@ -60,6 +60,23 @@ class Writes(Returns):
         return srnc.Status.CONVERGED, "cheated"
 
 
+class Nameless(Returns):
+    @property
+    def name(self):
+        raise ValueError("no name")
+
+
+class Undecided(Returns):
+    @property
+    def stochastic(self):  # type: ignore[override]
+        raise ValueError("who knows")
+
+
+class Refuses(Returns):
+    def supports(self, problem):
+        return False, "half \ud800"
+
+
 class ExitsEarly(Returns):
     def supports(self, problem):
         sys.exit(4)
@@ -74,7 +91,15 @@ SOLVERS = {
     "masked": Returns(factor=np.ma.masked_array([1.0, 2.0, 3.0], [True, False, False])),
     "text for a cost": Returns(cost="low"),
     "a function for details": Returns(details={"a": 1, "f": len}),
-    "a complex alternative": Returns(bound=None),
+    "a complex alternative": Returns(alternatives=[np.array([1j, 2, 3])]),
+    "an alternative of another shape": Returns(alternatives=(np.ones(2),)),
+    "a text for a bound": Returns(bound="low"),
+    "a list for details": Returns(details=["interrupted"]),
+    "no history": Returns(history=None),
+    "a text for a count": Returns(n_evaluations="many"),
+    "nameless": Nameless(),
+    "undecided": Undecided(),
+    "refuses": Refuses(),
     "writes to the problem": Writes(),
     "exits early": ExitsEarly(),
 }
@@ -85,9 +110,18 @@ FAILS = {
     "masked": "a masked array",
     "text for a cost": "low",
     "a function for details": "cannot be written as JSON",
+    "a complex alternative": "run.alternatives: dtype complex128 given",
+    "an alternative of another shape": "run.alternatives: shape (2,) set, expected the kernel's shape (3,)",
+    "a text for a bound": "run.bound: 'low' set, expected Bound",
+    "a list for details": "run.details: ['interrupted'] set, expected dict",
+    "no history": "run.history: None set, expected History",
+    "a text for a count": "run.n_evaluations: 'many' set, expected",
+    "nameless": "ValueError: no name",
+    "undecided": "ValueError: who knows",
     "writes to the problem": "read-only",
     "exits early": "SystemExit: 4",
 }
+ENDS = {"good": "converged", "refuses": "unsupported"}
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -105,7 +139,7 @@ def test_only_the_row_of_a_bad_task_suffers(tmp_path, n_jobs):
     assert len(rows) == 4 * len(SOLVERS)
     assert set(rows["problem"]) == {"Described", "NotSent", "NotRead", "SRNProblem"}
     for row in rows.to_dict("records"):
-        expected = "failed" if row["solver"] in FAILS else "converged" if row["solver"] == "good" else "limit"
+        expected = "failed" if row["solver"] in FAILS else ENDS.get(row["solver"], "limit")
         assert row["status"] == expected
         assert FAILS.get(row["solver"], "") in row["message"]
     assert set(rows[rows["solver"] == "half a character"]["message"]) == {"half ?"}
@@ -116,6 +150,26 @@ def test_only_the_row_of_a_bad_task_suffers(tmp_path, n_jobs):
     for result in comparison.results.values():
         assert srnc.Result.from_json(result.to_json()) == result
     comparison.save(tmp_path / "saved")
+
+
+def test_a_problem_that_fails_costs_no_other_its_table(tmp_path):
+    class Broken(srnc.SRNProblem):
+        @property
+        def squared_norm(self):
+            raise ValueError("broken")
+
+    dense = srnc.Dense(np.random.default_rng(1).standard_normal((3, 4, 5)))
+    problems = {
+        "broken": Broken([1.0, 2.0, 3.0], 8, stable_rank_fraction=0.9),
+        "whole": srnc.SRNProblem([1.0, 2.0, 3.0], 8, stable_rank_fraction=0.9),
+        "without a bound": srnc.SRNProblem([1.0, 0.5, -0.3], dense, stable_rank_fraction=0.95),
+    }
+    comparison = srnc.compare(problems, "slsqp", [0])
+    assert list(comparison.rows["status"]) == ["failed", "converged", "converged"]
+    assert list(comparison.table()["problem"]) == list(problems)
+    assert np.isnan(comparison.table()["bound"].iloc[-1])
+    assert "ValueError: broken" in comparison.report()
+    assert len(comparison.save(tmp_path)) == 3
 
 
 def test_jobs_are_at_most_as_many_as_tasks():

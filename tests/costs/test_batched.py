@@ -1,5 +1,7 @@
 """Costs at many points at once, in torch, against those at single points."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -123,3 +125,24 @@ def test_settings_of_torch_are_left_as_they_were(paper):
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_what_is_no_cost_or_problem_is_told(paper):
+    problem, cost = paper(32), LogSumExp()
+    stack = srnc.StackProblem([problem, problem])
+    for function in (BatchFunction, SphereFunction):
+        with pytest.raises(TypeError, match="problem: list given, expected an SRNProblem"):
+            function([1.0, 0.0], cost)
+        for wrong in ("lse", LogSumExp, None, [cost, "lse"]):
+            with pytest.raises(TypeError, match="cost: .* given, expected an instance of a cost"):
+                function(stack, wrong)
+        with pytest.raises(ValueError, match="cost: 1 costs given, expected one, or one for each of 2 parts"):
+            function(stack, [cost])
+
+
+def test_functions_are_sent_to_other_processes(paper):
+    problem, z = paper(32), points_of(paper(32))
+    function = pickle.loads(pickle.dumps(BatchFunction(problem, LogSumExp(), dtype="float32")))
+    assert torch.equal(function.value(z), BatchFunction(problem, LogSumExp(), dtype="float32").value(z))
+    single = SphereFunction(problem, LogSumExp(), "torch")
+    assert pickle.loads(pickle.dumps(single)).value(z[0]) == single.value(z[0])

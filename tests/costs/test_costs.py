@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -181,3 +183,21 @@ def test_taylor_slope_of_known_remainders():
 def test_a_cost_without_value_says_what_is_missing(paper):
     with pytest.raises(NotImplementedError, match="Cost must define value"):
         SphereFunction(paper(32), Cost()).value(np.array([1.0, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize("name", ["squared_singular_values", "multiplicities"])
+def test_what_a_cost_sees_cannot_be_written_to(paper, name):
+    """It is used again at the same point, the multiplicities at all points."""
+
+    class Writes(Cost):
+        def value(self, view, xp):
+            array = getattr(view, name)
+            array -= 1.0
+            return xp.sum(array)
+
+    for problem in (paper(32), pickle.loads(pickle.dumps(paper(32)))):
+        z = problem.spheres.random_point(np.random.default_rng(0))
+        before = SphereFunction(problem, LogSumExp()).value(z)
+        with pytest.raises(ValueError, match="read-only"):
+            SphereFunction(problem, Writes()).value(z)
+        assert SphereFunction(problem, LogSumExp()).value(z) == before

@@ -91,11 +91,31 @@ def test_kernels_of_any_size(scale):
     np.testing.assert_allclose(other.objectives / scale / scale, one.objectives, rtol=1e-9)
 
 
+def test_targets_that_are_not_feasible_can_be_clipped():
+    problem = problem_of(LAYOUTS[0])
+    path = srnc.solve_path(problem, [1e-9, 0.9, 1.5], clip=True)
+    np.testing.assert_array_equal(path.clipped, [True, False, True])
+    np.testing.assert_array_equal(path.fractions, [1e-9, 0.9, 1.5])
+    least, own = problem.feasible_range[0], problem.kernel_stable_rank
+    np.testing.assert_allclose(path.stable_ranks, [least, 0.9 * own, own], rtol=1e-12)
+    np.testing.assert_allclose(path.kernels[2], problem.kernel, rtol=1e-14)
+    alone = srnc.solve(srnc.SRNProblem(problem.kernel, problem.operator, stable_rank=1e-9, clip=True))
+    assert path.objectives[0] == pytest.approx(alone.evaluation.objective, rel=1e-7)
+
+
+def test_fractions_may_be_tensors():
+    torch = pytest.importorskip("torch")
+    problem = problem_of(LAYOUTS[0])
+    fractions = torch.tensor([0.9, 0.8], requires_grad=True)
+    path = srnc.solve_path(problem, fractions)
+    np.testing.assert_array_equal(path.fractions, fractions.detach().double().numpy())
+
+
 def test_what_it_shows():
     problem = problem_of(LAYOUTS[3])
     path = srnc.solve_path(problem, fractions_of(problem))
     frame = path.to_frame()
-    assert list(frame.columns) == ["fraction", "stable_rank", "objective", "bound", "gap", "violation"]
+    assert list(frame.columns) == ["fraction", "stable_rank", "clipped", "objective", "bound", "gap", "violation"]
     np.testing.assert_array_equal(frame["objective"], path.objectives)
     assert "targets: 3" in repr(path)
     assert path == srnc.solve_path(problem, fractions_of(problem))
@@ -125,12 +145,15 @@ def test_arguments_are_checked():
         srnc.solve_path(1.0, [0.5])
     with pytest.raises(ValueError, match="fractions: none given"):
         srnc.solve_path(problem, [])
-    with pytest.raises(ValueError, match=r"stable_rank_fraction: 1.2 given, .*<= 1 for this kernel.*also raise"):
+    with pytest.raises(ValueError, match=r"fractions: 1.2 given, .*<= fractions <= 1 for .*clip=True.*also raise"):
         srnc.solve_path(problem, [0.9, 1.2])
-    with pytest.raises(ValueError, match=r"stable_rank_fraction: 0.01 given, expected 0\.\d+ <="):
+    with pytest.raises(ValueError, match=r"fractions: 0.01 given, expected 0\.\d+ <="):
         srnc.solve_path(problem, 0.01)
-    with pytest.raises(TypeError, match="stable_rank_fraction"):
-        srnc.solve_path(problem, "many")
+    for wrong in ("many", None, np.ma.masked_array([0.9, 0.8])):
+        with pytest.raises(TypeError, match="^fractions: .* given, expected a real number or a sequence of them"):
+            srnc.solve_path(problem, wrong)
+    with pytest.raises(ValueError, match=r"fractions: shape \(1, 2\) given"):
+        srnc.solve_path(problem, [[0.9, 0.8]])
     matrices = np.random.default_rng(0).standard_normal((1, 2, 3, 4))
     with pytest.raises(TypeError, match="no frequencies"):
         srnc.solve_path(srnc.SRNProblem(np.ones((1, 2)), srnc.Dense(matrices), stable_rank_fraction=1.0), 0.9)

@@ -104,6 +104,14 @@ def test_an_input_size_is_made_of_integers(size):
         Geometry.of((3,), size)
 
 
+@pytest.mark.parametrize("dilation", [10**20, 2**40, (1, 10**400)])
+def test_a_dilation_beyond_all_bounds_is_refused(dilation):
+    with pytest.raises(ValueError, match=r"dilation: .* given, expected less than 1099511627776"):
+        Geometry.of((3, 3), 8, dilation=dilation)
+    largest = Geometry.of((3,), 9, dilation=2**40 - 2)  # which is 5 modulo 9
+    np.testing.assert_array_equal(largest.phases, Geometry.of((3,), 9, dilation=5).phases)
+
+
 @pytest.mark.parametrize("size", [10**20, 10**6, (10**9, 3)])
 def test_an_input_that_does_not_fit_into_the_memory_is_refused(size):
     with pytest.raises(

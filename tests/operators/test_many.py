@@ -116,3 +116,25 @@ def test_wrong_kernels_are_named(measure):
         measure(np.ones(3), 8)
     with pytest.raises(ValueError, match="taps are more"):
         measure(np.ones((2, 9)), 8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "layout"), some([((14, 13, 3), 12, {}), ((13, 4, 3, 3), (6, 6), {"stride": 2})], keep=1)
+)
+def test_gains_of_kernels_near_one_another(shape, size, layout, monkeypatch):
+    geometry, rng = Geometry.of(shape, size, **layout), np.random.default_rng(5)
+    nearby, decomposed = norms.NearbyGains(geometry), []
+    monkeypatch.setattr(norms.NormTests, "SMALL", 4)  # so that the reference is found in the same way
+    given = norms.NormTests.__init__
+
+    def counted(self, matrices, *args):
+        decomposed.append(len(matrices))
+        given(self, matrices, *args)
+
+    kernel, along = rng.standard_normal((2, *shape))
+    for step in (0.0, 1e-9, 1e-6, 1e-4, 1e-2, 1e-3, 1.0, 1.0 + 1e-7, 10.0, 0.0):
+        with monkeypatch.context() as patch:
+            patch.setattr(norms.NormTests, "__init__", counted)
+            found = nearby.gain(kernel + step * along)
+        assert found == pytest.approx(norms.gain(kernel + step * along, geometry), rel=1e-13)
+    assert sum(count == geometry.n_blocks for count in decomposed) < 9  # most look at some of the blocks only

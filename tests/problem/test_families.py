@@ -98,3 +98,10 @@ def test_bad_files(tmp_path, content, message):
 def test_unknown_families():
     with pytest.raises(ValueError, match="'papers' given, expected one of paper, filters"):
         load_family("papers")
+
+
+@pytest.mark.parametrize("optimum", ["abc", np.nan, np.inf, -1.0, 1j, True])
+def test_an_optimum_is_a_number(optimum):
+    problem = srnc.SRNProblem([1.0, 2.0, 3.0], 8, stable_rank_fraction=0.9)
+    with pytest.raises((TypeError, ValueError), match="^optimum: .* given, expected a"):
+        srnc.NamedProblem("mine", problem, optimum=optimum)

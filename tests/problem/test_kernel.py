@@ -279,7 +279,8 @@ def test_targets_that_are_not_feasible_can_be_clipped(target, clipped, expected)
     assert problem.clipped is clipped
     assert ("clipped" in repr(problem)) is clipped
     assert not srnc.SRNProblem(kernel, 8, stable_rank_fraction=0.9, clip=True).clipped
-    with pytest.raises(ValueError, match="nan given"):
+    assert ("clipped" in problem.describe()) is clipped
+    with pytest.raises(ValueError, match="stable_rank: nan given, which cannot be clipped, expected a number"):
         srnc.SRNProblem(kernel, 8, stable_rank=np.nan, clip=True)
     if clipped:
         with pytest.raises(ValueError, match="or clip=True"):

@@ -667,3 +667,7 @@ def test_the_gain_of_a_separable_kernel_is_the_product_of_its_factors_gains(shap
     factors = problem.spheres.split(z)
     gains = [factor_gains(factor, n) for factor, n in zip(factors, size, strict=True)]
     assert problem.free.gain(problem.embed(z)) == pytest.approx(np.prod(gains), rel=1e-12)
+
+
+def test_separable_problems_are_called_so():
+    assert repr(srnc.SeparableProblem(np.eye(2), 4, stable_rank_fraction=1.0)).startswith("SeparableProblem(kernel of")

@@ -1,5 +1,7 @@
 """Many starts at once: the same ends as one by one, the certified optimum, and no questions to the device."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -169,13 +171,13 @@ def test_many_problems_with_some_starts_each():
     ("shape", "size", "layout"), some([((4, 1, 3), 6, {"groups": 4}), ((3, 2, 3), 6, {}), ((2, 3), (4, 5), {})], keep=1)
 )
 def test_batches_are_solved_by_starts_on_each_kernel(shape, size, layout):
-    kernels, told = np.random.default_rng(1).standard_normal((3, *shape)), []
+    kernels, told = np.random.default_rng(1).standard_normal((2, *shape)), []
     target = {"stable_rank_fraction": 0.8, "clip": True, **layout}
     exact = srnc.solve_batch(kernels, size, **target)
-    settings = {"solver": Batch(starts=6, patience=2), "rng": 0, "max_memory": 1}
+    settings = {"solver": Batch(starts=10, patience=2), "rng": 0}
     given = torch.tensor(kernels, dtype=torch.float32)
     found = srnc.solve_batch(given, size, progress=lambda *done: told.append(done), **settings, **target)
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert told == [(2, 2)]
     assert found.kernels.dtype == torch.float32
     unit = np.array([srnc.frobenius_norm(kernel, size, **layout) ** 2 for kernel in kernels])
     assert float(found.violations.max()) < 1e-6
@@ -364,3 +366,11 @@ def test_cuda_ends_as_the_cpu_does(method, random_problem):
 @pytest.mark.parametrize("method", METHODS[1:], ids=lambda method: method.name)
 def test_the_contract_is_kept_with_other_costs(method, cost):
     check_solver(Batch(type(method)(**{**vars(method), "cost": cost}), starts=4))
+
+
+def test_more_starts_than_the_memory_holds_are_told(paper):
+    result = srnc.solve(paper(32), Batch(starts=10**12), rng=0)
+    assert result.status is srnc.Status.FAILED
+    assert re.search(r"starts: 1000000000000 given, which needs about .* GB; this machine has", result.message)
+    few = srnc.solve(paper(32), Batch(starts=10**12), rng=0, budget=srnc.Budget(max_evaluations=30))
+    assert few.status is srnc.Status.LIMIT

@@ -150,16 +150,12 @@ def top_atoms(matrices: NDArray[Any]) -> NDArray[Any]:
 
 def coordinates(blocks: Blocks, sizes: Sizes) -> tuple[Any, Any]:
     """``(push, pull)`` with ``x(G) = push · G + pull · a`` on the unit sphere (docs/theory.md, section 7)."""
-    xp, level = blocks.xp, blocks.level.value
-    height, norm = sizes.heights, xp.maximum(sizes.norms, level)
-    # Neither difference is negative but for rounding.
-    pull = xp.sqrt(xp.where(sizes.rooms > 0, sizes.rooms, 0.0) / (xp.abs(norm - height * height) + 1e-300))
-    return (xp.sqrt(level) - pull * height) / norm, pull
+    return atoms.rim_coordinates(sizes.heights, sizes.norms, blocks.level.value, sizes.rooms, blocks.xp)
 
 
 def improved_atoms(matrices: Any, w: Any, xp: Namespace = NUMPY, rounds: int = 4) -> Any:
     """Atoms with a larger ``Re Σ X w`` than the given ones, by power iteration from these: products only."""
-    count = xp.constant(np.arange(len(w)), w)
+    count = xp.arange(len(w), device=w.device)
     v = w[count, xp.argmax(xp.sum(xp.abs(w) ** 2, axis=2), axis=1)][:, :, None]
     transposed = matrices.swapaxes(1, 2)  # torch would conjugate the matrices in every product
     for _ in range(rounds):

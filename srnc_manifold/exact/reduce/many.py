@@ -40,10 +40,7 @@ class Many:
         matrices = xp.reshape(symbol.of(directions, geometry, xp), (-1, *geometry.block_shape))
         self._tests = norms.tests_of(matrices, xp)
         self.gains = self._tests.dominant_of(len(directions))[1]
-        self._members = self._numbers(len(directions))
-
-    def _numbers(self, count: int) -> Any:
-        return self.xp.constant(np.arange(count), self.directions)
+        self._members = xp.arange(len(directions), device=directions.device)
 
     def of(self, index: Any) -> Many:
         """Some of the kernels."""
@@ -71,7 +68,7 @@ class Many:
     def _survey(self, levels: atoms.Level) -> tuple[Array, Array, list[dict[int, NDArray[Any]]]]:
         """The directions, bounds on all blocks, and atoms of some that these do not exclude; all on the host."""
         xp, n_blocks, count = self.xp, self.geometry.n_blocks, len(self.directions)
-        numbers = xp.constant(np.arange(count * n_blocks), self.directions)
+        numbers = xp.arange(count * n_blocks, device=self.directions.device)
         owners, blocks = numbers // n_blocks, numbers % n_blocks
         found = self._first(owners, blocks, levels)
         bounds = self._bounds(owners, blocks, levels, found.distances)

@@ -41,7 +41,7 @@ def start(blocks: Blocks) -> Any:
 def alternate(blocks: Blocks, w: Any) -> tuple[Any, Any]:
     """Rounds from an atom of each block until none moves, or there were enough: the atoms, their squared distances."""
     xp, given = blocks.xp, blocks
-    end, index, moving = w + 0.0, xp.constant(np.arange(len(w)), w), ~blocks.are_empty(w)
+    end, index, moving = w + 0.0, xp.arange(len(w), device=w.device), ~blocks.are_empty(w)
     for question in range(_QUESTIONS):
         for _ in range(ROUNDS):
             moved = improved_atoms(images_of(blocks, w)[0], w, xp)

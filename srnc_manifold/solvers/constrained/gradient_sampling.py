@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.costs import Cost
+from srnc_manifold.costs.base import require_cost
 from srnc_manifold.numerics import Array, shortest_in_hull
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import Status
-from srnc_manifold.solvers.base import SphereSolver, require_cost
+from srnc_manifold.solvers.base import SphereSolver
 from srnc_manifold.solvers.optimality import nonsmooth_costs
 from srnc_manifold.solvers.oracle import ConstrainedOracle
 from srnc_manifold.solvers.runs import Run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain, takewhile
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ METHODS = {"SLSQP": 500, "trust-constr": 500, "COBYQA": 100}
 
 # Below this relative violation, points are ranked by objective.
 _NEGLIGIBLE_VIOLATION = 1e-8
+
+# The largest number of iterations that SciPy's compiled methods count.
+_C_INT = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,16 @@ class MultiStart(Solver):
         run.offer(problem.unit_kernels_at(first), np.inf)
         # A budget of few evaluations is spent on few starts.
         n_starts = min(self.n_starts, run.budget.max_evaluations or self.n_starts)
-        starts = [first, *(spheres.random_point(child) for child in run.rng.spawn(n_starts - 1))]
+        # Drawn when they are needed, so that a budget of time ends any number of them.
+        drawn = (spheres.random_point(run.rng.spawn(1)[0]) for _ in range(n_starts - 1))
+        others = takewhile(lambda _: run.time_is_left(), drawn)
         share = _share(run.budget, n_starts, joblib.effective_n_jobs(self.n_jobs))
         # A callback cannot cross to another process; there it is called with the starts' last rows.
         watcher = run.callback if self.n_jobs == 1 else None
         outcomes: list[_Outcome] = []
-        tasks = (joblib.delayed(_one_start)(self, problem, z, share, run.whole, watcher) for z in starts)
+        tasks = (
+            joblib.delayed(_one_start)(self, problem, z, share, run.whole, watcher) for z in chain([first], others)
+        )
         try:
             for outcome in joblib.Parallel(n_jobs=self.n_jobs, return_as="generator")(tasks):
                 outcomes.append(outcome)
@@ -146,7 +154,7 @@ def _minimize(solver: MultiStart, functions: _Functions, z: Array) -> tuple[Stat
         optimize.NonlinearConstraint(functions.norms, 0.0, 0.0, **_jac(functions.norms_jacobian, gradients)),
         optimize.NonlinearConstraint(functions.gain, 0.0, np.inf, **_jac(functions.gain_jacobian, gradients)),
     ]
-    options: dict[str, Any] = {"maxiter": solver.max_iterations}
+    options: dict[str, Any] = {"maxiter": min(solver.max_iterations, _C_INT)}
     method = solver.method if isinstance(solver.method, str) else "custom"
     options |= {
         "SLSQP": {"ftol": solver.tolerance},

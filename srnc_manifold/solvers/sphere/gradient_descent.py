@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.costs import Cost, LogSumExp
+from srnc_manifold.costs.base import require_cost
 from srnc_manifold.numerics import Array
 from srnc_manifold.result import Status
-from srnc_manifold.solvers.base import SphereSolver, require_cost
+from srnc_manifold.solvers.base import SphereSolver
 from srnc_manifold.solvers.oracle import Oracle
 from srnc_manifold.solvers.runs import Run
 from srnc_manifold.solvers.steps.line_search import backtrack

@@ -10,12 +10,13 @@ import numpy as np
 from srnc_manifold.backends import NAMES as BACKENDS
 from srnc_manifold.backends import namespace
 from srnc_manifold.costs import Cost, LogSumExp
+from srnc_manifold.costs.base import require_cost
 from srnc_manifold.interop import pymanopt as pymanopt_optimizers
 from srnc_manifold.interop.pymanopt import OPTIMIZERS, uses_gradients
 from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import Status
-from srnc_manifold.solvers.base import SphereSolver, require_cost
+from srnc_manifold.solvers.base import SphereSolver
 from srnc_manifold.solvers.oracle import Oracle
 from srnc_manifold.solvers.runs import Run, Stop
 from srnc_manifold.validation import require_choice, require_count, require_nonnegative

@@ -209,3 +209,11 @@ def test_methods_of_one_s_own_are_compared_in_processes(random_problem):
         f"multi-start[method=test_multi_start.{name}, n_starts=2]" for name in ("slsqp_again", "quadratic_penalty")
     ]
     assert not set(rows.status) & {"failed"}
+
+
+def test_numbers_beyond_all_bounds_are_ended_by_a_budget(paper):
+    for settings in ({"n_starts": 10**20}, {"max_iterations": 10**20}):
+        for budget in (srnc.Budget(max_time=0.2), srnc.Budget(max_evaluations=20)):
+            result = srnc.solve(paper(32), MultiStart(**settings), rng=0, budget=budget)
+            assert result.status in (srnc.Status.LIMIT, srnc.Status.CONVERGED), result.message
+            assert result.runtime < 5

@@ -1,0 +1,393 @@
+"""Stable rank normalization in training: exact where it has converged, and a parametrization like PyTorch's own."""
+
+import copy
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from tiers import some
+from torch import nn as layers
+from torch.nn.utils import parametrize
+
+import srnc_manifold as srnc
+from srnc_manifold import nn
+
+CASES = [
+    (lambda: layers.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), (8, 6), {}),
+    (lambda: layers.Linear(7, 5), (), {}),
+    (lambda: layers.Conv1d(4, 4, 3, padding="same", padding_mode="circular", groups=4), (16,), {"groups": 4}),
+    (lambda: layers.Conv3d(2, 2, 3, padding=2, dilation=2, padding_mode="circular"), (5, 5, 7), {"dilation": 2}),
+    (
+        lambda: layers.Conv2d(4, 6, 3, padding=1, padding_mode="circular", stride=2, groups=2),
+        (8, 6),
+        {"stride": 2, "groups": 2},
+    ),
+]
+NAMES = ["Conv2d", "Linear", "depthwise Conv1d", "dilated Conv3d", "strided Conv2d"]
+
+
+def seeded(make, dtype=torch.float64):
+    torch.manual_seed(0)
+    return make().to(dtype)
+
+
+def normalized(make, size, dtype=torch.float64, **settings):
+    target = {"stable_rank_fraction": 0.7} | settings
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the fraction may be below what is feasible
+        return nn.stable_rank_norm(seeded(make, dtype), input_size=size or None, **target)
+
+
+def numbers(weight, size, dense, layout):
+    """Norm and stable rank of the operator, from a dense matrix."""
+    matrix = dense(weight.detach().double().cpu().numpy(), size, **layout) if size else weight.detach().numpy()
+    norm = np.linalg.norm(matrix, 2)
+    return norm, np.linalg.norm(matrix) ** 2 / norm**2
+
+
+def inputs(module, size, dtype=torch.float64):
+    shape = (module.in_channels, *size) if size else (module.in_features,)
+    return torch.randn(2, *shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("make", "size", "layout"), CASES, ids=NAMES)
+def test_norm_and_stable_rank_are_the_operator_s(make, size, layout, dense):
+    raw, module = seeded(make), normalized(make, size)
+    norm, rank = numbers(raw.weight, size, dense, layout)
+    target = float(module.parametrizations.weight[0].target)
+    least = srnc.Geometry.of(raw.weight.shape, size, **layout).stable_rank_range[0]
+    assert target == pytest.approx(max(0.7 * rank, least), rel=1e-5)  # of the norm after 15 power steps
+    assert numbers(module.weight, size, dense, layout) == pytest.approx((norm, target), rel=1e-5)  # likewise
+    for _ in range(60):
+        module(inputs(module, size))
+    assert numbers(module.weight, size, dense, layout) == pytest.approx((norm, target), rel=1e-9)
+    result = nn.certify(module)
+    assert result.status is srnc.Status.CONVERGED
+    module.eval()
+    assert numbers(module.weight, size, dense, layout) == pytest.approx((norm, target), rel=1e-12)
+    np.testing.assert_allclose(module.weight.detach().numpy(), result.kernel, atol=1e-12)
+
+
+@pytest.mark.parametrize(("make", "size", "layout"), some(CASES), ids=NAMES)
+@pytest.mark.parametrize("goal", ["stable_rank", "relative_stable_rank"])
+def test_other_ways_to_give_the_target(make, size, layout, goal, dense):
+    raw = seeded(make)
+    rank = numbers(raw.weight, size, dense, layout)[1]
+    highest = srnc.Geometry.of(raw.weight.shape, size, **layout).stable_rank_range[1]
+    value = 0.9 * rank / (highest if goal == "relative_stable_rank" else 1.0)
+    module = normalized(make, size, stable_rank_fraction=None, **{goal: value})
+    assert float(module.parametrizations.weight[0].target) == pytest.approx(0.9 * rank)
+
+
+def test_a_weight_below_the_target_is_left_bitwise_alone():
+    make, size, _ = CASES[0]
+    module = normalized(make, size, stable_rank_fraction=1.0)
+    raw = seeded(make).weight
+    assert torch.equal(module.weight, raw)
+    with torch.no_grad():  # almost all of it is at one frequency
+        module.parametrizations.weight.original.mul_(0.01).add_(1.0)
+    for _ in range(5):
+        module(inputs(module, size))
+    assert torch.equal(module.weight, module.parametrizations.weight.original)
+
+
+@pytest.mark.parametrize("norm", [0.5, 50.0])
+def test_a_spectral_norm_is_kept_to(norm, dense):
+    make, size, layout = CASES[0]
+    module = normalized(make, size, spectral_norm=norm)
+    own = numbers(seeded(make).weight, size, dense, layout)[0]
+    nn.certify(module)
+    found = numbers(module.weight, size, dense, layout)
+    assert found == pytest.approx((min(norm, own), float(module.parametrizations.weight[0].target)), rel=1e-10)
+    free = normalized(make, size, spectral_norm=norm, stable_rank_fraction=1.0).eval()
+    assert numbers(free.weight, size, dense, layout)[0] == pytest.approx(min(norm, own), rel=1e-5)
+
+
+def test_the_size_is_learned_from_the_first_forward(dense):
+    make, size, layout = CASES[0]
+    module = seeded(make)
+    raw = module.weight.detach().clone()
+    assert nn.stable_rank_norm(module, stable_rank_fraction=0.7) is module
+    assert torch.equal(module.weight, raw)
+    clone = copy.deepcopy(module)
+    for some_module in (module, clone):
+        some_module(inputs(module, size))
+        assert tuple(some_module.parametrizations.weight[0].input_size.tolist()) == size
+        nn.certify(some_module)
+        rank, target = (
+            numbers(some_module.eval().weight, size, dense, layout)[1],
+            0.7 * numbers(raw, size, dense, layout)[1],
+        )
+        assert rank == pytest.approx(float(some_module.parametrizations.weight[0].target), rel=1e-10)
+        assert rank == pytest.approx(target, rel=1e-5)
+
+
+def test_fractions_of_the_current_weight_follow_it(dense):
+    make, size, layout = CASES[0]
+    module = normalized(make, size, fraction_of="current")
+    for _ in range(3):
+        with torch.no_grad():
+            module.parametrizations.weight.original.add_(torch.randn(4, 3, 3, 3, dtype=torch.float64))
+        nn.certify(module)
+        own, found = (
+            numbers(weight, size, dense, layout)[1]
+            for weight in (module.parametrizations.weight.original, module.eval().weight)
+        )
+        assert found == pytest.approx(0.7 * own, rel=1e-10)
+
+
+@pytest.mark.parametrize("gradient", ["detached", "one-step"])
+@pytest.mark.parametrize(("make", "size", "layout"), some(CASES[:3]), ids=NAMES[:3])
+def test_gradients_are_near_those_of_the_explicit_solution(make, size, layout, gradient):
+    module = normalized(make, size, gradient=gradient, stable_rank_fraction=0.9)
+    nn.certify(module)
+    module.eval()
+    raw = module.parametrizations.weight.original
+    weights = torch.randn(raw.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    (found,) = torch.autograd.grad((module.weight * weights).sum(), raw)
+    target = float(module.parametrizations.weight[0].target)
+    kernels = raw.detach()[None].clone().requires_grad_()
+    solved = srnc.solve_batch(kernels, size, stable_rank=target, **layout)
+    (expected,) = torch.autograd.grad((solved.kernels[0] * weights).sum(), kernels)
+    cosine = torch.nn.functional.cosine_similarity(found.ravel(), expected.ravel(), dim=0)
+    # What the change of the atom contributes is left out, or taken from one power step.
+    assert cosine > 0.98
+    error = torch.linalg.vector_norm(found - expected[0]) / torch.linalg.vector_norm(expected)
+    assert error < (0.2 if gradient == "detached" else 0.1)
+
+
+PADDED = [
+    (lambda: layers.Conv2d(3, 4, 3, padding=1), (6, 5)),
+    (lambda: layers.Conv2d(4, 4, 3, padding=1, padding_mode="reflect", groups=2), (6, 6)),
+    (lambda: layers.Conv1d(2, 3, 4, stride=3, padding=2, padding_mode="replicate"), (17,)),
+    (lambda: layers.Conv2d(2, 3, 3, stride=2), (8, 7)),
+    (lambda: layers.ConvTranspose2d(3, 2, 3, stride=2, padding=1, output_padding=1), (4, 5)),
+    (lambda: layers.Conv3d(2, 2, 2, padding=1, dilation=2), (4, 4, 3)),
+    (lambda: layers.Conv2d(2, 2, 3, padding=2, padding_mode="circular"), (6, 6)),
+    (lambda: layers.ConvTranspose1d(4, 4, 3, groups=4), (9,)),
+]
+
+
+def applied_to_the_identity(module, size):
+    """The dense matrix of a layer, without its bias."""
+    channels = module.in_channels
+    basis = torch.eye(channels * int(np.prod(size)), dtype=torch.float64).reshape(-1, channels, *size)
+    with torch.no_grad(), parametrize.cached():
+        images = module(basis) - module(torch.zeros_like(basis[:1]))
+    return images.flatten(1).T.numpy()
+
+
+@pytest.mark.parametrize(("make", "size"), some(PADDED, keep=3))
+def test_any_padding(make, size):
+    raw = applied_to_the_identity(seeded(make), size)
+    norm, module = np.linalg.norm(raw, 2), normalized(make, size, stable_rank_fraction=0.8)
+    least = max(module.parametrizations.weight[0].operator.stable_rank_range[0], 0.8 * np.sum(raw**2) / norm**2)
+    target = float(module.parametrizations.weight[0].target)
+    assert target == pytest.approx(least, rel=1e-2)  # after 15 power steps, where values are near one another
+    found = applied_to_the_identity(module.eval(), size)
+    assert np.linalg.norm(found, 2) == pytest.approx(norm, rel=1e-2)
+    nn.certify(module)
+    found = applied_to_the_identity(module, size)
+    assert np.linalg.norm(found, 2) == pytest.approx(norm, rel=1e-8)
+    assert np.sum(found**2) / np.linalg.norm(found, 2) ** 2 == pytest.approx(target, rel=1e-8)
+
+
+# -- as PyTorch's own parametrizations ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def conv():
+    make, size, _ = CASES[0]
+    return normalized(make, size, torch.float32)
+
+
+def test_nothing_changes_in_eval_mode(conv):
+    conv.eval()
+    state, x = copy.deepcopy(conv.state_dict()), inputs(conv, (8, 6), torch.float32)
+    first = conv(x)
+    assert torch.equal(first, conv(x))
+    assert all(torch.equal(value, conv.state_dict()[name]) for name, value in state.items())
+    conv.train()
+    conv(x)
+    assert any(not torch.equal(value, conv.state_dict()[name]) for name, value in state.items())
+
+
+def test_two_forwards_and_two_backwards(conv):
+    x = inputs(conv, (8, 6), torch.float32)
+    loss = conv(x).sum() + conv(x).sum()
+    loss.backward()
+    original = conv.parametrizations.weight.original
+    assert torch.isfinite(original.grad).all()
+    (slope,) = torch.autograd.grad(conv(x).square().sum(), original, create_graph=True)
+    (second,) = torch.autograd.grad(slope.square().sum(), original)
+    assert torch.isfinite(second).all()
+    with parametrize.cached():
+        assert conv.weight is conv.weight
+
+
+def test_functional_calls_and_transforms(conv):
+    x = inputs(conv, (8, 6), torch.float32)
+    parameters = dict(conv.named_parameters())
+
+    def loss(values):
+        return torch.func.functional_call(conv, values, (x,)).square().mean()
+
+    gradients = torch.func.grad(loss)(parameters)
+    conv.eval()
+    expected = torch.func.grad(loss)(parameters)
+    assert set(gradients) == set(parameters)
+    for name, value in gradients.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-5)  # a power step apart
+    assert conv.parametrizations.weight[0].u.grad_fn is None
+    conv.train()
+    conv(x)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_compiled_without_a_break(conv, training):
+    conv.train(training)
+    x = inputs(conv, (8, 6), torch.float32)
+    expected = copy.deepcopy(conv)(x)
+    compiled = torch.compile(conv, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), expected, rtol=1e-5, atol=1e-6)
+    compiled(x).sum().backward()
+
+
+def test_exported(conv):
+    x = inputs(conv.eval(), (8, 6), torch.float32)
+    exported = torch.export.export(conv, (x,))
+    torch.testing.assert_close(exported.module()(x), conv(x), rtol=1e-5, atol=1e-6)
+
+
+def test_copies_are_apart(conv):
+    clone, x = copy.deepcopy(conv), inputs(conv, (8, 6), torch.float32)
+    before = clone.parametrizations.weight[0].u.clone()
+    with torch.no_grad():
+        conv.parametrizations.weight.original.add_(1.0)
+    conv(x)
+    assert torch.equal(clone.parametrizations.weight[0].u, before)
+    buffer = io.BytesIO()
+    torch.save(conv.state_dict(), buffer)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_states_are_saved_and_loaded(conv, known):
+    make, size, _ = CASES[0]
+    conv(inputs(conv, size, torch.float32))
+    fresh = nn.stable_rank_norm(make(), stable_rank_fraction=0.9, input_size=size if known else None)
+    state = conv.state_dict()
+    assert fresh.load_state_dict(state).missing_keys == []
+    conv.eval()
+    fresh.eval()
+    assert torch.equal(fresh.weight, conv.weight)
+    assert fresh.load_state_dict({}, strict=False).unexpected_keys == []
+
+
+def test_plain_checkpoints_go_in_and_out(conv):
+    plain = CASES[0][0]()
+    state = {name.replace("weight", "parametrizations.weight.original"): v for name, v in plain.state_dict().items()}
+    found = conv.load_state_dict(state, strict=False)
+    assert found.unexpected_keys == []
+    assert torch.equal(conv.parametrizations.weight.original, plain.weight)
+    nn.certify(conv)
+    conv.eval()
+    weight = conv.weight.detach().clone()
+    parametrize.remove_parametrizations(conv, "weight")
+    assert torch.equal(conv.weight, weight)
+    assert type(conv) is layers.Conv2d
+    plain.load_state_dict(conv.state_dict())
+
+
+def test_a_weight_is_assigned(conv):
+    given = torch.randn(4, 3, 3, 3)
+    conv.weight = given
+    assert torch.equal(conv.parametrizations.weight.original, given)
+
+
+def test_tied_weights_are_one(conv):
+    pair = layers.ModuleList([conv, conv])
+    assert len(list(pair.parameters())) == 2  # the weight and the bias
+    with pytest.raises(ValueError, match="has a stable rank norm already"):
+        nn.stable_rank_norm(conv, stable_rank_fraction=0.5)
+
+
+def test_optimizers_act_on_the_original(conv):
+    x = inputs(conv, (8, 6), torch.float32)
+    optimizer = torch.optim.AdamW(conv.parameters(), lr=1e-2, weight_decay=0.1)
+    before = conv.parametrizations.weight.original.detach().clone()
+    for _ in range(3):
+        optimizer.zero_grad()
+        conv(x).square().mean().backward()
+        optimizer.step()
+    assert not torch.equal(before, conv.parametrizations.weight.original)
+    averaged = torch.optim.swa_utils.AveragedModel(conv)
+    averaged.update_parameters(conv)
+    averaged(x)
+
+
+def test_half_precision_is_computed_in_single(conv):
+    x = inputs(conv, (8, 6), torch.float32)
+    expected = conv.eval().weight.detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert conv(x).dtype == torch.bfloat16
+        assert torch.equal(conv.weight, expected)
+    half = copy.deepcopy(conv).to(torch.bfloat16)
+    part = half.parametrizations.weight[0]
+    assert part.u.dtype == torch.float32
+    assert half.weight.dtype == torch.bfloat16
+    half.train()
+    for _ in range(3):
+        half(x.to(torch.bfloat16)).sum().backward()
+    torch.testing.assert_close(half.weight.float(), expected, rtol=0.02, atol=0.01)  # rounding to eight bits
+
+
+def test_zero_weights_stay_zero_and_finite():
+    module = layers.Conv2d(3, 4, 3, padding=1, padding_mode="circular")
+    layers.init.zeros_(module.weight)
+    nn.stable_rank_norm(module, stable_rank_fraction=0.5, input_size=8)
+    module(torch.randn(1, 3, 8, 8)).sum().backward()
+    assert torch.equal(module.weight, torch.zeros(4, 3, 3, 3))
+    assert torch.isfinite(module.parametrizations.weight.original.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "error", "message"),
+    [
+        (lambda: layers.LSTM(3, 4), {"name": "weight_hh_l0"}, TypeError, "LSTM given, whose compiled kernels"),
+        (lambda: layers.LazyConv2d(4, 3), {}, TypeError, "LazyConv2d has no weight yet"),
+        (lambda: layers.BatchNorm2d(4), {}, TypeError, "BatchNorm2d given, expected Linear"),
+        (lambda: layers.Conv2d(3, 4, 9), {"input_size": 5}, ValueError, "input_size"),
+        (CASES[0][0], {"name": "bias_2"}, ValueError, "name: 'bias_2' given"),
+        (CASES[0][0], {"input_size": (8,)}, ValueError, r"input_size: \(8,\) given"),
+        (CASES[0][0], {"input_size": 0}, ValueError, "expected integers >= 1"),
+        (CASES[0][0], {"stable_rank": 3.0}, TypeError, "2 of them given"),
+        (CASES[0][0], {"stable_rank_fraction": -1.0}, ValueError, "stable_rank_fraction"),
+        (CASES[0][0], {"gradient": "exact"}, ValueError, "gradient: 'exact' given"),
+        (CASES[0][0], {"n_frequencies": 0}, ValueError, "n_frequencies"),
+        (
+            CASES[0][0],
+            {"clip": False, "input_size": 8, "stable_rank_fraction": 0.01},
+            ValueError,
+            "0.01 given, expected",
+        ),
+        (lambda: 3, {}, TypeError, "module: int given"),
+    ],
+)
+def test_wrong_arguments_are_named(make, settings, error, message):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of lazy modules
+        module = make()
+    with pytest.raises(error, match=message):
+        nn.stable_rank_norm(module, **({"stable_rank_fraction": 0.5} | settings))
+
+
+def test_targets_that_are_not_feasible_are_moved_with_a_warning():
+    with pytest.warns(UserWarning, match=r"stable_rank_fraction: 0\.01 given, expected .* moved to"):
+        nn.stable_rank_norm(CASES[0][0](), stable_rank_fraction=0.01, input_size=8)
+
+
+def test_layers_that_are_not_normalized_cannot_be_certified():
+    with pytest.raises(ValueError, match="no stable rank norm"):
+        nn.certify(layers.Linear(2, 2))
