@@ -130,7 +130,7 @@ class Exact(Solver):
         problem, effort = run.problem, Effort(run.time_is_left)
         operator, direction = problem.operator, problem.direction
         relaxed = general.relaxed(operator, direction, problem.target_gain, effort, CLOSING * self.effort)
-        run.bound = layer_bound(problem, relaxed.single if relaxed is not None and relaxed.proves else None)
+        run.bound = layer_bound(problem, relaxed)
         target = math.sqrt(problem.target_gain)
         search = general.Alternation(operator, direction, target, run.time_is_left, lambda z, _: _show(run, z))
         best = search.search(general.starts(operator, direction, relaxed, target, self.effort))

@@ -334,26 +334,27 @@ class Padded(Operator):
     @cached_property
     def symbol_factor(self) -> float:
         """By how much the norm can exceed that of the symbol on :attr:`grid`."""
-        return self._factor([axis.most_copies for axis in self.axes])
+        return self._factor(self.grid, [axis.most_copies for axis in self.axes])
 
     @cached_property
     def symbol_factor_at_any_size(self) -> float:
         """The same for this padding of all inputs that are at least as large."""
-        return self._factor([axis.most_copies_at_any_size for axis in self.axes])
+        return self._factor(self.grid, [axis.most_copies_at_any_size for axis in self.axes])
 
-    def _factor(self, copies: list[int]) -> float:
-        return norms.size_factor(self.grid) * math.sqrt(math.prod(copies)) * (1 + 2.0**-40)
+    def _factor(self, grid: Geometry, copies: list[int]) -> float:
+        return norms.size_factor(grid) * math.sqrt(math.prod(copies)) * (1 + 2.0**-40)
 
-    @cached_property
-    def relaxation(self) -> Relaxation:
+    def relaxation(self, input_size: tuple[int, ...] | None = None) -> Relaxation:
         """The kernels whose symbol is large enough, in the coordinates. It proves if ``W`` is diagonal, as with zeros.
 
         Otherwise the diagonal of ``W`` stands for it.
         """
-        squares = np.diag(self.gram)
+        squares, grid = np.diag(self.gram), self.grid if input_size is None else self._grid_of(input_size)
         scales = np.where(squares > 0, 1 / np.sqrt(np.maximum(squares, 1.0)), 0.0)
         proves = all(axis.is_diagonal for axis in self.axes)
-        return Relaxation(Weighted.weighing(self.grid, scales), self.symbol_factor, proves)
+        return Relaxation(
+            Weighted.weighing(grid, scales), self._factor(grid, [axis.most_copies for axis in self.axes]), proves
+        )
 
     @cached_property
     def grid(self) -> Geometry:
@@ -366,9 +367,12 @@ class Padded(Operator):
             while math.gcd(n, axis.dilation) > 1:  # a common factor makes the grid a coarser one
                 n += 1
             sizes.append(axis.stride * n)
+        return self._grid_of(tuple(sizes))
+
+    def _grid_of(self, input_size: tuple[int, ...]) -> Geometry:
         shape = (*self.channels, *(axis.taps for axis in self.axes))
         steps = {name: tuple(getattr(axis, name) for axis in self.axes) for name in ("stride", "dilation")}
-        return Geometry.of(shape, tuple(sizes), groups=self.groups, **steps)
+        return Geometry.of(shape, input_size, groups=self.groups, **steps)
 
 
 def _from_fields(kernel_shape: tuple[int, ...], words: dict[str, Any]) -> Padded:

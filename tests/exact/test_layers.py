@@ -1,5 +1,7 @@
 """Reducing the stable rank of layers that are not block-circulant, against matrices and many local searches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiers import slow, some
@@ -135,6 +137,23 @@ def test_the_bound_of_zeros_sharpens_as_the_input_grows():
         ratios.append(result.bound.objective / result.evaluation.objective)
     assert ratios[0] < ratios[1]
     assert ratios[1] > 0.9
+
+
+def test_the_certificate_has_the_grid_that_it_is_of():
+    problem = problem_of((2, 2, 3), 32, {"padding": 1, "padding_mode": "zeros"}, 0.8, 2)
+    result = srnc.solve(problem)
+    bound = srnc.Result.from_json(result.to_json()).bound
+    assert bound is not None
+    assert bound.kind == "supremum"
+    assert bound.verify(problem) == pytest.approx(result.bound.objective, rel=1e-12)
+    finer = replace(bound, certificate={**bound.certificate, "input_size": 2 * bound.certificate["input_size"]})
+    assert 0 <= finer.verify(problem) <= result.evaluation.objective  # of whatever grid, it is a bound
+    for wrong in ({}, {**bound.certificate, "input_size": np.array([64, 64])}):
+        with pytest.raises(ValueError, match="problem: the certificate is not of this problem"):
+            replace(bound, certificate=wrong).verify(problem)
+    other = problem_of((2, 2, 3), 32, {"padding": 1, "padding_mode": "reflect"}, 0.7, 3)
+    with pytest.raises(ValueError, match="is not contained in that of a circular layer"):
+        bound.verify(other)
 
 
 def test_a_circular_layer_written_as_a_padded_one_has_the_same_solution():
