@@ -205,7 +205,11 @@ class StableRankNorm(nn.Module):
             self._buffers[part] = (random / lengths.reshape(2, count, *[1] * len(shape))).to(kernel)
         self._buffers["sizes"] = kernel.new_zeros(2, count)
         every = torch.arange(count, device=kernel.device)
-        self._refresh(0, kernel, every, _FIRST_STEPS)
+        if isinstance(self._of, FeatureMaps) and torch.any(kernel != 0):
+            # Their largest singular values are so near one another that steps would take long.
+            self._set_pairs(0, kernel.double().cpu().numpy())
+        else:
+            self._refresh(0, kernel, every, _FIRST_STEPS)
         self._buffers["target"] = self._first_target(kernel)
         self._begin_result(kernel, every)
 
