@@ -82,6 +82,38 @@ def test_inspect(folder):
     assert "skipped zero: kernel: all entries are zero" in out
 
 
+@pytest.mark.parametrize(
+    ("options", "layer"),
+    [
+        (("--padding", "1", "--padding-mode", "zeros"), {"padding": 1, "padding_mode": "zeros"}),
+        (
+            ("--padding", "1x0", "--padding-mode", "zeros", "--transposed", "--stride", "2", "--output-padding", "1x0"),
+            {"padding": (1, 0), "padding_mode": "zeros", "transposed": True, "stride": 2, "output_padding": (1, 0)},
+        ),
+        (("--padding", "same", "--padding-mode", "reflect"), {"padding": "same", "padding_mode": "reflect"}),
+    ],
+    ids=("zeros", "transposed", "same"),
+)
+def test_layers_with_padding(folder, command, options, layer):
+    kernel = np.load(folder / "several.npz")["conv"]
+    np.save(folder / "conv.npy", kernel)
+    out = command("inspect", "conv.npy", "-n", "6x5", *options)
+    assert f"padding {options[1]} of the mode {options[3]}" in out
+    assert f"{srnc.stable_rank(kernel, (6, 5), **layer):.6g}" in out
+    out = command("solve", "conv.npy", "-n", "6x5", *options, "--stable-rank-fraction", "0.8", "--output", "o.npy")
+    assert "feasible       yes" in out
+    target = 0.8 * srnc.stable_rank(kernel, (6, 5), **layer)
+    assert srnc.stable_rank(np.load(folder / "o.npy"), (6, 5), **layer) == pytest.approx(target, rel=1e-8)
+    out = command("bound", "conv.npy", "-n", "6x5", *options, "--stable-rank-fraction", "0.8")
+    assert "of ‖C(a)‖²" in out
+
+
+def test_wrong_padding_is_one_line(folder):
+    options = ("-n", "6", "--stable-rank-fraction", "0.8", "--padding", "one")
+    error = run("solve", "kernel.npy", *options, cwd=folder, code=2)
+    assert error == "srnc: padding: 'one' given, expected 1, 2x1, 'same' or 'valid'\n"
+
+
 def columns(out, name):
     """The cells of a kernel's row."""
     (line,) = [line for line in out.splitlines() if line.strip("│ ").startswith(name)]

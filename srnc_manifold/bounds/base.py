@@ -94,7 +94,7 @@ def _bound_of_layer(problem: SRNProblem, method: str | None, options: dict[str, 
     if problem.regime == "none":
         return Bound(problem.bound_at(0.0), "the kernel itself", "trivial")
     found = general.relaxed(problem.operator, problem.direction, problem.target_gain, Effort(), CLOSING)
-    return layer_bound(problem, found.single if found is not None and found.proves else None)
+    return layer_bound(problem, found)
 
 
 def _caps_bound(problem: SRNProblem, certificate: CapsCertificate, method: str) -> Bound:

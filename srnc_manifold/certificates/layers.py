@@ -16,7 +16,8 @@ from srnc_manifold.operators.atoms import Level
 from srnc_manifold.operators.base import Operator
 from srnc_manifold.operators.geometry import Weighted
 
-#: ``"norm"`` is the Lemma with the norm of the layer; ``"supremum"`` the caps of a circular layer that contains it.
+#: ``"norm"`` is the Lemma with the norm of the layer; ``"supremum"`` the caps of a circular layer that contains it, on
+#: inputs of the size ``input_size``.
 KINDS = ("norm", "supremum")
 
 # Relative rounding errors of a squared distance, and of a height, that are not those of a symbol.
@@ -29,7 +30,8 @@ def squared_distance(
     """What a certificate of one of the :data:`KINDS` proves, evaluated in plain NumPy."""
     if kind == "norm":
         return lemma(direction, operator, level)
-    relaxation = operator.relaxation
+    arrays = dict(arrays)
+    relaxation = operator.relaxation(tuple(int(n) for n in arrays.pop("input_size", ())))
     if relaxation is None or not relaxation.proves:
         raise ValueError(f"the feasible set of {operator!r} is not contained in that of a circular layer")
     geometry = relaxation.geometry

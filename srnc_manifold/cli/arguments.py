@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 import srnc_manifold as srnc
-from srnc_manifold.operators.geometry import Layout
+from srnc_manifold.operators.layers import Layer
 
 InputSizeOption = Annotated[
     str,
@@ -19,18 +19,25 @@ InputSizeOption = Annotated[
 ]
 
 GroupsOption = Annotated[int, typer.Option(min=1, help="Groups of channels.")]
-StrideOption = Annotated[str, typer.Option(help="Step between outputs: 2, or 2x1 for each axis.")]
-DilationOption = Annotated[str, typer.Option(help="Step between taps: 2, or 2x1 for each axis.")]
+StrideOption = Annotated[str, typer.Option(help="Step between outputs: 2 or 2x1.")]
+DilationOption = Annotated[str, typer.Option(help="Step between taps: 2 or 2x1.")]
+PaddingOption = Annotated[
+    str | None,
+    typer.Option(help="Per side: 1, 2x1, 'same' or 'valid'."),
+]
+PaddingModeOption = Annotated[str, typer.Option(help="zeros, circular, reflect or replicate.")]
+TransposedOption = Annotated[bool, typer.Option("--transposed", help="Transposed layer.")]
+OutputPaddingOption = Annotated[str, typer.Option(help="Of this: 1 or 1x0.")]
 NameOption = Annotated[str | None, typer.Option(help="Name of the array in the file; needed if the file has several.")]
 KernelFile = Annotated[Path, typer.Argument(help=f"A file with kernels: {', '.join(srnc.files.SUFFIXES)}.")]
 StableRankOption = Annotated[float | None, typer.Option(help="Target stable rank.")]
 RelativeOption = Annotated[float | None, typer.Option(help="Target as a fraction of the largest feasible stable rank.")]
 EvaluationsOption = Annotated[int | None, typer.Option(min=1, help="Largest number of evaluations of a run.")]
 ViolationGoal = Annotated[
-    float | None, typer.Option(help="End a run when both constraints are met to this relative error.")
+    float | None, typer.Option(help="End a run when both constraints hold to this relative error.")
 ]
 GradientNormGoal = Annotated[
-    float | None, typer.Option(help="End a run when the gradient norm of the solver's cost is at most this.")
+    float | None, typer.Option(help="End a run when the cost's gradient norm is at most this.")
 ]
 ClipOption = Annotated[bool, typer.Option("--clip", help="Move a target that is not feasible to the nearest one.")]
 FractionOption = Annotated[float | None, typer.Option(help="Target as a fraction of the kernel's stable rank.")]
@@ -44,7 +51,8 @@ def sizes(option: str, text: str) -> Any:
     try:
         sizes = tuple(int(part) for part in parts)
     except ValueError:
-        example = "64, 32x32 or 'dense'" if option == "input-size" else "2 or 2x1"
+        examples = {"input-size": "64, 32x32 or 'dense'", "padding": "1, 2x1, 'same' or 'valid'"}
+        example = examples.get(option, "2 or 2x1")
         raise ValueError(f"{option}: {text!r} given, expected {example}") from None
     return sizes[0] if len(sizes) == 1 else sizes
 
@@ -54,7 +62,7 @@ def problem_of(
     input_size: str,
     target: tuple[float | None, float | None, float | None],
     clip: bool,
-    layout: Layout,
+    layer: Layer,
 ) -> srnc.SRNProblem:
     absolute, relative, fraction = target
     return srnc.SRNProblem(
@@ -64,12 +72,29 @@ def problem_of(
         relative_stable_rank=relative,
         stable_rank_fraction=fraction,
         clip=clip,
-        **layout,
+        **layer,
     )
 
 
-def layout_of(groups: int, stride: str, dilation: str) -> Layout:
-    return {"groups": groups, "stride": sizes("stride", stride), "dilation": sizes("dilation", dilation)}
+def layer_of(
+    groups: int,
+    stride: str,
+    dilation: str,
+    padding: str | None,
+    padding_mode: str,
+    transposed: bool,
+    output_padding: str,
+) -> Layer:
+    words = padding is None or padding in ("same", "valid")
+    return {
+        "groups": groups,
+        "stride": sizes("stride", stride),
+        "dilation": sizes("dilation", dilation),
+        "padding": padding if words else sizes("padding", str(padding)),
+        "padding_mode": padding_mode,
+        "transposed": transposed,
+        "output_padding": sizes("output-padding", output_padding),
+    }
 
 
 def one_array(path: Path, name: str | None) -> np.ndarray:

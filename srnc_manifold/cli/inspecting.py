@@ -13,8 +13,12 @@ from srnc_manifold.cli.arguments import (
     GroupsOption,
     InputSizeOption,
     KernelFile,
+    OutputPaddingOption,
+    PaddingModeOption,
+    PaddingOption,
     StrideOption,
-    layout_of,
+    TransposedOption,
+    layer_of,
     sizes,
 )
 from srnc_manifold.printing import printable
@@ -33,10 +37,15 @@ def inspect(
     groups: GroupsOption = 1,
     stride: StrideOption = "1",
     dilation: DilationOption = "1",
+    padding: PaddingOption = None,
+    padding_mode: PaddingModeOption = "circular",
+    transposed: TransposedOption = False,
+    output_padding: OutputPaddingOption = "0",
 ) -> None:
     """Stable rank, spectral norm and feasible range of every kernel in a file, if it fits the input size.
 
-    A file does not tell the layout of its layers: the same input size, groups, stride and dilation are assumed for all.
+    A file does not tell the layout of its layers: the same input size, groups, stride, dilation and padding are assumed
+    for all.
 
     Example: srnc inspect weights.safetensors -n 32 --groups 2
     """
@@ -44,7 +53,10 @@ def inspect(
     from rich.table import Table
     from rich.text import Text
 
-    size, layout = sizes("input-size", input_size), layout_of(groups, stride, dilation)
+    size, layer = (
+        sizes("input-size", input_size),
+        layer_of(groups, stride, dilation, padding, padding_mode, transposed, output_padding),
+    )
     contents = srnc.files.read_file(kernel_file)
     table = Table("kernel", "shape", "stable rank", "relative", "feasible range", "spectral norm")
     table.columns[0].overflow = "fold"
@@ -56,7 +68,7 @@ def inspect(
             skipped[name] = reason
             continue
         try:
-            problem = srnc.SRNProblem(array, size, stable_rank_fraction=1.0, **layout)
+            problem = srnc.SRNProblem(array, size, stable_rank_fraction=1.0, **layer)
         except (ValueError, TypeError, MemoryError) as error:
             skipped[name] = str(error)
             continue
@@ -70,13 +82,20 @@ def inspect(
         raise ValueError(f"no kernel in {str(kernel_file)!r} fits input size {input_size}: {'; '.join(reasons)}")
     console = Console(width=max(Console().width, 110))
     assumed = "a dense matrix" if size == () else (
-        f"input size {input_size}, groups {groups}, stride {stride}, dilation {dilation}, circular padding"
+        f"input size {input_size}, groups {groups}, stride {stride}, dilation {dilation}, "
+        f"{_padding(padding, padding_mode, transposed)}"
     )  # fmt: skip
     console.print(Text(printable(f"Assumed for every kernel: {assumed}. The file does not tell.")))
     console.print(table)
     lines = [f"note {name}: {text}" for name, text in notes(kernels, contents.arrays, size, groups)]
     for line in (*lines, *(f"skipped {reason}" for reason in reasons)):
         console.print(Text(printable(line)), soft_wrap=True)
+
+
+def _padding(padding: str | None, mode: str, transposed: bool) -> str:
+    """What is assumed of the borders, in words."""
+    amount = "circular padding" if padding is None else f"padding {padding} of the mode {mode}"
+    return f"{amount}, transposed" if transposed else amount
 
 
 def no_kernel(name: str, arrays: Arrays) -> str:

@@ -19,11 +19,15 @@ from srnc_manifold.cli.arguments import (
     InputSizeOption,
     KernelFile,
     NameOption,
+    OutputPaddingOption,
+    PaddingModeOption,
+    PaddingOption,
     RelativeOption,
     StableRankOption,
     StrideOption,
+    TransposedOption,
     ViolationGoal,
-    layout_of,
+    layer_of,
     one_array,
     problem_of,
 )
@@ -43,6 +47,10 @@ def solve(
     groups: GroupsOption = 1,
     stride: StrideOption = "1",
     dilation: DilationOption = "1",
+    padding: PaddingOption = None,
+    padding_mode: PaddingModeOption = "circular",
+    transposed: TransposedOption = False,
+    output_padding: OutputPaddingOption = "0",
     solver: Annotated[str, typer.Option(help="See 'srnc solvers'.")] = "exact",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
     max_time: Annotated[float | None, typer.Option(min=0.001, help="Time limit of the run in seconds.")] = None,
@@ -51,7 +59,7 @@ def solve(
     goal_gradient_norm: GradientNormGoal = None,
     goal_gap: Annotated[
         float | None,
-        typer.Option(help="End the run when a feasible iterate is this near to a proved bound, as a part of ‖C(a)‖²."),
+        typer.Option(help="End a run when a feasible iterate is this near to a bound, as a part of ‖C(a)‖²."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the kernel (.npy) or the whole result (.json) here.")
@@ -71,7 +79,7 @@ def solve(
         input_size,
         (stable_rank, relative_stable_rank, stable_rank_fraction),
         clip,
-        layout_of(groups, stride, dilation),
+        layer_of(groups, stride, dilation, padding, padding_mode, transposed, output_padding),
     )
     from rich.console import Console
     from rich.text import Text
@@ -129,6 +137,10 @@ def bound(
     groups: GroupsOption = 1,
     stride: StrideOption = "1",
     dilation: DilationOption = "1",
+    padding: PaddingOption = None,
+    padding_mode: PaddingModeOption = "circular",
+    transposed: TransposedOption = False,
+    output_padding: OutputPaddingOption = "0",
     method: Annotated[
         str | None, typer.Option(help=f"{' or '.join(srnc.bounds.METHODS)}. Default: the first that applies.")
     ] = None,
@@ -142,7 +154,7 @@ def bound(
         input_size,
         (stable_rank, relative_stable_rank, stable_rank_fraction),
         clip,
-        layout_of(groups, stride, dilation),
+        layer_of(groups, stride, dilation, padding, padding_mode, transposed, output_padding),
     )
     found = srnc.bound(problem, method)
     lines = {

@@ -130,11 +130,12 @@ class Exact(Solver):
         problem, effort = run.problem, Effort(run.time_is_left)
         operator, direction = problem.operator, problem.direction
         relaxed = general.relaxed(operator, direction, problem.target_gain, effort, CLOSING * self.effort)
-        run.bound = layer_bound(problem, relaxed.single if relaxed is not None and relaxed.proves else None)
+        run.bound = layer_bound(problem, relaxed)
         target = math.sqrt(problem.target_gain)
         search = general.Alternation(operator, direction, target, run.time_is_left, lambda z, _: _show(run, z))
         best = search.search(general.starts(operator, direction, relaxed, target, self.effort))
-        run.details |= {"closed_by": run.bound.method, "pairs": search.steps}
+        run.n_evaluations += search.steps
+        run.details |= {"closed_by": run.bound.method}
         if best is None:
             least = operator.gram_weight / search.longest**2
             run.gradient_norm = np.nan

@@ -34,7 +34,7 @@ class DominantAtom(NamedTuple):
 
 @dataclass(frozen=True)
 class Relaxation:
-    """A circular layer whose feasible set contains that of a padded one (docs/theory.md, proposition 27).
+    """A circular layer whose feasible set contains that of a padded one (docs/theory.md, proposition 30).
 
     Attributes
     ----------
@@ -150,9 +150,8 @@ class Operator(ABC):
         images = np.stack([np.ravel(self.coordinates(unit)) for unit in self._units])
         return xp.matmul(rows, xp.constant(images, rows))
 
-    @property
-    def relaxation(self) -> Relaxation | None:
-        """A circular layer that is like the operator, if one is known."""
+    def relaxation(self, input_size: tuple[int, ...] | None = None) -> Relaxation | None:
+        """A circular layer that is like the operator, on inputs of this size or its own choice, if one is known."""
         return None
 
     @property

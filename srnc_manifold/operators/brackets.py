@@ -35,7 +35,7 @@ class NormBracket:
     upper : float
         A proved bound.
     proof : str
-        What proves it: ``"decomposition"``, or ``"symbol"`` (docs/theory.md, propositions 16 and 25).
+        What proves it: ``"decomposition"``, or ``"symbol"`` (docs/theory.md, propositions 16 and 28).
     likely_upper : float
         A bound that fails for a part of :data:`FAILURE` of the random starts of the Lanczos method; not a proof. It is
         ``upper`` where that is smaller.

@@ -106,7 +106,7 @@ def spectral_norm(
 
     With ``all_sizes`` an upper bound on it for every input that is at least as large along each axis, and for zero
     padding (docs/theory.md, section 11): the maximum over the frequencies of this grid times :func:`size_factor`. With
-    padding, the bound of docs/theory.md, proposition 25, which holds for this padding on every such input.
+    padding, the bound of docs/theory.md, proposition 28, which holds for this padding on every such input.
     """
     layer = Layer(
         groups=groups,
@@ -122,9 +122,9 @@ def spectral_norm(
         norm = xp.sqrt(norms.gain(kernel, operator.geometry, xp)) * scale
         return norm * size_factor(operator.geometry) if all_sizes else norm
     if all_sizes and isinstance(operator, Padded):
-        grid = operator.grid()
+        grid = operator.grid
         on_grid = xp.sqrt(norms.gain(xp.reshape(kernel, grid.kernel_shape), grid, xp))
-        return on_grid * operator.symbol_factor * scale
+        return on_grid * operator.symbol_factor_at_any_size * scale
     return _norm(kernel, operator, xp) * scale
 
 

@@ -21,8 +21,8 @@ from srnc_manifold.operators.brackets import NormBracket, Pairs
 from srnc_manifold.operators.geometry import Geometry, InputSize, PerAxis, Shapes, Weighted
 from srnc_manifold.operators.padding import Amount, Axis, PaddingWords, axes_of
 
-# Above so many rows or columns (the fewer of the two) singular values are found by the Lanczos method.
-_DECOMPOSED = 256
+# Above so many rows or columns (the fewer of the two), and entries, singular values are found by the Lanczos method.
+_DECOMPOSED, _MATRIX = 256, 2**19
 
 # Entries of the blocks, and of what makes them, above which they are not written out: a quarter of a gigabyte.
 _WRITTEN_OUT = 2**25
@@ -84,9 +84,18 @@ class Padded(Operator):
         }
         self.kernel_shape, self.channels, self.groups = layout.kernel_shape, layout.channels, layout.groups
         self.axes = axes_of(layout.taps, layout.input_size, layout.stride, layout.dilation, words)
-        self.transposed, self.padding_mode = transposed, padding_mode
-        self._words = {**words, "input_size": layout.input_size, "groups": layout.groups}
-        self._words |= {"stride": layout.stride, "dilation": layout.dilation}
+        self.transposed = transposed
+        sided = all(axis.left == axis.right for axis in self.axes)
+        self._words = {
+            "input_size": layout.input_size,
+            "groups": layout.groups,
+            "stride": layout.stride,
+            "dilation": layout.dilation,
+            "padding": tuple(axis.left for axis in self.axes) if sided else "same",
+            "padding_mode": padding_mode,
+            "transposed": transposed,
+            "output_padding": tuple(np.broadcast_to(output_padding, len(self.axes)).tolist()),
+        }
         # Feature maps of the convolution, by groups.
         c_out, c_in = self.channels
         self._in = (self.groups, c_in, *(axis.n_in for axis in self.axes))
@@ -106,6 +115,9 @@ class Padded(Operator):
 
     def to_fields(self) -> dict[str, Any]:
         return dict(self._words)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_fields, (self.kernel_shape, self._words)  # what is cached is soon made again
 
     # -- feature maps ---------------------------------------------------------------------------------------
 
@@ -260,7 +272,7 @@ class Padded(Operator):
     @property
     def is_decomposed(self) -> bool:
         """Whether the layer is so small that its singular values are those of its matrices."""
-        return min(self.block_shape) <= _DECOMPOSED and math.prod(self.block_shape) * self.groups <= _WRITTEN_OUT // 8
+        return min(self.block_shape) <= _DECOMPOSED and math.prod(self.block_shape) <= _MATRIX
 
     def gain(self, y: Array) -> float:
         if self.is_decomposed:
@@ -315,27 +327,36 @@ class Padded(Operator):
         return NormBracket(lower, gap / lower, upper, "symbol", min(likely, upper))
 
     def symbol_bound(self, x: Array) -> float:
-        """An upper bound on the norm, from the symbol and the padding (docs/theory.md, proposition 25)."""
-        grid = self.grid()
+        """An upper bound on the norm, from the symbol and the padding (docs/theory.md, proposition 28)."""
+        grid = self.grid
         return math.sqrt(float(norms.gain(np.reshape(x, grid.kernel_shape), grid))) * self.symbol_factor
 
     @cached_property
     def symbol_factor(self) -> float:
-        """By how much the norm can exceed that of the symbol on :meth:`grid`."""
-        copies = math.prod(axis.most_copies for axis in self.axes)
-        return norms.size_factor(self.grid()) * math.sqrt(copies) * (1 + 2.0**-40)
+        """By how much the norm can exceed that of the symbol on :attr:`grid`."""
+        return self._factor(self.grid, [axis.most_copies for axis in self.axes])
 
     @cached_property
-    def relaxation(self) -> Relaxation:
+    def symbol_factor_at_any_size(self) -> float:
+        """The same for this padding of all inputs that are at least as large."""
+        return self._factor(self.grid, [axis.most_copies_at_any_size for axis in self.axes])
+
+    def _factor(self, grid: Geometry, copies: list[int]) -> float:
+        return norms.size_factor(grid) * math.sqrt(math.prod(copies)) * (1 + 2.0**-40)
+
+    def relaxation(self, input_size: tuple[int, ...] | None = None) -> Relaxation:
         """The kernels whose symbol is large enough, in the coordinates. It proves if ``W`` is diagonal, as with zeros.
 
         Otherwise the diagonal of ``W`` stands for it.
         """
-        squares = np.diag(self.gram)
+        squares, grid = np.diag(self.gram), self.grid if input_size is None else self._grid_of(input_size)
         scales = np.where(squares > 0, 1 / np.sqrt(np.maximum(squares, 1.0)), 0.0)
         proves = all(axis.is_diagonal for axis in self.axes)
-        return Relaxation(Weighted.weighing(self.grid(), scales), self.symbol_factor, proves)
+        return Relaxation(
+            Weighted.weighing(grid, scales), self._factor(grid, [axis.most_copies for axis in self.axes]), proves
+        )
 
+    @cached_property
     def grid(self) -> Geometry:
         """A circular grid on which the symbol of the same kernel has a maximum near its supremum."""
         entries = math.prod(self._out[:2]) * self._in[1] * min(math.prod(a.stride for a in self.axes), len(self.gram))
@@ -346,9 +367,16 @@ class Padded(Operator):
             while math.gcd(n, axis.dilation) > 1:  # a common factor makes the grid a coarser one
                 n += 1
             sizes.append(axis.stride * n)
+        return self._grid_of(tuple(sizes))
+
+    def _grid_of(self, input_size: tuple[int, ...]) -> Geometry:
         shape = (*self.channels, *(axis.taps for axis in self.axes))
         steps = {name: tuple(getattr(axis, name) for axis in self.axes) for name in ("stride", "dilation")}
-        return Geometry.of(shape, tuple(sizes), groups=self.groups, **steps)
+        return Geometry.of(shape, input_size, groups=self.groups, **steps)
+
+
+def _from_fields(kernel_shape: tuple[int, ...], words: dict[str, Any]) -> Padded:
+    return Padded(kernel_shape, **words)
 
 
 def _folded(maps: Array, axis: Axis, place: int) -> Array:

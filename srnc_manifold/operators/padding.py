@@ -27,6 +27,9 @@ Amount = PerAxis | str
 # whose eigenvalues are zero but for rounding, or not nearly.
 _SINGULAR = 1e-10
 
+# Entries of an axis above which eigenvalues of matrices of this size are only bounded.
+_DECOMPOSED = 512
+
 
 class PaddingWords(TypedDict, total=False):
     """What PyTorch's layers have beside groups, stride and dilation; see :func:`operator_of`."""
@@ -61,14 +64,7 @@ class Axis:
     @cached_property
     def padded(self) -> NDArray[np.int64]:
         """The entry of the input that each entry of the padded input repeats, or -1 for a zero."""
-        n, place = self.n_in, np.arange(-self.left, self.n_in + self.right)
-        if self.mode == "zeros":
-            return np.where((place >= 0) & (place < n), place, -1)
-        if self.mode == "circular":
-            return place % n
-        if self.mode == "reflect":
-            return np.where(place < 0, -place, np.where(place >= n, 2 * (n - 1) - place, place))
-        return np.clip(place, 0, n - 1)
+        return _padded(self.n_in, self.left, self.right, self.mode)
 
     @cached_property
     def sources(self) -> NDArray[np.int64]:
@@ -87,8 +83,10 @@ class Axis:
     @cached_property
     def gram(self) -> Array:
         """How many outputs read one entry with the taps ``j`` and ``j'``, shape ``(taps, taps)``."""
-        rows = self.sources
-        return np.sum((rows[:, :, None] == rows[:, None, :]) & (rows[:, :, None] >= 0), axis=0).astype(float)
+        rows, counts = self.sources, np.zeros((self.taps, self.taps))
+        for tap in range(self.taps):
+            counts[tap] = np.sum((rows == rows[:, [tap]]) & (rows >= 0), axis=0)
+        return counts
 
     @cached_property
     def roots(self) -> tuple[Array, Array, Array]:
@@ -109,18 +107,30 @@ class Axis:
 
     @cached_property
     def longest_atom(self) -> float:
-        """The factor of this axis in a bound on ``γ²`` of all atoms, rounded up (docs/theory.md, proposition 26)."""
-        inverse = self.roots[1] @ self.roots[1]
-        entries = np.zeros((self.n_in + 1, self.n_in + 1))  # what reads a zero adds to the last row and column
-        for reads in self.sources:
-            np.add.at(entries, np.ix_(reads, reads), inverse)
-        return float(np.linalg.eigvalsh(entries[:-1, :-1])[-1]) * (1 + 1e-12)
+        """The factor of this axis in a bound on ``γ²`` of all atoms, rounded up (docs/theory.md, proposition 29)."""
+        inverse, n, rows = self.roots[1] @ self.roots[1], self.n_in, self.sources
+        first, second = rows[:, :, None] + 0 * rows[:, None, :], rows[:, None, :] + 0 * rows[:, :, None]
+        real = (first >= 0) & (second >= 0) & (inverse != 0)
+        places, which = np.unique(first[real] * n + second[real], return_inverse=True)
+        entries = np.bincount(which.ravel(), weights=np.broadcast_to(inverse, first.shape)[real], minlength=len(places))
+        if self.is_diagonal or n > _DECOMPOSED:  # the largest sum of a row is a bound, too
+            largest = np.max(np.bincount(places // n, weights=np.abs(entries)), initial=0.0)
+        else:
+            matrix = np.zeros(n * n)
+            matrix[places] = entries
+            largest = np.linalg.eigvalsh(matrix.reshape(n, n))[-1]
+        return float(largest) * (1 + 1e-12)
 
     @cached_property
     def most_copies(self) -> int:
         """How often an entry of the input is repeated among those of the padded input that some tap reads."""
-        read = self.padded[np.unique(self._places)]
-        return int(np.max(np.bincount(read[read >= 0], minlength=1), initial=1))
+        return _copies(self.padded[np.unique(self._places)])
+
+    @cached_property
+    def most_copies_at_any_size(self) -> int:
+        """The same of inputs that are as large or larger: an entry may be near both borders of some of them."""
+        sizes = range(self.n_in, self.n_in + self.left + self.right + 2)
+        return max(_copies(_padded(n, self.left, self.right, self.mode)) for n in sizes)
 
     @cached_property
     def is_circulant(self) -> bool:
@@ -128,6 +138,21 @@ class Axis:
         total = self.left + self.right
         around = self.mode == "circular" or total == 0
         return around and total == self.dilation * (self.taps - 1) and self.n_in % self.stride == 0
+
+
+def _padded(n: int, left: int, right: int, mode: str) -> NDArray[np.int64]:
+    place = np.arange(-left, n + right)
+    if mode == "zeros":
+        return np.where((place >= 0) & (place < n), place, -1)
+    if mode == "circular":
+        return place % n
+    if mode == "reflect":
+        return np.where(place < 0, -place, np.where(place >= n, 2 * (n - 1) - place, place))
+    return np.clip(place, 0, n - 1)
+
+
+def _copies(entries: NDArray[np.int64]) -> int:
+    return int(np.max(np.bincount(entries[entries >= 0]), initial=1))
 
 
 def axes_of(

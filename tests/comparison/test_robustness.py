@@ -162,7 +162,7 @@ def test_a_problem_that_fails_costs_no_other_its_table(tmp_path):
     problems = {
         "broken": Broken([1.0, 2.0, 3.0], 8, stable_rank_fraction=0.9),
         "whole": srnc.SRNProblem([1.0, 2.0, 3.0], 8, stable_rank_fraction=0.9),
-        "without a bound": srnc.SRNProblem([1.0, 0.5, -0.3], dense, stable_rank_fraction=0.95),
+        "without a bound": srnc.partway([1.0, 0.5, -0.3], dense, 0.1, increase=True),  # only reducing has one
     }
     comparison = srnc.compare(problems, "slsqp", [0])
     assert list(comparison.rows["status"]) == ["failed", "converged", "converged"]

@@ -1,5 +1,6 @@
 """Layers with any padding, against PyTorch's modules and against matrices: the module applied to the identity."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -224,6 +225,18 @@ def test_bounds_from_the_symbol_are_never_below_the_norm(seed):
         assert operator.symbol_factor == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_bound_of_all_sizes_is_one(mode):
+    """From an input of two entries on, where an entry is near one border, and of three, where it is near both."""
+    rng = np.random.default_rng(11)
+    for kernel in (np.array([[[1.0, 0.0, 1.0]]]), *rng.standard_normal((5, 1, 1, 3))):
+        for stride in (1, 2):
+            layer = {"padding": 1, "padding_mode": mode, "stride": stride}
+            bound = srnc.spectral_norm(kernel, 2, all_sizes=True, **layer)
+            for n in range(2, 9):
+                assert np.linalg.norm(matrix_of(kernel, (n,), layer), 2) <= bound
+
+
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])
 def test_repeated_borders_can_exceed_the_symbol(mode):
     """Why the bound has a factor: a kernel that only moves its input reads an entry next to the border twice."""
@@ -281,10 +294,10 @@ def test_a_layer_without_borders_is_circulant():
 @pytest.mark.parametrize("transposed", [False, True])
 def test_the_norm_is_differentiated_in_torch(transposed):
     layer = {"padding": 1, "padding_mode": "zeros", "transposed": transposed}
-    kernel = torch.tensor(np.random.default_rng(8).standard_normal((2, 2, 3, 3)), requires_grad=True)
+    kernel = torch.tensor(np.random.default_rng(8).standard_normal((2, 1, 2, 2)), requires_grad=True)
     functions = (srnc.spectral_norm, srnc.stable_rank, srnc.frobenius_norm)
     for function in functions:
-        assert torch.autograd.gradcheck(lambda k, f=function: f(k, (4, 5), **layer), kernel)
+        assert torch.autograd.gradcheck(lambda k, f=function: f(k, (3, 4), **layer), kernel)
 
 
 def test_traced_kernels_are_decomposed():
@@ -352,6 +365,26 @@ def test_a_layer_that_is_too_large_to_write_out_says_so():
     with pytest.raises(ValueError, match="input_size: .* too many to write out; only its norms can be computed"):
         srnc.singular_values(kernel, 32, padding=1, padding_mode="zeros")
     assert srnc.stable_rank(kernel, 32, padding=1, padding_mode="zeros") > 1
+
+
+def test_long_signals():
+    """Nothing takes the square of the length of the input."""
+    kernel = np.random.default_rng(12).standard_normal((1, 1, 5))
+    for mode in ("zeros", "reflect"):
+        layer = {"padding": 2, "padding_mode": mode}
+        large, small = (Padded(kernel.shape, n, **layer) for n in (40_000, 400))
+        assert large.stable_rank_range[0] / 100 == pytest.approx(small.stable_rank_range[0], rel=0.5)
+        assert large.stable_rank_range[0] <= 40_000 / 5 * (1 + 1e-3)  # that of the circular layer
+        rows = large.squared_frobenius_norm(kernel)
+        assert rows == pytest.approx(40_000 * np.sum(kernel**2), rel=1e-3)
+
+
+def test_equal_layers_have_equal_fields():
+    words = ({"padding": 1}, {"padding": (1, 1)}, {"padding": "same"}, {"padding": np.array([1, 1])})
+    fields = [Padded((1, 1, 3, 3), (4, 4), **word).to_fields() for word in words]
+    assert all(field == fields[0] for field in fields)
+    again = pickle.loads(pickle.dumps(Padded((1, 1, 3, 2), (4, 4), padding="same", padding_mode="reflect")))
+    assert again.to_fields()["padding"] == "same"
 
 
 def test_an_operator_has_its_own_layout():

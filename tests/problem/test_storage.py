@@ -18,6 +18,30 @@ PROBLEMS = {
     "number": srnc.SRNProblem(np.array(2.0), (), stable_rank_fraction=1.0),
     "single precision": srnc.SRNProblem(RNG.standard_normal((3, 3)).astype("f"), (5, 4), stable_rank_fraction=0.7),
     "dense": srnc.SRNProblem(RNG.standard_normal(3), srnc.Dense(RNG.standard_normal((3, 4, 5))), stable_rank=1.5),
+    "padded": srnc.SRNProblem(
+        RNG.standard_normal((4, 2, 3, 3)),
+        (5, 4),
+        stable_rank_fraction=0.8,
+        padding=(1, 2),
+        padding_mode="zeros",
+        groups=2,
+    ),
+    "same": srnc.SRNProblem(
+        RNG.standard_normal((2, 2, 4)), 7, stable_rank_fraction=0.8, padding="same", padding_mode="reflect", dilation=2
+    ),
+    "transposed": srnc.SRNProblem(
+        RNG.standard_normal((2, 3, 3)),
+        4,
+        stable_rank_fraction=0.8,
+        padding=1,
+        padding_mode="zeros",
+        stride=2,
+        transposed=True,
+        output_padding=1,
+    ),
+    "circulant": srnc.SRNProblem(
+        RNG.standard_normal((2, 2, 3)), srnc.Padded((2, 2, 3), 6, padding=1, padding_mode="circular"), stable_rank=4.0
+    ),
     "separable": srnc.SeparableProblem(RNG.standard_normal((3, 2)), 6, stable_rank_fraction=0.8, stride=2),
     "stack": srnc.StackProblem([LAYER, srnc.SRNProblem([1.0, 0, 0], 64, stable_rank=32)]),
 }
@@ -39,6 +63,10 @@ def test_problems_are_saved_and_read_back_bit_for_bit(tmp_path, name, suffix):
             assert np.array_equal(mine.kernel, read.kernel)
             assert (mine.stable_rank, mine.input_size) == (read.stable_rank, read.input_size)
             assert mine.operator.to_fields().keys() == read.operator.to_fields().keys()
+            assert type(mine.operator) is type(read.operator)
+            y = mine.operator.coordinates(mine.kernel)
+            assert np.array_equal(y, read.operator.coordinates(read.kernel))
+            assert mine.operator.gain(y) == read.operator.gain(y)
 
 
 def test_digests_differ_where_problems_do():

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from srnc_manifold.certificates import layers
 from srnc_manifold.exact.reduce.effort import Effort
@@ -173,17 +175,24 @@ class Relaxed:
     Attributes
     ----------
     single : Single
+    input_size : tuple of int
+        Of the circular layer.
     proves : bool
         Whether no point of the layer is nearer than its bound.
     """
 
     single: Single
+    input_size: tuple[int, ...]
     proves: bool
+
+    def certificate(self) -> dict[str, NDArray[Any]] | None:
+        """What proves its bound for the layer; None if it does not."""
+        return {**self.single.certificate.arrays(), "input_size": np.array(self.input_size)} if self.proves else None
 
 
 def relaxed(operator: Operator, direction: Array, level: float, effort: Effort, closing: float) -> Relaxed | None:
     """Solve the circular problem that is like that of a layer; None if it has no solution, or a trivial one."""
-    relaxation = operator.relaxation
+    relaxation = operator.relaxation()
     if relaxation is None:
         return None
     geometry = relaxation.geometry
@@ -192,7 +201,8 @@ def relaxed(operator: Operator, direction: Array, level: float, effort: Effort, 
         target = relaxation.level(level) if proves else level
         if proves <= relaxation.proves and own < target < top:
             start = direction.reshape(geometry.kernel_shape)
-            return Relaxed(nearest_to_one(start, target, geometry, effort=effort, closing=closing), proves)
+            single = nearest_to_one(start, target, geometry, effort=effort, closing=closing)
+            return Relaxed(single, geometry.input_size, proves)
     return None
 
 
@@ -221,9 +231,10 @@ def frequency_points(operator: Operator, direction: Array, target: float) -> lis
 
     A frequency is to the circular problem what an invariant subspace is to alternation: it does not leave it.
     """
-    if operator.relaxation is None:
+    relaxation = operator.relaxation()
+    if relaxation is None:
         return []
-    geometry = operator.relaxation.geometry
+    geometry = relaxation.geometry
     start = direction.reshape(geometry.kernel_shape)
     chosen = np.random.default_rng(0).permutation(geometry.n_blocks)[:_FREQUENCIES]
     found: list[tuple[float, float, Array]] = []
