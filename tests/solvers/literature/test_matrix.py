@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize
+from tiers import some
 
 import srnc_manifold as srnc
 from srnc_manifold.solvers.literature.matrix import least_stable_rank, matrix_srn, matrix_stable_rank
@@ -48,7 +49,7 @@ def by_solver(matrix, target, k, rng, starts=12):
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", some(range(3), keep=1))
 def test_optimal_among_what_a_solver_finds(seed, k):
     rng = np.random.default_rng(seed)
     matrix = rng.standard_normal((4, 5))
