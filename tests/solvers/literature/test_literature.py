@@ -157,9 +157,9 @@ def test_constant_and_alternating_maps_have_the_same_pairs_from_both_sources(sha
     problem = srnc.SRNProblem(np.random.default_rng(0).standard_normal(shape), size, stable_rank_fraction=1.0, **layout)
     of_each = [list(pairs_of(problem, pair).constant_or_alternating(problem.direction)) for pair in PAIRS]
     # The frequencies are not in the same order, and among those of the symbol none is like another one.
-    for some, others in (of_each, of_each[::-1]):
-        assert some
-        for one in some:
+    for these, others in (of_each, of_each[::-1]):
+        assert these
+        for one in these:
             other = min(others, key=lambda other: np.linalg.norm(other.atom() - one.atom()))
             np.testing.assert_allclose(other.atom(), one.atom(), atol=1e-8)
             assert other.value == pytest.approx(one.value, rel=1e-9)
