@@ -221,7 +221,7 @@ class StableRankNorm(nn.Module):
 
     def _first_target(self, kernel: Tensor) -> Tensor:
         settings, (low, high) = self.settings, self._of.stable_rank_range
-        own = float(self._own(kernel, self._best(0, kernel)[1]))
+        own = float(self._own(kernel, self._norm(kernel)))
         if not own > 0:  # a weight of zeros has none: the target is relative to the largest there is
             own = high
         unit = {"stable_rank": 1.0, "relative_stable_rank": high, "stable_rank_fraction": own}[settings.goal]
@@ -241,8 +241,8 @@ class StableRankNorm(nn.Module):
         size = torch.sqrt(self._of.squared_size(kernel))
         if not size > 0:
             return
-        own = self._own(kernel, self._best(0, kernel)[1])
-        level = self._level(self.settings.value * own if self.settings.floats else torch.minimum(self.target, own))
+        own = self._own(kernel, self._norm(kernel))
+        level = self._level(torch.minimum(self._wanted(own), own))
         for block in torch.argsort(self.sizes[0], descending=True).tolist():
             pair = self._pair(1, torch.tensor([block], device=kernel.device))
             if self._of.atom(pair)[1] >= level:
@@ -250,7 +250,7 @@ class StableRankNorm(nn.Module):
         point = self._of.nearest(kernel / size, pair, level)
         for _ in range(_FIRST_STEPS):
             self._refresh(1, point, every, 1)
-            point = self._of.nearest(kernel / size, self._pair(1, torch.argmax(self.sizes[1])[None]), level)
+            point = self._of.nearest(kernel / size, self._top(1), level)
 
     def forward(self, weight: Tensor) -> Tensor:
         if not self.is_known:
@@ -266,9 +266,9 @@ class StableRankNorm(nn.Module):
         if self.training:
             with torch.no_grad():
                 self._refresh(0, kernel.detach(), self._next(0), settings.n_power_iterations)
-        _, norm = self._best(0, kernel)
+        norm = self._norm(kernel)
         own = self._own(kernel, norm)
-        target = settings.value * own.detach() if settings.floats else self.target
+        target = self._wanted(own.detach())
         needed = own > target
         # Where nothing is needed no derivative shall go through what is not used, which may have none.
         used, wanted = torch.where(needed, kernel, kernel.detach()), torch.where(needed, norm, norm.detach())
@@ -284,12 +284,12 @@ class StableRankNorm(nn.Module):
         """The unit kernel of the target stable rank nearest to a unit kernel, as far as its pair is known."""
         settings = self.settings
         level = self._level(torch.minimum(target, own.detach()))
-        pair = self._pair(1, torch.argmax(self.sizes[1])[None])
+        pair = self._top(1)
         if self.training:
             with torch.no_grad():
                 point = self._of.nearest(direction.detach(), pair, level)
                 self._refresh(1, point, self._next(1), settings.n_power_iterations)
-            pair = self._pair(1, torch.argmax(self.sizes[1])[None])
+            pair = self._top(1)
         if settings.gradient == "one-step":
             point = self._of.nearest(direction, pair, level)
             pair, _ = self._of.improved(point, pair, 1)
@@ -298,6 +298,10 @@ class StableRankNorm(nn.Module):
     def _own(self, kernel: Tensor, norm: Tensor) -> Tensor:
         """The stable rank of the raw weight."""
         return self._of.gram_weight * self._of.squared_size(kernel) / torch.clamp(norm**2, min=self.settings.eps**2)
+
+    def _wanted(self, own: Tensor) -> Tensor:
+        """The target, for a raw weight of a stable rank."""
+        return self.settings.value * own if self.settings.floats else self.target
 
     def _level(self, stable_rank: Tensor) -> Tensor:
         """The largest squared singular value that a unit kernel of a stable rank has; none has a smaller one."""
@@ -309,10 +313,13 @@ class StableRankNorm(nn.Module):
         # Copies: the state may change before the backward pass.
         return Pairs(blocks, self.u[which][blocks].clone(), self.v[which][blocks].clone())
 
-    def _best(self, which: int, kernel: Tensor) -> tuple[Pairs, Tensor]:
-        """The pair with the largest value, and that value for a kernel."""
-        pair = self._pair(which, torch.argmax(self.sizes[which])[None])
-        return pair, self._of.value(kernel, pair)[0]
+    def _top(self, which: int) -> Pairs:
+        """The pair with the largest value, as last seen."""
+        return self._pair(which, torch.argmax(self.sizes[which])[None])
+
+    def _norm(self, kernel: Tensor) -> Tensor:
+        """The spectral norm of the raw weight, as far as its pair is known."""
+        return self._of.value(kernel, self._top(0))[0]
 
     def _next(self, which: int) -> Tensor:
         """The blocks to look at: those with the largest norms, and others in turn."""
