@@ -52,15 +52,17 @@ class CapsCertificate(Shown):
     @classmethod
     def joined(cls, parts: Sequence[CapsCertificate]) -> CapsCertificate:
         """The rows of several certificates, one after the other."""
+        none = all(part.parameters is None for part in parts)
         return cls(
             np.concatenate([part.blocks for part in parts]),
             np.concatenate([part.values for part in parts]),
-            np.concatenate([part.rows() for part in parts]),
+            None if none else np.concatenate([part.rows() for part in parts]),
         )
 
     def of(self, which: NDArray[Any]) -> CapsCertificate:
         """Some of the rows."""
-        return CapsCertificate(self.blocks[which], self.values[which], self.rows()[which])
+        parameters = None if self.parameters is None else self.parameters[which]
+        return CapsCertificate(self.blocks[which], self.values[which], parameters)
 
     def rows(self) -> NDArray[np.float64]:
         """The parameters, or the zeros that stand for none."""
@@ -69,7 +71,9 @@ class CapsCertificate(Shown):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What is stored; parameters only if there are some."""
         arrays = {"blocks": self.blocks, "values": self.values}
-        return arrays | ({"parameters": self.rows()} if self.rows().any() else {})
+        if self.parameters is None or not self.parameters.any():
+            return arrays
+        return arrays | {"parameters": self.parameters}
 
     def squared_distance(self, direction: Array, geometry: Geometry, level: Level | float) -> float:
         """Lower bound on ``‖z − a‖²`` over all blocks, from a dense decomposition of every block."""

@@ -438,3 +438,13 @@ def test_progress_is_told_and_memory_is_checked():
     ):
         with pytest.raises(error, match=r"max_memory: .* given, expected a number of bytes or a text such as '1GiB'"):
             srnc.solve_batch(kernels, 16, **args, max_memory=wrong)
+
+
+def test_certificates_of_one_channel_hold_no_empty_columns():
+    """They are most of what a large result takes in memory."""
+    kernels = np.random.default_rng(0).standard_normal((10, 3, 3))
+    at_once = 3 * reduce.bytes_per_kernel(Geometry.of((3, 3), 16))
+    found = srnc.solve_batch(kernels, 16, stable_rank_fraction=0.9, clip=True, max_memory=at_once)
+    assert found.certificate.parameters is None
+    assert found.certificate.of(found.owners == 3).parameters is None
+    assert "parameters" not in found.bound(3).certificate
