@@ -15,6 +15,8 @@ from srnc_manifold.operators.layers import operator_of
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
+_SUPPORTED = (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)
+
 _EXPECTED = "Linear, Conv1d to Conv3d or ConvTranspose1d to ConvTranspose3d"
 
 
@@ -63,20 +65,34 @@ def layout_of(module: nn.Module, name: str = "weight") -> Layout:
     TypeError
         If the operator of such a layer is not known.
     """
-    if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
+    if has_no_weight_yet(module):
         raise TypeError(f"module: {type(module).__name__} has no weight yet, expected one that has seen an input")
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         raise TypeError(
             f"module: {type(module).__name__} given, whose compiled kernels do not see parametrized weights; expected "
             f"{_EXPECTED}"
         )
+    if not isinstance(module, _SUPPORTED):
+        raise TypeError(f"module: {type(module).__name__} given, expected {_EXPECTED}")
+    if _has_own_forward(module):
+        raise TypeError(f"module: {type(module).__name__} given, with a forward of its own; expected that of torch.nn")
     shape = tuple(getattr(module, name).shape)
     if isinstance(module, nn.Linear):
         return Layout(shape)
-    if not isinstance(module, (*_CONVOLUTIONS, *_TRANSPOSED)):
-        raise TypeError(f"module: {type(module).__name__} given, expected {_EXPECTED}")
     names = ("groups", "stride", "dilation", "padding", "padding_mode")
     words = {name: getattr(module, name) for name in names}
     if isinstance(module, _TRANSPOSED):
         words |= {"transposed": True, "output_padding": module.output_padding}
     return Layout(shape, len(module.kernel_size), words)
+
+
+def has_no_weight_yet(module: nn.Module) -> bool:
+    """Whether it is one of torch's lazy modules that has not seen an input."""
+    return isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params()
+
+
+def _has_own_forward(module: nn.Module) -> bool:
+    """Whether a layer does something else than its class in torch, as one that standardizes its weight."""
+    (kind,) = (kind for kind in _SUPPORTED if isinstance(module, kind))
+    methods = [name for name in ("forward", "_conv_forward") if hasattr(kind, name)]
+    return any(name in vars(module) or getattr(type(module), name) is not getattr(kind, name) for name in methods)
