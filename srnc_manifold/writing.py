@@ -98,6 +98,13 @@ def require_writable(path: FilePath, name: str) -> None:
         ) from None
 
 
+def require_new_file(path: FilePath, name: str) -> None:
+    """Raise an error if a file exists, or if it cannot be written."""
+    if os.path.lexists(path):
+        raise ExistingFileError(f"{name}: {os.fspath(path)!r} given, which exists; expected the name of a new file")
+    require_writable(path, name)
+
+
 def require_new(path: FilePath, name: str, overwrite: bool) -> None:
     """Raise an error if a file exists and must not be overwritten, or if it cannot be written.
 
