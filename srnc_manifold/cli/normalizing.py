@@ -12,13 +12,13 @@ import typer
 from srnc_manifold.cli.arguments import RelativeOption, StableRankOption
 from srnc_manifold.files import WeightsFile
 from srnc_manifold.files.weights import KINDS, SUFFIXES
-from srnc_manifold.networks import Goal, NetworkLayer, Normalization
+from srnc_manifold.networks import Goal, NetworkLayer
 from srnc_manifold.networks import normalize as normalize_layers
-from srnc_manifold.networks.outcome import TIED, Row, skipped
+from srnc_manifold.networks.rows import TIED, Row, skipped
 from srnc_manifold.networks.table import LayerTable, read_table
 from srnc_manifold.printing import printable
 from srnc_manifold.progress import progress_bar
-from srnc_manifold.writing import replacing, require_writable
+from srnc_manifold.writing import require_writable
 
 
 def normalize(
@@ -60,10 +60,9 @@ def normalize(
     try:
         file.write(output, {name: new for layer, new in found.weights.items() for name in file.same_memory(layer)})
         if rows is not None:
-            with replacing(rows, text=True) as stream:
-                found.to_frame().to_csv(stream, index=False)
+            found.to_csv(rows, overwrite=True)
     finally:  # if writing fails, the table is still printed
-        _print(found)
+        typer.echo(str(found))
     typer.echo(f"written {', '.join(printable(path) for path in (output, rows) if path is not None)}")
     if file.others:
         typer.echo(printable(f"not written, as they are no arrays: {', '.join(file.others)}"))
@@ -108,13 +107,3 @@ def _layers_of(file: WeightsFile, table: LayerTable) -> tuple[list[NetworkLayer]
         if name not in entries and array.ndim > 1 and array.dtype.kind == "f"
     ]
     return list(chosen.values()), rows
-
-
-def _print(found: Normalization) -> None:
-    from rich.console import Console
-
-    from srnc_manifold.networks import report
-
-    console = Console(width=max(Console().width, report.WIDTH))
-    for part in report.parts_of(found):
-        console.print(part, soft_wrap=not hasattr(part, "columns"))

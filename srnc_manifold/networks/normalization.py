@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnc_manifold.networks.layers import NetworkLayer
-from srnc_manifold.networks.outcome import FOUND, LIMIT, OPTIMAL, UNCHANGED, Normalization, Row, skipped
+from srnc_manifold.networks.outcome import Normalization
+from srnc_manifold.networks.rows import FOUND, LIMIT, OPTIMAL, UNCHANGED, Row, skipped
 from srnc_manifold.operators import Operator
 from srnc_manifold.problem.kernel import SRNProblem
 from srnc_manifold.progress import Progress

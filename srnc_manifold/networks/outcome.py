@@ -1,4 +1,4 @@
-"""What has become of the layers of a network."""
+"""What has become of a network."""
 
 from __future__ import annotations
 
@@ -11,59 +11,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from srnc_manifold.display import Shown
-from srnc_manifold.printing import printable
-
-#: How a layer ended; see :class:`Row`.
-OPTIMAL, FOUND, LIMIT, UNCHANGED, TIED, SKIPPED = "optimal", "best found", "limit", "unchanged", "tied", "skipped"
-
-
-@dataclass(frozen=True)
-class Row:
-    """What has become of one layer. Numbers are NaN where there are none.
-
-    Attributes
-    ----------
-    layer : str
-    status : str
-        ``"optimal"``: no weight of the target is nearer, up to 1e-8 of ``‖C(a)‖²``. ``"best found"``: none that was
-        found is, and ``gap`` bounds by how much one could be. ``"limit"``: time was up, otherwise as before.
-        ``"unchanged"``: the layer is at its target, or below it. ``"tied"``: its weight is that of another row.
-        ``"skipped"``: it is left as it was, for the reason in ``message``.
-    shape, input_size : tuple of int
-    stable_rank_before, target, stable_rank_after : float
-    clipped : bool
-        Whether the target was moved to the nearest that is feasible.
-    norm_before, norm_after : float
-        Spectral norms.
-    relative_distance : float
-        ``‖C(x) − C(a)‖_F / ‖C(a)‖_F``.
-    gap : float
-        To a proved lower bound on the squared distance, as a part of ``‖C(a)‖_F²``.
-    error : float
-        The larger relative error of norm and stable rank, of the weight in the precision in which it is kept.
-    seconds : float
-    message : str
-        How its solver ended, or why it is as it was.
-    note : str
-        What else is worth telling.
-    """
-
-    layer: str
-    status: str
-    message: str = ""
-    shape: tuple[int, ...] = ()
-    input_size: tuple[int, ...] = ()
-    stable_rank_before: float = math.nan
-    target: float = math.nan
-    stable_rank_after: float = math.nan
-    clipped: bool = False
-    norm_before: float = math.nan
-    norm_after: float = math.nan
-    relative_distance: float = math.nan
-    gap: float = math.nan
-    error: float = math.nan
-    seconds: float = math.nan
-    note: str = ""
+from srnc_manifold.networks.report import counts, report
+from srnc_manifold.networks.rows import Row
+from srnc_manifold.writing import FilePath, replacing, require_new
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -94,27 +44,27 @@ class Normalization(Shown):
 
         return pandas.DataFrame([asdict(row) for row in self.rows], columns=list(Row.__dataclass_fields__))
 
+    def to_csv(self, path: FilePath, *, overwrite: bool = False) -> None:
+        """Write the rows, all digits and all columns, as a file.
+
+        Raises
+        ------
+        ValueError, OSError
+            If the file exists, unless ``overwrite``, or cannot be written.
+        """
+        require_new(path, "path", overwrite)
+        with replacing(path, text=True) as file:
+            self.to_frame().to_csv(file, index=False, lineterminator="\n")
+
     def summary(self) -> dict[str, str]:
-        counts = {status: [row.status for row in self.rows].count(status) for status in _STATUSES}
         errors = [row.error for row in self.rows if not math.isnan(row.error)]
-        found = {"layers": ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none"}
-        return found | ({"largest error": f"{max(errors):.1e}"} if errors else {})
+        return {"layers": counts(self.rows)} | ({"largest error": f"{max(errors):.1e}"} if errors else {})
 
     def __str__(self) -> str:
-        from srnc_manifold.networks.report import text_of
-
-        return text_of(self)
+        return report(self.rows)
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"
-
-
-_STATUSES = (OPTIMAL, FOUND, LIMIT, UNCHANGED, TIED, SKIPPED)
-
-
-def skipped(layer: str, reason: str) -> Row:
-    """The row of a layer that is left as it was."""
-    return Row(printable(layer), SKIPPED, reason)

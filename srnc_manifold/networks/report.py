@@ -2,73 +2,53 @@
 
 from __future__ import annotations
 
-import io
 import math
-from typing import Any
+from collections.abc import Sequence
 
-from srnc_manifold.networks.outcome import SKIPPED, Normalization, Row
+from srnc_manifold.display import text_table
+from srnc_manifold.networks.rows import SKIPPED, TIED, Row
 from srnc_manifold.printing import printable
 
-#: Width in characters below which the table is not squeezed: numbers that are cut off cannot be read.
-WIDTH = 120
-
-_COLUMNS = ("layer", "weight", "input", "stable rank", "target", "norm", "moved", "gap", "error", "status", "time")
 _LEFT = ("layer", "weight", "input", "status")
 
 
-def parts_of(normalization: Normalization) -> list[Any]:
-    """What is printed, line by line, for a console of rich: the table, and what it does not say."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), collapse_padding=True)
-    for name in _COLUMNS:
-        table.add_column(name, justify="left" if name in _LEFT else "right", no_wrap=name != "layer", overflow="fold")
-    solved = [row for row in normalization.rows if row.status != SKIPPED and row.shape]
-    for row in solved:
-        table.add_row(*(Text(printable(cell)) for cell in _cells(row)))
-    lines = []
-    if any(row.clipped for row in solved):
+def report(rows: Sequence[Row]) -> str:
+    """The rows as a text: a table, and below it what it does not say."""
+    shown = [row for row in rows if row.status not in (TIED, SKIPPED)]
+    others = [row for row in rows if row.status in (TIED, SKIPPED)]
+    cells = [_cells(row) for row in shown]
+    lines = [text_table({name: [row[name] for row in cells] for name in cells[0]}, _LEFT)] if cells else []
+    if any(row.clipped for row in shown):
         lines.append("* moved, because what was asked for is not feasible")
-    lines += [f"note {row.layer}: {row.note}" for row in solved if row.note]
-    lines += [f"{row.status} {row.layer}: {row.message}" for row in normalization.rows if row not in solved]
-    counts = f"{normalization.summary()['layers']}"
-    return [*([table] if solved else []), *(Text(printable(line)) for line in (*lines, counts))]
+    lines += [printable(f"note {row.layer}: {row.note}") for row in shown if row.note]
+    lines += [printable(f"{row.status} {row.layer}: {row.message}") for row in others]
+    return "\n".join([*lines, f"layers: {counts(rows)}"])
 
 
-def text_of(normalization: Normalization) -> str:
-    """The same as plain text."""
-    from rich.console import Console
-
-    console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
-    for part in parts_of(normalization):
-        console.print(part, soft_wrap=isinstance(part, str))
-    return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
+def counts(rows: Sequence[Row]) -> str:
+    """How many rows have which status."""
+    statuses = [row.status for row in rows]
+    return ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses)) or "none"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    return (
-        row.layer,
-        "×".join(map(str, row.shape)),
-        "×".join(map(str, row.input_size)) or "dense",
-        f"{row.stable_rank_before:.5g} → {row.stable_rank_after:.5g}",
-        f"{row.target:.5g}{'*' if row.clipped else ''}",
-        f"{row.norm_before:.5g} → {row.norm_after:.5g}",
-        f"{100 * row.relative_distance:.2f} %",
-        _small(row.gap),
-        _small(row.error),
-        row.status,
-        _time(row.seconds),
-    )
+def _cells(row: Row) -> dict[str, str]:
+    return {
+        "layer": row.layer,
+        "weight": "×".join(map(str, row.shape)),
+        "input": "×".join(map(str, row.input_size)) or "dense",
+        "stable rank": f"{row.stable_rank_before:.5g} → {row.stable_rank_after:.5g}",
+        "target": f"{row.target:.5g}{'*' if row.clipped else ' '}",
+        "norm": f"{row.norm_before:.5g} → {row.norm_after:.5g}",
+        "moved": f"{100 * row.relative_distance:.2f} %",
+        "gap": _small(row.gap),
+        "error": _small(row.error),
+        "status": row.status,
+        "time": f"{row.seconds:.1f} s" if row.seconds < 100 else f"{row.seconds / 60:.1f} min",
+    }
 
 
 def _small(value: float) -> str:
     """An error or a gap, of which no more than its order counts."""
     if math.isnan(value):
         return ""
-    return f"{max(value, 0.0):.0e}" if value > 1e-16 else "0"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    return f"{value:.0e}" if value > 1e-16 else "0"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from srnc_manifold.operators import Operator
@@ -41,6 +42,18 @@ class Layout:
         """The layer on inputs of a size."""
         return operator_of(self.weight_shape, input_size, **self.words)
 
+    @property
+    def geometry(self) -> str:
+        """Its words, where they are not what a layer has by default."""
+        if not self.axes:
+            return ""
+        padding = _short(self.words["padding"])
+        parts = [f"{self.words['padding_mode']} {padding}" if padding not in ("0", "valid") else "no padding"]
+        for name, default in (("stride", "1"), ("dilation", "1"), ("groups", "1"), ("output_padding", "0")):
+            value = _short(self.words.get(name, default))
+            parts += [f"{name.replace('_', ' ')} {value}"] if value != default else []
+        return ", ".join(parts)
+
     def input_size_from(self, given: Any) -> tuple[int, ...]:
         """The size of the input along each spatial axis.
 
@@ -65,17 +78,9 @@ def layout_of(module: nn.Module, name: str = "weight") -> Layout:
     TypeError
         If the operator of such a layer is not known.
     """
-    if has_no_weight_yet(module):
-        raise TypeError(f"module: {type(module).__name__} has no weight yet, expected one that has seen an input")
-    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
-        raise TypeError(
-            f"module: {type(module).__name__} given, whose compiled kernels do not see parametrized weights; expected "
-            f"{_EXPECTED}"
-        )
-    if not isinstance(module, _SUPPORTED):
-        raise TypeError(f"module: {type(module).__name__} given, expected {_EXPECTED}")
-    if _has_own_forward(module):
-        raise TypeError(f"module: {type(module).__name__} given, with a forward of its own; expected that of torch.nn")
+    reason = obstacle(module)
+    if reason:
+        raise TypeError(f"module: {reason}; expected {_EXPECTED}")
     shape = tuple(getattr(module, name).shape)
     if isinstance(module, nn.Linear):
         return Layout(shape)
@@ -83,7 +88,23 @@ def layout_of(module: nn.Module, name: str = "weight") -> Layout:
     words = {name: getattr(module, name) for name in names}
     if isinstance(module, _TRANSPOSED):
         words |= {"transposed": True, "output_padding": module.output_padding}
-    return Layout(shape, len(module.kernel_size), words)
+    return Layout(shape, len(module.kernel_size), words)  # type: ignore[arg-type]
+
+
+def obstacle(module: nn.Module) -> str:
+    """Why the operator of a module is not known, in words; empty if it is."""
+    kind = type(module).__name__
+    if isinstance(module, torch.jit.ScriptModule):
+        return f"{getattr(module, 'original_name', kind)} is a compiled ScriptModule"
+    if has_no_weight_yet(module):
+        return f"{kind} has no weight yet, which it gets from its first input"
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        return f"{kind} given, whose compiled kernels do not see parametrized weights"
+    if not isinstance(module, _SUPPORTED):
+        return f"{kind} is neither linear nor a convolution"
+    if _has_own_forward(module):
+        return f"{kind} has a forward of its own, not that of torch.nn"
+    return ""
 
 
 def has_no_weight_yet(module: nn.Module) -> bool:
@@ -96,3 +117,9 @@ def _has_own_forward(module: nn.Module) -> bool:
     (kind,) = (kind for kind in _SUPPORTED if isinstance(module, kind))
     methods = [name for name in ("forward", "_conv_forward") if hasattr(kind, name)]
     return any(name in vars(module) or getattr(type(module), name) is not getattr(kind, name) for name in methods)
+
+
+def _short(value: Any) -> str:
+    """An amount for each axis, or a word."""
+    values = value if isinstance(value, tuple) else (value,)
+    return "×".join(map(str, dict.fromkeys(values) if len(set(values)) == 1 else values))

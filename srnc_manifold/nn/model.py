@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from srnc_manifold.nn.layout import Layout, has_no_weight_yet, layout_of
+from srnc_manifold.nn.layout import Layout, has_no_weight_yet, layout_of, obstacle
 
 Size = tuple[int, ...]
 
@@ -25,8 +25,7 @@ class SeenLayer:
     ----------
     names : tuple of str
         The qualified names of its modules, as in ``model.named_modules()``; that of the model itself is ``""``.
-    module : Module
-        The first of them.
+    modules : tuple of Module
     layout : Layout
     calls : dict
         The sizes of its inputs along the spatial axes, in the order in which they were first seen, and how often. Empty
@@ -36,10 +35,15 @@ class SeenLayer:
     """
 
     names: tuple[str, ...]
-    module: nn.Module
+    modules: tuple[nn.Module, ...]
     layout: Layout
     calls: dict[Size, int]
     elsewhere: tuple[str, ...] = ()
+
+    @property
+    def module(self) -> nn.Module:
+        """The first of its modules."""
+        return self.modules[0]
 
     @property
     def name(self) -> str:
@@ -108,11 +112,11 @@ def layers_of(model: nn.Module, example_input: Any) -> Layers:
     layouts: dict[nn.Module, Layout] = {}
     skipped = []
     for module, names in modules.items():
-        try:
+        reason = obstacle(module)
+        if not reason:
             layouts[module] = layout_of(module)
-        except TypeError as error:
-            if any(True for _ in module.parameters(recurse=False)):
-                skipped.append(SkippedModule(names, str(error).removeprefix("module: ")))
+        elif any(True for _ in module.parameters(recurse=False)):
+            skipped.append(SkippedModule(names, reason))
     calls = _calls(model, example_input, layouts)
     found: list[SeenLayer] = []
     weights = {module: _identity(module) for module in layouts}
@@ -123,37 +127,41 @@ def layers_of(model: nn.Module, example_input: Any) -> Layers:
             if same:
                 one = found[same[0]]
                 sizes = {size: one.calls.get(size, 0) + sizes.get(size, 0) for size in (*one.calls, *sizes)}
-                found[same[0]] = replace(one, names=one.names + modules[module], calls=sizes)
+                names, both = one.names + modules[module], (*one.modules, module)
+                found[same[0]] = replace(one, names=names, modules=both, calls=sizes)
             else:
-                found.append(SeenLayer(modules[module], module, used, sizes))
+                found.append(SeenLayer(modules[module], (module,), used, sizes))
     return Layers(tuple(replace(one, elsewhere=_elsewhere(model, one)) for one in found), tuple(skipped))
 
 
-def call(model: nn.Module, example_input: Any) -> Any:
-    """The output of a model for an example input; see :func:`layers_of`."""
+def arguments(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The positional and the keyword arguments that an example input stands for; see :func:`layers_of`."""
     if isinstance(example_input, Mapping):
-        return model(**example_input)
-    return model(*example_input) if isinstance(example_input, tuple) else model(example_input)
+        return (), dict(example_input)
+    return (example_input if type(example_input) is tuple else (example_input,)), {}
 
 
 @contextlib.contextmanager
 def as_it_was(model: nn.Module) -> Iterator[None]:
-    """A model in evaluation mode. Afterwards its mode, its buffers and the random numbers are as they were before."""
-    modules = list(model.modules())
-    modes = [module.training for module in modules]
-    buffers = [(module, dict(vars(module)["_buffers"])) for module in modules]
+    """A model in evaluation mode. Afterwards its mode, buffers and attributes and the random numbers are as before."""
+    modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    attributes = [(module, dict(vars(module))) for module in modules]
+    buffers = [(module, dict(module._buffers)) for module in modules]
     values = {buffer: buffer.detach().clone() for _, own in buffers for buffer in own.values() if buffer is not None}
     devices = {tensor.device for tensor in (*model.parameters(), *values) if tensor.device.type == "cuda"}
+    mode = model.training
     try:
         with torch.random.fork_rng(sorted(devices, key=str)), _eager():
             model.eval()
             yield
     finally:
-        for module, training in zip(modules, modes, strict=True):
-            module.training = training
-        for module, own in buffers:
-            vars(module)["_buffers"].clear()
-            vars(module)["_buffers"].update(own)
+        model.train(mode)  # that of compiled modules, which have one; then each has its own again
+        for module, own in attributes:
+            vars(module).clear()
+            vars(module).update(own)
+        for module, tensors in buffers:
+            module._buffers.clear()
+            module._buffers.update(tensors)
         with torch.no_grad():
             for buffer, value in values.items():
                 if not torch.equal(buffer, value):
@@ -196,8 +204,9 @@ def _calls(
     handles: list[Any] = []
     try:
         handles += (module.register_forward_hook(see, with_kwargs=True) for module in layouts)
+        args, kwargs = arguments(example_input)
         with as_it_was(model), torch.no_grad():
-            call(model, example_input)
+            model(*args, **kwargs)
     except Exception as error:
         raise ValueError(
             f"example_input: the model cannot be called with it: {type(error).__name__}: {error}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srnc_manifold.networks import Goal, NetworkLayer, Normalization, Row, normalize
-from srnc_manifold.networks.outcome import TIED, skipped
+from srnc_manifold.networks.rows import TIED, skipped
 from srnc_manifold.nn.model import Layers, SeenLayer, layers_of
 from srnc_manifold.process import interrupts_deferred
 from srnc_manifold.progress import Progress, progress_bar
