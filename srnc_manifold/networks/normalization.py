@@ -126,6 +126,8 @@ def normalize(
         rows.append(replace(row, seconds=time.perf_counter() - began))
         if weight is not None:
             weights[layer.name] = weight
+    if progress is not None:
+        progress("", len(layers), len(layers))
     return Normalization(tuple(rows), weights)
 
 

@@ -68,7 +68,11 @@ def normalize_(
         any error, and after an interrupt, the model is what it was before, bit for bit.
     """
     goal = Goal.of(stable_rank, relative_stable_rank, stable_rank_fraction, clip)
+    if not isinstance(progress, bool) and not callable(progress):
+        raise TypeError(f"progress: {progress!r} given, expected True, False or a function")
     layers, parameters, others = _parts(model, layers_of(model, example_input))
+    if not layers and not others:
+        raise ValueError(f"model: {type(model).__name__} has no layers, expected a model with some")
     with _shown(progress) as shown:
         found = normalize(layers, goal, max_time=max_time, progress=shown)
     _exchange({parameters[name]: values for name, values in found.weights.items()})
