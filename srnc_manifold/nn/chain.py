@@ -27,7 +27,7 @@ _QUERIES = frozenset((
 
 # Functions of one tensor, in Euclidean norms no two of whose values are further apart than their arguments.
 _CONTRACTIONS = (
-    "relu", "relu6", "hardtanh", "sigmoid", "hardsigmoid", "tanh", "softsign", "softplus", "logsigmoid", "abs",
+    "relu", "relu6", "hardtanh", "sigmoid", "hardsigmoid", "tanh", "softsign", "softplus", "log_sigmoid", "abs",
     "softmax", "neg", "mean", "flatten", "reshape", "permute", "transpose", "movedim", "squeeze", "unsqueeze",
     "contiguous", "clone", "to", "float", "double", "flip", "roll", "pixel_shuffle", "pixel_unshuffle", "narrow",
     "select",
@@ -57,8 +57,8 @@ def chain_of(model: nn.Module, example_input: Any, layers: Mapping[nn.Module, st
     """
     args, kwargs = arguments(example_input)
     inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    if len(inputs) != 1 or not inputs[0].is_floating_point():
-        return Chain(math.nan, "its input is not one tensor of floating-point numbers")
+    if len(inputs) != 1:
+        return Chain(math.nan, f"its input has {len(inputs)} tensors, not one")
     follow, handles = _Follow(model, inputs[0], layers), []
     try:
         for module in layers:
@@ -182,7 +182,7 @@ def _scaling(call: _Call) -> float | None:
 def _division(call: _Call) -> float | None:
     if call.args[0] is not call.head or call.output.shape != call.head.shape or call.value(2, "rounding_mode"):
         return None
-    return _largest(1 / torch.as_tensor(call.other).double())
+    return _largest(1 / torch.as_tensor(call.other, dtype=torch.float64))
 
 
 def _slope(place: int, name: str, default: float | None = None) -> Callable[[_Call], float | None]:
@@ -240,7 +240,7 @@ def _padding(call: _Call) -> float | None:
 
 
 def _largest(numbers: Any) -> float:
-    return float(torch.max(torch.abs(torch.as_tensor(numbers))))
+    return float(torch.max(torch.abs(torch.as_tensor(numbers, dtype=torch.float64))))
 
 
 # The Lipschitz constant of a call, by the name of the function; None if it is not known.
