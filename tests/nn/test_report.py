@@ -286,6 +286,8 @@ def test_it_is_shown_and_written(tmp_path, parts):
     seen = []
     report = nn.report(parts, (random(1, 3, 4, 5), torch.tensor([1, 2])), progress=lambda *at: seen.append(at))
     assert seen == [(k, 7) for k in range(1, 8)]
+    assert report == nn.report(parts, (random(1, 3, 4, 5), torch.tensor([1, 2])))
+    assert report != nn.report(parts, (random(1, 3, 5, 5), torch.tensor([1, 2])), jacobian=False)
     text = str(report)
     for words in ("first, same, again", "skipped own: Standardized has a forward", "note never: not called", "calls"):
         assert words in text
@@ -358,6 +360,7 @@ CONTRACTIONS = {
     "flatten": layers.Flatten(),
     "shapes": lambda x: x.view(x.shape[0], 2, -1).transpose(1, 2).reshape(x.size(0), -1).unsqueeze(0),
     "shuffle": layers.PixelShuffle(2),
+    "clamped": lambda x: torch.maximum(x.clamp(-0.5, 1), torch.zeros(())),
     "slices": lambda x: x[:, 1:, ::2, None],
     "pad": lambda x: functional.pad(x, (1, -1)),
     "numbers": lambda x: 3 - 0.5 * x / 0.2 + 1,
@@ -388,6 +391,7 @@ OTHERS = {
     "dropout in training": lambda x, conv: functional.dropout(conv(x), 0.5),
     "reflected": lambda x, conv: functional.pad(conv(x), (1, 1, 1, 1), "reflect"),
     "divided by it": lambda x, conv: 1 / conv(x),
+    "a jump": lambda x, conv: functional.softplus(conv(x), threshold=0.0),
     "bits": lambda x, conv: conv(x).view(torch.int32).view(torch.float32),
     "rounded": lambda x, conv: torch.round(conv(x)),
     "a constant": lambda x, conv: torch.zeros(3) if conv(x) is not None else None,
