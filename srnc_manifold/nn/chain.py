@@ -27,7 +27,7 @@ _QUERIES = frozenset((
 
 # Functions of one tensor, in Euclidean norms no two of whose values are further apart than their arguments.
 _CONTRACTIONS = (
-    "relu", "relu6", "hardtanh", "sigmoid", "hardsigmoid", "tanh", "softsign", "softplus", "logsigmoid", "abs",
+    "relu", "relu6", "hardtanh", "sigmoid", "hardsigmoid", "tanh", "softsign", "log_sigmoid", "abs",
     "softmax", "neg", "mean", "flatten", "reshape", "permute", "transpose", "movedim", "squeeze", "unsqueeze",
     "contiguous", "clone", "to", "float", "double", "flip", "roll", "pixel_shuffle", "pixel_unshuffle", "narrow",
     "select",
@@ -57,8 +57,8 @@ def chain_of(model: nn.Module, example_input: Any, layers: Mapping[nn.Module, st
     """
     args, kwargs = arguments(example_input)
     inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    if len(inputs) != 1 or not inputs[0].is_floating_point():
-        return Chain(math.nan, "its input is not one tensor of floating-point numbers")
+    if len(inputs) != 1:
+        return Chain(math.nan, f"its input has {len(inputs)} tensors, not one")
     follow, handles = _Follow(model, inputs[0], layers), []
     try:
         for module in layers:
@@ -171,7 +171,7 @@ class _Call:
         return self.args[1] if self.args[0] is self.head else self.args[0]
 
 
-def _shift(call: _Call) -> float | None:
+def _with_constant(call: _Call) -> float | None:
     return 1.0 if call.output.shape == call.head.shape else None
 
 
@@ -182,12 +182,16 @@ def _scaling(call: _Call) -> float | None:
 def _division(call: _Call) -> float | None:
     if call.args[0] is not call.head or call.output.shape != call.head.shape or call.value(2, "rounding_mode"):
         return None
-    return _largest(1 / torch.as_tensor(call.other).double())
+    return _largest(1 / torch.as_tensor(call.other, dtype=torch.float64))
 
 
 def _slope(place: int, name: str, default: float | None = None) -> Callable[[_Call], float | None]:
     """Of functions that are the identity above zero, and less steep than a number below."""
     return lambda call: max(1.0, _largest(call.value(place, name, default)))
+
+
+def _softplus(call: _Call) -> float | None:
+    return 1.0 if call.value(2, "threshold", 20) >= 20 else None  # where it goes over to the identity, with a jump
 
 
 def _dropout(call: _Call) -> float | None:
@@ -240,15 +244,19 @@ def _padding(call: _Call) -> float | None:
 
 
 def _largest(numbers: Any) -> float:
-    return float(torch.max(torch.abs(torch.as_tensor(numbers))))
+    return float(torch.max(torch.abs(torch.as_tensor(numbers, dtype=torch.float64))))
 
 
 # The Lipschitz constant of a call, by the name of the function; None if it is not known.
 _FACTORS: dict[str, Callable[[_Call], float | None]] = {
     **dict.fromkeys(_CONTRACTIONS, lambda _: 1.0),
-    **dict.fromkeys(("add", "__add__", "__radd__", "__iadd__", "sub", "__sub__", "__rsub__", "__isub__"), _shift),
+    **dict.fromkeys(
+        ("add", "__add__", "__radd__", "__iadd__", "sub", "__sub__", "__rsub__", "__isub__"), _with_constant
+    ),
+    **dict.fromkeys(("clamp", "clip", "maximum", "minimum"), _with_constant),
     **dict.fromkeys(("mul", "__mul__", "__rmul__", "__imul__"), _scaling),
     **dict.fromkeys(("div", "__truediv__", "__itruediv__"), _division),
+    "softplus": _softplus,
     "leaky_relu": _slope(1, "negative_slope", 0.01),
     "elu": _slope(1, "alpha", 1.0),
     "prelu": _slope(1, "weight"),

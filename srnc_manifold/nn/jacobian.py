@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree  # what torch.func itself takes containers apart with
 
 from srnc_manifold.display import Shown
-from srnc_manifold.nn.model import arguments, as_it_was
+from srnc_manifold.nn.model import arguments, as_it_was, attributes_kept, calling
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import brackets
+from srnc_manifold.process import alone
 from srnc_manifold.validation import Rng, as_generator
 
 # Of the Lanczos method: vectors of a sweep, sweeps at most, and the relative accuracy at which it ends.
@@ -67,8 +69,8 @@ def jacobian_norm(model: nn.Module, example_input: Any, *, rng: Rng = 0) -> Jaco
     TypeError
         If ``model`` is not a module.
     ValueError
-        If no input or output is of floating-point numbers, or PyTorch cannot differentiate the model, or its derivative
-        is not finite.
+        If the model cannot be called with the input, no input or output is of floating-point numbers, PyTorch cannot
+        differentiate the model, or its derivative is zero or not finite.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: {type(model).__name__} given, expected a torch.nn.Module")
@@ -89,15 +91,18 @@ class _Function:
         self._leaves = [self._cast(leaf) for leaf in self._leaves]
         self._places = [place for place, leaf in enumerate(self._leaves) if _is_real(leaf)]
         # Parameters require gradients, as in training: fused kernels for inference cannot be differentiated.
-        parameters = {name: self._cast(p.detach()).requires_grad_(_is_real(p)) for name, p in model.named_parameters()}
-        self._state = parameters | {name: self._cast(tensor) for name, tensor in model.named_buffers()}
+        named = model.named_parameters()
+        self._parameters = {name: self._cast(p.detach()).requires_grad_(_is_real(p)) for name, p in named}
+        self._buffers = {name: self._cast(buffer) for name, buffer in model.named_buffers()}
         self.inputs = tuple(self._leaves[place].detach() for place in self._places)
         if not self.inputs:
             raise ValueError("example_input: no floating-point tensor in it, with respect to which to differentiate")
-        with _differentiating():
-            self.outputs, self._vjp = torch.func.vjp(self, *self.inputs)[:2]
+        with calling(), torch.no_grad():
+            self.outputs = self(*self.inputs)
         if not self.outputs:
             raise ValueError("model: no floating-point tensor in its output, which to differentiate")
+        with _differentiating():
+            self._vjp = torch.func.vjp(self, *self.inputs)[1]
 
     def _cast(self, tensor: Any) -> Any:
         return tensor.to(self._dtype) if self._dtype is not None and _is_real(tensor) else tensor
@@ -107,7 +112,10 @@ class _Function:
         for place, tensor in zip(self._places, inputs, strict=True):
             leaves[place] = tensor
         args, kwargs = pytree.tree_unflatten(leaves, self._structure)
-        output = torch.func.functional_call(self._model, self._state, args, kwargs)
+        # Copies of the buffers, for the model may change them.
+        state = self._parameters | {name: buffer.clone() for name, buffer in self._buffers.items()}
+        with attributes_kept(self._model):  # of modules with two names functional_call does not put back what it took
+            output = torch.func.functional_call(self._model, state, args, kwargs)
         return tuple(leaf for leaf in pytree.tree_leaves(output) if _is_real(leaf))
 
     def norm(self, generator: np.random.Generator) -> JacobianNorm:
@@ -145,7 +153,9 @@ def _is_real(leaf: Any) -> bool:
 @contextlib.contextmanager
 def _differentiating() -> Iterator[None]:
     try:
-        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels of attention have no forward mode
+        # The fused kernels of attention have no forward mode. What torch loads for this mode warns of itself.
+        with alone(), sdpa_kernel(SDPBackend.MATH):
+            warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
             yield
     except RuntimeError as error:
         text = (str(error).splitlines() or [""])[0]

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from srnc_manifold.operators import Operator
 from srnc_manifold.operators.layers import operator_of
@@ -81,7 +82,7 @@ def layout_of(module: nn.Module, name: str = "weight") -> Layout:
     reason = obstacle(module)
     if reason:
         raise TypeError(f"module: {reason}; expected {_EXPECTED}")
-    shape = tuple(getattr(module, name).shape)
+    shape = _shape_of(module, name)
     if isinstance(module, nn.Linear):
         return Layout(shape)
     names = ("groups", "stride", "dilation", "padding", "padding_mode")
@@ -89,6 +90,17 @@ def layout_of(module: nn.Module, name: str = "weight") -> Layout:
     if isinstance(module, _TRANSPOSED):
         words |= {"transposed": True, "output_padding": module.output_padding}
     return Layout(shape, len(module.kernel_size), words)  # type: ignore[arg-type]
+
+
+def _shape_of(module: Any, name: str) -> tuple[int, ...]:
+    """The shape of a weight, without computing one that is parametrized: in training that would change its state."""
+    if not (name == "weight" and parametrize.is_parametrized(module, name)):
+        return tuple(getattr(module, name).shape)
+    if isinstance(module, nn.Linear):
+        return module.out_features, module.in_features
+    c_out, c_in = module.out_channels, module.in_channels
+    channels = (c_in, c_out // module.groups) if isinstance(module, _TRANSPOSED) else (c_out, c_in // module.groups)
+    return *channels, *module.kernel_size
 
 
 def obstacle(module: nn.Module) -> str:
@@ -99,7 +111,7 @@ def obstacle(module: nn.Module) -> str:
     if has_no_weight_yet(module):
         return f"{kind} has no weight yet, which it gets from its first input"
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
-        return f"{kind} given, whose compiled kernels do not see parametrized weights"
+        return f"{kind} is recurrent, and its compiled kernels do not see parametrized weights"
     if not isinstance(module, _SUPPORTED):
         return f"{kind} is neither linear nor a convolution"
     if _has_own_forward(module):

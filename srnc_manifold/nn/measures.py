@@ -79,7 +79,7 @@ def measured(module: nn.Module, input_size: Any) -> tuple[Tensor, Layout, tuple[
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: {type(module).__name__} given, expected a torch.nn.Module")
     layout = layout_of(module)
-    if layout.axes == 0 and input_size is not None and tuple(input_size) != ():
+    if layout.axes == 0 and input_size not in (None, ()):
         raise ValueError(f"input_size: {input_size!r} given, expected none for a Linear layer")
     size = layout.input_size_from(input_size) if layout.axes else ()
     weight = effective_weight(module, size).double()

@@ -142,30 +142,47 @@ def arguments(example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 @contextlib.contextmanager
+def calling() -> Iterator[None]:
+    """What goes wrong in a model is told as an error of the example input."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"example_input: the model cannot be called with it: {type(error).__name__}: {error}"
+        ) from error
+
+
+@contextlib.contextmanager
 def as_it_was(model: nn.Module) -> Iterator[None]:
     """A model in evaluation mode. Afterwards its mode, buffers and attributes and the random numbers are as before."""
-    modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
-    attributes = [(module, dict(vars(module))) for module in modules]
-    buffers = [(module, dict(module._buffers)) for module in modules]
-    values = {buffer: buffer.detach().clone() for _, own in buffers for buffer in own.values() if buffer is not None}
+    values = {buffer: buffer.detach().clone() for buffer in model.buffers()}
     devices = {tensor.device for tensor in (*model.parameters(), *values) if tensor.device.type == "cuda"}
     mode = model.training
+    with attributes_kept(model):
+        try:
+            with torch.random.fork_rng(sorted(devices, key=str)), _eager():
+                model.eval()
+                yield
+        finally:
+            model.train(mode)  # that of compiled modules, which have one; then each has its own again
+            with torch.no_grad():
+                for buffer, value in values.items():
+                    if not torch.equal(buffer, value):
+                        buffer.copy_(value)
+
+
+@contextlib.contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Afterwards the attributes, parameters and buffers of all modules are the same objects as before."""
+    modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    tables = [table for one in modules for table in (vars(one), one._parameters, one._buffers)]
+    contents = [dict(table) for table in tables]
     try:
-        with torch.random.fork_rng(sorted(devices, key=str)), _eager():
-            model.eval()
-            yield
+        yield
     finally:
-        model.train(mode)  # that of compiled modules, which have one; then each has its own again
-        for module, own in attributes:
-            vars(module).clear()
-            vars(module).update(own)
-        for module, tensors in buffers:
-            module._buffers.clear()
-            module._buffers.update(tensors)
-        with torch.no_grad():
-            for buffer, value in values.items():
-                if not torch.equal(buffer, value):
-                    buffer.copy_(value)
+        for table, content in zip(tables, contents, strict=True):
+            table.clear()
+            table.update(content)
 
 
 def _eager() -> contextlib.AbstractContextManager[Any]:
@@ -205,12 +222,8 @@ def _calls(
     try:
         handles += (module.register_forward_hook(see, with_kwargs=True) for module in layouts)
         args, kwargs = arguments(example_input)
-        with as_it_was(model), torch.no_grad():
+        with calling(), as_it_was(model), torch.no_grad():
             model(*args, **kwargs)
-    except Exception as error:
-        raise ValueError(
-            f"example_input: the model cannot be called with it: {type(error).__name__}: {error}"
-        ) from error
     finally:
         for handle in handles:
             handle.remove()

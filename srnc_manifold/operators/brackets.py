@@ -115,6 +115,8 @@ def largest_pairs(
     count = min(count, n - 1)
     size = min(n, max(krylov, 4 * count))
     try:
+        if not np.any(there(start)):  # then almost surely the operator is zero, which the method does not take
+            raise ArpackNoConvergence("zero", np.zeros(0), np.zeros((n, 0)))
         _, vectors = eigsh(gram, count, which="LA", v0=start, ncv=size, maxiter=restarts, tol=tolerance)
     except ArpackNoConvergence as error:  # those that have converged, or none: the start is then as good as anything
         vectors = error.eigenvectors if error.eigenvectors.size else (start / np.linalg.norm(start))[:, None]

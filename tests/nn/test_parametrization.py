@@ -355,7 +355,7 @@ def test_zero_weights_stay_zero_and_finite():
 @pytest.mark.parametrize(
     ("make", "settings", "error", "message"),
     [
-        (lambda: layers.LSTM(3, 4), {"name": "weight_hh_l0"}, TypeError, "LSTM given, whose compiled kernels"),
+        (lambda: layers.LSTM(3, 4), {"name": "weight_hh_l0"}, TypeError, "LSTM is recurrent, and its compiled kernels"),
         (lambda: layers.LazyConv2d(4, 3), {}, TypeError, "LazyConv2d has no weight yet"),
         (
             lambda: layers.BatchNorm2d(4),

@@ -1,7 +1,10 @@
-"""Networks to measure: three published ones, with their weights and written out here, and a small one of all layers."""
+"""Networks to measure: three published ones, with their weights, and a small one of all layers. Matrices of layers."""
 
+import warnings
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from srnc_manifold.problems import pretrained
@@ -89,3 +92,24 @@ def small_cnn() -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(4 * 4 * 4, 5),
     )
+
+
+class Standardized(nn.Conv2d):
+    """A layer that does something else with its weight than a convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - x.mean())
+
+
+def matrix_of(module: Any, size: tuple[int, ...]) -> Tensor:
+    """The matrix of a layer in evaluation mode, differentiable: what it does to the identity, without its bias."""
+    channels = (module.in_channels, *size) if size else (module.in_features,)
+    n = int(np.prod(channels))
+    training = module.training
+    module.eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        images = module(torch.eye(n, dtype=torch.float64).reshape(n, *channels))
+        still = module(torch.zeros(1, *channels, dtype=torch.float64))
+    module.train(training)
+    return (images - still).reshape(n, -1).T
