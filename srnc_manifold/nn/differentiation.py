@@ -48,7 +48,8 @@ def with_implicit_gradient(step: Callable[[Tensor], Tensor], fixed: Tensor) -> T
         if failed:
             residual = np.linalg.norm(system @ solution - right) / np.linalg.norm(right)
             if residual > 1e3 * tolerance:
-                warnings.warn(f"gradient: implicit, relative residual {residual:.1e} of its linear system", stacklevel=2)
+                text = f"gradient: implicit, relative residual {residual:.1e} of its linear system"
+                warnings.warn(text, stacklevel=2)
         return torch.from_numpy(solution).to(slope).reshape(slope.shape)
 
     point.register_hook(solved)

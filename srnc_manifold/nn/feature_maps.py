@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from srnc_manifold.nn.pairs import PairIteration, Pairs, normalized
+from srnc_manifold.operators import brackets
 from srnc_manifold.operators.padded import Padded
 from srnc_manifold.operators.padding import Axis
 
@@ -19,6 +21,9 @@ _TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3
 
 #: Singular pairs that are followed. The largest one converges as the first to the last but one of their values.
 MAPS = 2
+
+# Tolerances of singular pairs above which single precision is enough.
+_SINGLE = 1e-5
 
 
 class FeatureMaps(PairIteration):
@@ -49,7 +54,7 @@ class FeatureMaps(PairIteration):
         self._steps, self._spacing = [axis.stride for axis in axes], [axis.dilation for axis in axes]
 
     def _made_constants(self, like: Tensor) -> tuple[Tensor, ...]:
-        """``W`` and its inverse, by taps; and for each axis which entry each padded one repeats, and 0 if it is none."""
+        """``W`` and its inverse, by taps; for each axis which entry each padded one repeats, and 0 if it is none."""
         root = self.operator.inverse_gram_root
         grams = [torch.tensor(part, dtype=like.dtype, device=like.device) for part in (self.operator.gram, root @ root)]
         places = []
@@ -140,15 +145,33 @@ class FeatureMaps(PairIteration):
         )
         return gradient
 
-    def converged(self, kernel: Any) -> tuple[Any, Any, Any, Any]:
-        operator = self.operator
-        found = operator.pairs(operator.coordinates(kernel), len(self.blocks))
-        left, right = (found.v, found.u) if operator.transposed else (found.u, found.v)
-        return self.blocks.numpy(), left, right, found.values
+    def converged(self, kernel: Any, tolerance: float) -> tuple[Any, Any, Any, Any]:
+        operator, count, blocks = self.operator, len(self.blocks), self.blocks.numpy()
+        if operator.is_decomposed:
+            found = operator.pairs(operator.coordinates(kernel), count)
+            left, right = (found.v, found.u) if operator.transposed else (found.u, found.v)
+            return blocks, left, right, found.values
+        # Products in single precision take a quarter of the time.
+        taps = torch.tensor(kernel, dtype=torch.float32 if tolerance > _SINGLE else torch.float64)
+
+        def on_host(product: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any], Any]:
+            return lambda maps: product(taps, torch.from_numpy(maps)[None].to(taps))[0].double().numpy()
+
+        shape = math.prod(self._out), math.prod(self._in)
+        found = brackets.largest_pairs(
+            on_host(self.apply),
+            on_host(self.transpose),
+            shape,
+            count,
+            brackets.start(min(shape)),
+            brackets.NEARBY,
+            tolerance,
+        )
+        return blocks, found.u, found.v, found.values
 
 
 def _orthonormal(rows: Tensor) -> Tensor:
-    """An orthonormal basis of what some rows span, if they are not nearly dependent: a QR decomposition takes longer."""
+    """An orthonormal basis of what some rows span, unless they are nearly dependent; faster than by a QR algorithm."""
     squares, turns = torch.linalg.eigh(rows @ rows.T)
     least = torch.finfo(rows.dtype).eps * squares[-1] + torch.finfo(rows.dtype).tiny
     return (turns / torch.sqrt(torch.clamp(squares, min=least))).T @ rows

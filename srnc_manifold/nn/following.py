@@ -59,9 +59,9 @@ class Following(nn.Module):
         for part in (*_STATE, "blocks"):
             self._buffers[part] = getattr(other, part).clone()
 
-    def settle(self, iteration: PairIteration, kernel: Any) -> None:
-        """Set the pairs to the top ones of a kernel in NumPy, in double precision."""
-        found = iteration.converged(kernel)
+    def settle(self, iteration: PairIteration, kernel: Any, tolerance: float = 1e-14) -> None:
+        """Set the pairs to the top ones of a kernel in NumPy, in double precision; see ``converged``."""
+        found = iteration.converged(kernel, tolerance)
         for buffer, values in zip((self.blocks, self.u, self.v, self.sizes), found, strict=True):
             buffer.copy_(torch.from_numpy(np.ascontiguousarray(values)))
         self.gradient.copy_(iteration.gradient(self.top()))
@@ -75,7 +75,7 @@ class Following(nn.Module):
         return Pairs(self.blocks[places], self.u[places], self.v[places])
 
     def step(self, iteration: PairIteration, kernel: Tensor, steps: int, count: int | None = None) -> None:
-        """Steps of power iteration for a ``count`` of pairs with the largest values, and as many in turn; or for all."""
+        """Steps of power iteration for a ``count`` of pairs, the largest, and as many in turn; or for all."""
         places = None if count is None or iteration.mixes else self._next(count)
         old = Pairs(self.blocks, self.u, self.v) if places is None else self.at(places)
         pairs, sizes = iteration.improved(kernel, old, steps)

@@ -64,7 +64,7 @@ class Frequencies(PairIteration):
             coarser = steps.copy()
             coarser[np.argmax(sizes)] *= _least_factor(int(sizes.max(initial=1)))
             size = tuple((geometry.grid // coarser * geometry.stride).tolist())
-            layout = {"groups": geometry.groups, "stride": geometry.stride, "dilation": geometry.dilation}
+            layout: Any = {"groups": geometry.groups, "stride": geometry.stride, "dilation": geometry.dilation}
             new_factor = norms.size_factor(Geometry.of(geometry.kernel_shape, size, **layout))
             if new_factor > _MOST_OVERLOOKED or np.array_equal(coarser, steps):
                 break
@@ -118,7 +118,7 @@ class Frequencies(PairIteration):
     def raised(self, gradient: Tensor) -> Tensor:
         return gradient
 
-    def converged(self, kernel: Any) -> tuple[Any, Any, Any, Any]:
+    def converged(self, kernel: Any, tolerance: float) -> tuple[Any, Any, Any, Any]:
         u, sizes, vh = symbol.singular_vectors(atoms.turned_symbol(kernel, self.geometry, NUMPY))
         values, blocks = sizes[:, 0], self.blocks.numpy().copy()
         if self.overlooked > 1:

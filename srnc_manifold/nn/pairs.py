@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from srnc_manifold.backends import namespace
-from srnc_manifold.operators import Operator
 from srnc_manifold.operators.atoms import rim_coordinates
 
 _TORCH = namespace("torch")
@@ -68,7 +67,7 @@ class PairIteration(ABC):
 
     Attributes
     ----------
-    operator : Operator
+    operator : Circular or Padded
     blocks : integer tensor, shape ``(T,)``
         The blocks whose pairs are followed; the first one may be repeated, where a single pair has another block.
     pair_shapes : pair of tuples
@@ -79,7 +78,7 @@ class PairIteration(ABC):
         As of :class:`srnc_manifold.operators.Operator`.
     """
 
-    operator: Operator
+    operator: Any  # Circular or Padded
     blocks: Tensor
     pair_shapes: tuple[tuple[int, ...], tuple[int, ...]]
     mixes: bool
@@ -124,8 +123,11 @@ class PairIteration(ABC):
         return Atom(gradient, raised, torch.sum(raised * gradient))
 
     @abstractmethod
-    def converged(self, kernel: Any) -> tuple[Any, Any, Any, Any]:
-        """The blocks, ``u``, ``v`` and values of the top pairs of a kernel in NumPy, double precision."""
+    def converged(self, kernel: Any, tolerance: float) -> tuple[Any, Any, Any, Any]:
+        """The blocks, ``u``, ``v`` and values of the top pairs of a kernel, all in NumPy, double precision.
+
+        The tolerance is relative, and that of the residuals, where they are not found by a decomposition.
+        """
 
 
 def normalized(vectors: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,7 +69,13 @@ class Pairs:
 
 
 def largest_pairs(
-    apply: Map, transpose: Map, shape: tuple[int, int], count: int, start: Array, krylov: int = KRYLOV
+    apply: Map,
+    transpose: Map,
+    shape: tuple[int, int],
+    count: int,
+    start: Array,
+    krylov: int = KRYLOV,
+    tolerance: float = 1e-14,
 ) -> Pairs:
     """The largest singular pairs of an operator, by the Lanczos method on the smaller side (ARPACK).
 
@@ -84,6 +90,8 @@ def largest_pairs(
         From an invariant subspace the method would not leave it; see :func:`start`.
     krylov : int, optional
         Vectors of a sweep.
+    tolerance : float, optional
+        Of the residuals, relative to the squared singular values.
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh  # takes long to import
 
@@ -94,7 +102,7 @@ def largest_pairs(
     count = min(count, n - 1)
     size = min(n, max(krylov, 4 * count))
     try:
-        _, vectors = eigsh(gram, count, which="LA", v0=start, ncv=size, maxiter=_RESTARTS, tol=1e-14)
+        _, vectors = eigsh(gram, count, which="LA", v0=start, ncv=size, maxiter=_RESTARTS, tol=tolerance)
     except ArpackNoConvergence as error:  # those that have converged, or none: the start is then as good as anything
         vectors = error.eigenvectors if error.eigenvectors.size else (start / np.linalg.norm(start))[:, None]
     images = np.stack([there(vector) for vector in vectors.T])
