@@ -221,7 +221,7 @@ def test_a_coarser_grid_is_followed_where_there_are_too_many_frequencies(monkeyp
     assert 1 < factor < 1.1
     raw = part.raw.gradient  # of the best frequency that is followed: the norm is at most the factor times its value
     norm = numbers(seeded(make).weight, size, dense, {})[0]
-    seen = float((raw * module.parametrizations.weight.original).sum())
+    seen = float((raw * module.parametrizations.weight.original.detach()).sum())
     assert norm / factor <= seen * (1 + 1e-6)
     assert seen <= norm * (1 + 1e-12)
     nn.certify(module)  # the best frequency of all is followed, too
