@@ -45,6 +45,8 @@ def same(one: Any, other: Any) -> bool:
         one, other = np.asarray(one), np.asarray(other)
         inexact = one.dtype.kind in "fc" and other.dtype.kind in "fc"
         return one.dtype == other.dtype and bool(np.array_equal(one, other, equal_nan=inexact))
+    if hasattr(one, "equals") and type(one) is type(other):  # tables of pandas
+        return bool(one.equals(other))
     if is_dataclass(one) and type(one) is type(other):
         return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
     if isinstance(one, Mapping) and isinstance(other, Mapping):

@@ -165,7 +165,7 @@ class FeatureMaps(PairIteration):
             count,
             brackets.start(min(shape)),
             brackets.NEARBY,
-            tolerance,
+            tolerance=tolerance,
         )
         return blocks, found.u, found.v, found.values
 

@@ -505,9 +505,14 @@ def test_zero_weights_stay_zero_and_finite():
 @pytest.mark.parametrize(
     ("make", "settings", "error", "message"),
     [
-        (lambda: layers.LSTM(3, 4), {"name": "weight_hh_l0"}, TypeError, "LSTM given, whose compiled kernels"),
+        (lambda: layers.LSTM(3, 4), {"name": "weight_hh_l0"}, TypeError, "LSTM is recurrent, and its compiled kernels"),
         (lambda: layers.LazyConv2d(4, 3), {}, TypeError, "LazyConv2d has no weight yet"),
-        (lambda: layers.BatchNorm2d(4), {}, TypeError, "BatchNorm2d given, expected Linear"),
+        (
+            lambda: layers.BatchNorm2d(4),
+            {},
+            TypeError,
+            "BatchNorm2d is neither linear nor a convolution; expected Linear",
+        ),
         (lambda: layers.Conv2d(3, 4, 9), {"input_size": 5}, ValueError, "input_size"),
         (CASES[0][0], {"name": "bias_2"}, ValueError, "name: 'bias_2' given"),
         (CASES[0][0], {"input_size": (8,)}, ValueError, r"input_size: \(8,\) given"),
