@@ -111,7 +111,8 @@ def obstacle(module: nn.Module) -> str:
     if has_no_weight_yet(module):
         return f"{kind} has no weight yet, which it gets from its first input"
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
-        return f"{kind} is recurrent, and its compiled kernels do not see parametrized weights; normalize_ takes its matrices"
+        seen = "its compiled kernels do not see parametrized weights"
+        return f"{kind} is recurrent, and {seen}; normalize_ takes its matrices"
     if not isinstance(module, _SUPPORTED):
         return f"{kind} is neither linear nor a convolution"
     if _has_own_forward(module):
