@@ -126,7 +126,7 @@ class StableRankNorm(nn.Module):
 
     def _first_target(self, kernel: Tensor) -> float:
         settings, (low, high) = self.settings, self.iteration.stable_rank_range
-        own = float(self._own(kernel, self._atom(self.raw).value(kernel)))
+        own = float(self._own(kernel, self._norm(kernel)))
         if not own > 0:  # a weight of zeros has none: the target is relative to the largest there is
             own = high
         target = Target(settings.goal, np.array([settings.value]))
@@ -149,7 +149,7 @@ class StableRankNorm(nn.Module):
         size = torch.sqrt(self.iteration.squared_size(kernel))
         if not size > 0:
             return
-        own = self._own(kernel, self._atom(self.raw).value(kernel))
+        own = self._own(kernel, self._norm(kernel))
         level = self._level(torch.minimum(self._wanted(own), own))
         atom = self._atom(self.raw)
         for place in torch.argsort(self.raw.sizes, descending=True).tolist():
@@ -183,7 +183,7 @@ class StableRankNorm(nn.Module):
             self._turn_of_raw = self.iteration.mixes and not self._turn_of_raw
             if self._turn_of_raw or not self.iteration.mixes:
                 self._step(self.raw, kernel)
-        norm = self._atom(self.raw).value(kernel)
+        norm = self._norm(kernel)
         own = self._own(kernel, norm)
         target = self._wanted(own)
         needed = own > target
@@ -234,6 +234,10 @@ class StableRankNorm(nn.Module):
     def _atom(self, following: Following) -> Atom:
         """The atom on top, a constant of the backward pass; a copy, since the state may change before that."""
         return self.iteration.atom(following.gradient.clone())
+
+    def _norm(self, kernel: Tensor) -> Tensor:
+        """The spectral norm of the raw weight, as far as its pair is known."""
+        return torch.sum(kernel * self.raw.gradient.clone())
 
     def _own(self, kernel: Tensor, norm: Tensor) -> Tensor:
         """The stable rank of the raw weight."""
