@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +46,39 @@ def dense_operator(
 @pytest.fixture
 def dense():
     return dense_operator
+
+
+def module_matrix(module: Any, size: tuple[int, ...]) -> np.ndarray:
+    """The matrix of a layer of PyTorch on inputs of a size, in double precision: the module applied to the identity."""
+    import torch
+
+    alone = copy.deepcopy(module).double().eval()
+    channels = getattr(alone, "in_channels", None) or alone.in_features
+    n = channels * int(np.prod(size))
+    maps = torch.eye(n, dtype=torch.float64).reshape(n, channels, *size)
+    with torch.no_grad():
+        return (alone(maps) - alone(torch.zeros_like(maps))).reshape(n, -1).numpy().T
+
+
+@pytest.fixture
+def matrix_of():
+    return module_matrix
+
+
+@pytest.fixture
+def norm_and_rank():
+    """Spectral norm and stable rank of a layer of PyTorch, from its dense matrix."""
+
+    def measured(module: Any, size: tuple[int, ...]) -> tuple[float, float]:
+        from scipy.sparse.linalg import svds
+
+        matrix = module_matrix(module, size)
+        large = min(matrix.shape) > 1024  # of these, all singular values take minutes
+        start = np.random.default_rng(0).standard_normal(min(matrix.shape))
+        norm = svds(matrix, 1, v0=start, return_singular_vectors=False)[0] if large else np.linalg.norm(matrix, 2)
+        return float(norm), float(np.sum(matrix**2) / norm**2)
+
+    return measured
 
 
 @pytest.fixture

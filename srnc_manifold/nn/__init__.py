@@ -7,6 +7,7 @@ except ImportError as error:
 
 from srnc_manifold.nn.jacobian import JacobianNorm, jacobian_norm
 from srnc_manifold.nn.measures import operator_norm, singular_values, stable_rank
+from srnc_manifold.nn.normalize import normalize_
 from srnc_manifold.nn.parametrization import certify, stable_rank_norm
 from srnc_manifold.nn.report import Report, report
 
@@ -15,6 +16,7 @@ __all__ = [
     "Report",
     "certify",
     "jacobian_norm",
+    "normalize_",
     "operator_norm",
     "report",
     "singular_values",

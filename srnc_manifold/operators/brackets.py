@@ -98,7 +98,7 @@ def largest_pairs(
     krylov : int, optional
         Vectors of a sweep.
     tolerance : float, optional
-        Relative, of the squared singular values.
+        Of the residuals, relative to the squared singular values.
     restarts : int, optional
         Sweeps at most.
     """
