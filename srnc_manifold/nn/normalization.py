@@ -31,7 +31,7 @@ FRACTIONS_OF = ("initial", "current")
 
 # Power steps at registration, or at the first forward; of the result so many blocks are improved in each of them. With
 # feature maps, of which many have almost the largest singular value, some steps are by Lanczos' method, to a tolerance.
-_FIRST_STEPS, _FIRST_FREQUENCIES = 15, 64
+_FIRST_STEPS, _MORE_STEPS, _FIRST_FREQUENCIES = 15, 60, 64
 _FIRST_SETTLED, _FIRST_TOLERANCE = 4, 1e-2
 
 
@@ -115,6 +115,8 @@ class StableRankNorm(nn.Module):
             self.raw.settle(self.iteration, _on_host(kernel), _FIRST_TOLERANCE)
         else:
             self.raw.step(self.iteration, kernel, _FIRST_STEPS)
+            # More of them for the largest, since the target is fixed by their norm.
+            self.raw.step(self.iteration, kernel, _MORE_STEPS, _FIRST_FREQUENCIES)
         self._buffers["target"] = kernel.new_tensor(self._first_target(kernel))
         self._begin_result(kernel)
 
