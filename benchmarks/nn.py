@@ -30,13 +30,13 @@ FORWARDS = (1, 2, 5, 10, 20, 50)
 SEEDS = 20
 
 
-def convolution(channels: int, mode: str) -> layers.Conv2d:
+def convolution(channels: int, mode: Any) -> Any:
     return layers.Conv2d(channels, channels, 3, padding=1, padding_mode=mode)
 
 
 def errors(layer: Any, size: int, mode: str) -> tuple[float, float]:
     """Relative errors of the norm and of the stable rank of the weight that the next forward uses."""
-    parts, words = layer.parametrizations.weight, {"padding": 1, "padding_mode": mode}
+    parts, words = layer.parametrizations.weight, dict[str, Any](padding=1, padding_mode=mode)
     with torch.no_grad():
         used = layer.weight.double().numpy()
     raw, target = parts.original.detach().double().numpy(), float(parts[0].target)
@@ -60,12 +60,12 @@ def drift(only: str) -> None:
             found: dict[int, list[tuple[float, float]]] = {forward: [] for forward in FORWARDS}
             for seed in range(SEEDS):
                 torch.manual_seed(seed)
-                layer = nn.stable_rank_norm(convolution(16, mode), stable_rank_fraction=0.6, input_size=size)
-                weight = layer.parametrizations.weight.original  # type: ignore[index, union-attr]
+                layer: Any = nn.stable_rank_norm(convolution(16, mode), stable_rank_fraction=0.6, input_size=size)
+                weight = layer.parametrizations.weight.original
                 for forward in range(1, FORWARDS[-1] + 1):
                     with torch.no_grad():
-                        step = torch.randn_like(weight)  # type: ignore[arg-type]
-                        weight.add_(speed * step * weight.norm() / step.norm())  # type: ignore[operator, union-attr]
+                        step = torch.randn_like(weight)
+                        weight.add_(speed * step * weight.norm() / step.norm())
                     if forward in found:
                         found[forward].append(errors(layer, size, mode))
                     else:
@@ -82,7 +82,7 @@ def training(only: str) -> None:
         found: dict[int, list[tuple[float, float]]] = {forward: [] for forward in (1, 10, 50, 100, 200)}
         for seed in range(SEEDS):
             torch.manual_seed(seed)
-            model = layers.Sequential(
+            model: Any = layers.Sequential(
                 *(layers.Conv2d(1, 16, 3, padding=1), layers.ReLU(), convolution(16, mode), layers.ReLU()),
                 *(convolution(16, mode), layers.ReLU(), layers.Flatten(), layers.Linear(16 * 64, 4)),
             )
@@ -112,12 +112,12 @@ def gradients(_only: str) -> None:
             found = []
             for seed in range(SEEDS):
                 torch.manual_seed(seed)
-                layer = layers.Conv2d(columns, rows, 3, padding=1, padding_mode="circular").double()
+                layer: Any = layers.Conv2d(columns, rows, 3, padding=1, padding_mode="circular").double()
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # a fraction may not be feasible
                     nn.stable_rank_norm(layer, stable_rank_fraction=fraction, input_size=8, gradient=gradient)
                 nn.certify(layer)
-                parts = layer.eval().parametrizations.weight  # type: ignore[index, union-attr]
+                parts = layer.eval().parametrizations.weight
                 raw, weights = parts.original, torch.randn(layer.weight.shape, dtype=torch.float64)
                 (own,) = torch.autograd.grad((layer.weight * weights).sum(), raw)
                 kernels = raw.detach()[None].clone().requires_grad_()
@@ -133,11 +133,11 @@ def others() -> dict[str, Callable[[int, str], layers.Module]]:
     """Layers of other packages that are installed; both are for zero or circular padding and set the norm to one."""
     found: dict[str, Callable[[int, str], layers.Module]] = {}
     if importlib.util.find_spec("orthogonium") is not None:
-        from orthogonium.layers import AdaptiveOrthoConv2d
+        from orthogonium.layers import AdaptiveOrthoConv2d  # type: ignore[import-not-found]
 
         found["orthogonium"] = lambda c, mode: AdaptiveOrthoConv2d(c, c, 3, padding=1, padding_mode=mode)
     if importlib.util.find_spec("deel") is not None:
-        from deel.torchlip import SpectralConv2d
+        from deel.torchlip import SpectralConv2d  # type: ignore[import-not-found]
 
         found["torchlip"] = lambda c, mode: SpectralConv2d(c, c, 3, padding=1, padding_mode=mode)
     return found

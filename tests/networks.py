@@ -77,8 +77,8 @@ class Silero(nn.Module):
         return torch.sigmoid(self.final_conv(torch.relu(state)[..., None]))[..., 0]
 
 
-def small_cnn() -> nn.Sequential:
-    """Zeros, a stride, groups, reflected borders, a transposed convolution and a linear layer: for 3×16×16."""
+def small_cnn(size: int = 16) -> nn.Sequential:
+    """Zeros, a stride, groups, reflected borders, a transposed convolution and a linear layer, for square images."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
@@ -90,7 +90,7 @@ def small_cnn() -> nn.Sequential:
         nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, output_padding=1),
         nn.MaxPool2d(4),
         nn.Flatten(),
-        nn.Linear(4 * 4 * 4, 5),
+        nn.Linear(4 * (size // 4) ** 2, 5),
     )
 
 

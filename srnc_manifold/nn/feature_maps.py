@@ -51,6 +51,7 @@ class FeatureMaps(PairIteration):
         self.pair_shapes = (math.prod(self._out),), (math.prod(self._in),)
         self.gram_weight, self.stable_rank_range = operator.gram_weight, operator.stable_rank_range
         axes = operator.axes
+        self._is_diagonal = all(axis.is_diagonal for axis in axes)
         self._steps, self._spacing = [axis.stride for axis in axes], [axis.dilation for axis in axes]
 
     def _made_constants(self, like: Tensor) -> tuple[Tensor, ...]:
@@ -121,11 +122,15 @@ class FeatureMaps(PairIteration):
     # -- geometry of kernels --------------------------------------------------------------------------------------
 
     def squared_size(self, kernel: Tensor) -> Tensor:
-        rows = kernel.flatten(2).flatten(0, 1)
-        return torch.sum((rows @ self._constants(kernel)[0]) * rows)
+        return torch.sum(self._by_tap(kernel, self._constants(kernel)[0]) * kernel)
 
     def raised(self, gradient: Tensor) -> Tensor:
-        return (gradient.flatten(2) @ self._constants(gradient)[1]).reshape(gradient.shape)
+        return self._by_tap(gradient, self._constants(gradient)[1])
+
+    def _by_tap(self, kernel: Tensor, matrix: Tensor) -> Tensor:
+        if self._is_diagonal:  # much faster than a product with so small a matrix
+            return kernel * matrix.diagonal().reshape(kernel.shape[2:])
+        return (kernel.flatten(2) @ matrix).reshape(kernel.shape)
 
     def gradient(self, pair: Pairs) -> Tensor:
         zero = pair.u.new_zeros(self.operator.kernel_shape)

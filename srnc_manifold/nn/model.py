@@ -220,7 +220,8 @@ def _calls(
 
     handles: list[Any] = []
     try:
-        handles += (module.register_forward_hook(see, with_kwargs=True) for module in layouts)
+        # Before other hooks, which may change the output.
+        handles += (module.register_forward_hook(see, prepend=True, with_kwargs=True) for module in layouts)
         args, kwargs = arguments(example_input)
         with calling(), as_it_was(model), torch.no_grad():
             model(*args, **kwargs)

@@ -31,7 +31,7 @@ FRACTIONS_OF = ("initial", "current")
 
 # Power steps at registration, or at the first forward; of the result so many blocks are improved in each of them. With
 # feature maps, of which many have almost the largest singular value, some steps are by Lanczos' method, to a tolerance.
-_FIRST_STEPS, _FIRST_FREQUENCIES = 15, 64
+_FIRST_STEPS, _MORE_STEPS, _FIRST_FREQUENCIES = 15, 60, 64
 _FIRST_SETTLED, _FIRST_TOLERANCE = 4, 1e-2
 
 
@@ -115,6 +115,8 @@ class StableRankNorm(nn.Module):
             self.raw.settle(self.iteration, _on_host(kernel), _FIRST_TOLERANCE)
         else:
             self.raw.step(self.iteration, kernel, _FIRST_STEPS)
+            # More of them for the largest, since the target is fixed by their norm.
+            self.raw.step(self.iteration, kernel, _MORE_STEPS, _FIRST_FREQUENCIES)
         self._buffers["target"] = kernel.new_tensor(self._first_target(kernel))
         self._begin_result(kernel)
 
@@ -126,7 +128,7 @@ class StableRankNorm(nn.Module):
 
     def _first_target(self, kernel: Tensor) -> float:
         settings, (low, high) = self.settings, self.iteration.stable_rank_range
-        own = float(self._own(kernel, self._atom(self.raw).value(kernel)))
+        own = float(self._own(kernel, self._norm(kernel)))
         if not own > 0:  # a weight of zeros has none: the target is relative to the largest there is
             own = high
         target = Target(settings.goal, np.array([settings.value]))
@@ -149,7 +151,7 @@ class StableRankNorm(nn.Module):
         size = torch.sqrt(self.iteration.squared_size(kernel))
         if not size > 0:
             return
-        own = self._own(kernel, self._atom(self.raw).value(kernel))
+        own = self._own(kernel, self._norm(kernel))
         level = self._level(torch.minimum(self._wanted(own), own))
         atom = self._atom(self.raw)
         for place in torch.argsort(self.raw.sizes, descending=True).tolist():
@@ -183,7 +185,7 @@ class StableRankNorm(nn.Module):
             self._turn_of_raw = self.iteration.mixes and not self._turn_of_raw
             if self._turn_of_raw or not self.iteration.mixes:
                 self._step(self.raw, kernel)
-        norm = self._atom(self.raw).value(kernel)
+        norm = self._norm(kernel)
         own = self._own(kernel, norm)
         target = self._wanted(own)
         needed = own > target
@@ -234,6 +236,10 @@ class StableRankNorm(nn.Module):
     def _atom(self, following: Following) -> Atom:
         """The atom on top, a constant of the backward pass; a copy, since the state may change before that."""
         return self.iteration.atom(following.gradient.clone())
+
+    def _norm(self, kernel: Tensor) -> Tensor:
+        """The spectral norm of the raw weight, as far as its pair is known."""
+        return torch.sum(kernel * self.raw.gradient.clone())
 
     def _own(self, kernel: Tensor, norm: Tensor) -> Tensor:
         """The stable rank of the raw weight."""
