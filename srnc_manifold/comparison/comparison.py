@@ -9,11 +9,12 @@ from typing import Any
 
 from srnc_manifold import plots
 from srnc_manifold.comparison.report import html_winners, text_report
-from srnc_manifold.comparison.rows import Row, frame, write_table
+from srnc_manifold.comparison.rows import Row, frame
 from srnc_manifold.comparison.summary import summary, winners
 from srnc_manifold.display import Shown, short
 from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.result import Result
+from srnc_manifold.writing import write_table
 
 
 @dataclass(repr=False, eq=False)
