@@ -144,7 +144,7 @@ def others() -> dict[str, Callable[[int, str], layers.Module]]:
     return found
 
 
-def overhead(only: str) -> None:
+def overhead(only: str, device: str) -> None:
     """Milliseconds of forward and backward, and times as long as with PyTorch's spectral_norm."""
     for channels in (64, 256):
         for mode in ("circular", "zeros"):
@@ -152,7 +152,7 @@ def overhead(only: str) -> None:
                 if only not in f"{channels} {mode} {batch}":
                     continue
                 torch.manual_seed(0)
-                plain = convolution(channels, mode)
+                plain = convolution(channels, mode).to(device)
                 made = {
                     "plain": plain,
                     "spectral_norm": torch.nn.utils.parametrizations.spectral_norm(copy.deepcopy(plain)),
@@ -160,18 +160,24 @@ def overhead(only: str) -> None:
                 }
                 for name, make in others().items():
                     try:
-                        made[name] = make(channels, mode)
+                        made[name] = make(channels, mode).to(device)
                     except Exception as error:
                         print(f"{name}: {type(error).__name__}: {error}")
-                x = torch.randn(batch, channels, 32, 32)
+                x = torch.randn(batch, channels, 32, 32, device=device)
 
                 def seconds(layer: layers.Module, x: torch.Tensor = x) -> float:
-                    began = time.process_time()
+                    # On a device the clock is that of the wall, and work that was begun has to end.
+                    clock, wait = time.process_time, (lambda: None)
+                    if device != "cpu":
+                        clock, wait = time.perf_counter, torch.cuda.synchronize
+                    wait()
+                    began = clock()
                     layer.zero_grad()
                     layer(x).square().mean().backward()
-                    return time.process_time() - began
+                    wait()
+                    return clock() - began
 
-                for layer in made.values():
+                for layer in [*made.values()] * 8:
                     seconds(layer)
                 repeats = 8 if batch == 32 else 40
                 times = np.array([[seconds(layer) for layer in made.values()] for _ in range(repeats)])
@@ -183,7 +189,7 @@ def overhead(only: str) -> None:
                 print(f"{channels} channels on 32x32, {mode}, batch {batch}: {text}", flush=True)
 
 
-SECTIONS: dict[str, Callable[[str], None]] = {
+SECTIONS: dict[str, Callable[..., None]] = {
     "drift": drift,
     "training": training,
     "gradients": gradients,
@@ -194,8 +200,13 @@ SECTIONS: dict[str, Callable[[str], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="lines with this text in their names")
+    parser.add_argument("--device", default="cpu", help="of the layers whose overhead is measured")
     torch.set_num_threads(1)
-    run(parser, SECTIONS, lambda name, options: SECTIONS[name](options.only))
+
+    def section(name: str, options: argparse.Namespace) -> None:
+        SECTIONS[name](options.only, *([options.device] if name == "overhead" else []))
+
+    run(parser, SECTIONS, section)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 The same tests run on the CPU of torch, in the second tier, and on a GPU where there is one.
 """
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -125,3 +127,36 @@ def test_layers_and_models_are_measured_as_on_the_host(device):
     pd.testing.assert_frame_equal(report.table, host.table)
     assert report.product_bound == host.product_bound
     assert report.jacobian.value == pytest.approx(host.jacobian.value, rel=1e-6)
+
+
+@pytest.mark.parametrize("gradient", ["detached", "one-step", "implicit"])
+@pytest.mark.parametrize(
+    ("padding_mode", "mode"),
+    [("circular", "at_most"), ("circular", "equal"), ("zeros", "at_most"), ("reflect", "at_most")],
+)
+def test_layers_in_training_are_those_of_the_host(padding_mode, gradient, mode, device):
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(3, 4, 3, padding=1, padding_mode=padding_mode).double()
+    goal = {"stable_rank_fraction": 0.7} if mode == "at_most" else {"relative_stable_rank": 0.7}
+    nn.stable_rank_norm(layer, input_size=(8, 6), gradient=gradient, mode=mode, **goal)
+    # Begun on the host and moved, and begun on the device.
+    moved = copy.deepcopy(layer).to(device)
+    begun = torch.nn.Conv2d(3, 4, 3, padding=1, padding_mode=padding_mode).double().to(device)
+    begun.load_state_dict({"weight": layer.parametrizations.weight.original, "bias": layer.bias})
+    nn.stable_rank_norm(begun, input_size=(8, 6), gradient=gradient, mode=mode, **goal)
+    given = torch.randn(2, 3, 8, 6, dtype=torch.float64)
+    for _ in range(5):
+        outputs = [some(given.to(some.bias)) for some in (layer, moved, begun)]
+        for some, output in zip((layer, moved, begun), outputs, strict=True):
+            some.zero_grad()
+            output.square().sum().backward()
+            with torch.no_grad():
+                some.parametrizations.weight.original.sub_(1e-3 * some.parametrizations.weight.original.grad)
+        for output in outputs[1:]:
+            # The systems of implicit gradients are solved to 1e-8 or better; other differences are rounding.
+            torch.testing.assert_close(output.cpu(), outputs[0], rtol=1e-6, atol=1e-6)
+    for some in (moved, begun):
+        assert all(state.device.type == device for state in some.buffers())
+        certified = nn.certify(some)
+        assert certified.result is None or certified.result.kernel.shape == (4, 3, 3, 3)
+        assert nn.certify(some).change < 1e-6
