@@ -113,7 +113,7 @@ def stable_rank_norm(
     weight = getattr(module, name)
     normalization = _tied(weight, layout, settings, size)
     if normalization is None:
-        normalization = StableRankNorm(layout, settings)
+        normalization = StableRankNorm(layout, settings).to(weight.device)
         if size is not None:
             normalization.begin(weight, size)
     parametrize.register_parametrization(module, name, normalization)
