@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +22,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _LOCK = threading.RLock()
 
+# Restores the threads at the end of the outermost block of one_thread, and how many modules there were when it was told
+# to the libraries.
+_LIMITS: list[contextlib.ExitStack] = []
+_MODULES = 0
+
 # What NumPy does by default, whatever the caller has set.
 _ERRORS: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
@@ -29,6 +35,27 @@ _ERRORS: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": 
 def alone() -> Iterator[None]:
     """One thread at a time is in such a block. Afterwards warnings are treated as before."""
     with _LOCK, warnings.catch_warnings():
+        yield
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Linear algebra uses one thread in such a block, so that sums have one order.
+
+    To tell the libraries takes as long as a short run. Inside another such block it is done only if modules were
+    imported since, which may have brought a library.
+    """
+    global _MODULES
+    with contextlib.ExitStack() as own:
+        outermost = not _LIMITS
+        if outermost:
+            _LIMITS.append(own)
+            own.callback(_LIMITS.clear)
+        if outermost or len(sys.modules) != _MODULES:
+            from threadpoolctl import threadpool_limits
+
+            _LIMITS[0].enter_context(threadpool_limits(1))
+            _MODULES = len(sys.modules)
         yield
 
 
@@ -49,6 +76,10 @@ def exclusive(function: F) -> F:
 def _renew() -> None:
     global _LOCK
     _LOCK = threading.RLock()
+
+
+# How many modules there were when the libraries were last told to use one thread; 0 if they were not.
+_LIMITED = 0
 
 
 # The copy of a process has none of its other threads: a lock that one of them held would never be released.
