@@ -1,4 +1,4 @@
-"""JSON that every tool reads, and that comes back bit for bit; ``.npz`` files of others.
+"""JSON that every tool reads, and that comes back bit for bit; ``.npz`` files of others; JSON and arrays as bytes.
 
 In JSON, numbers that are not finite are written as ``{"nonfinite": "nan"}``, because it has none.
 """
@@ -10,7 +10,8 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,10 @@ UNREADABLE = (
     TypeError,
     ValueError,
     zipfile.BadZipFile,
+    zlib.error,
 )
 
-_NONFINITE = "nonfinite"
+_NONFINITE, _ARRAY = "nonfinite", "array in this file"
 
 # What every file may take in memory, in bytes, and how many times its size. More is unpacked from a file only if it was
 # made to harm: real arrays are not compressed to a hundredth.
@@ -55,6 +57,71 @@ def to_json(value: Any) -> str:
 def from_json(text: str) -> Any:
     """What :func:`to_json` wrote; arrays and tuples are lists."""
     return json.loads(text, object_hook=_number)
+
+
+def apart(fields: Mapping[str, Any]) -> tuple[dict[str, NDArray[Any]], str]:
+    """The arrays of a description, by name, and the JSON text of the rest, where they are named."""
+    arrays: dict[str, NDArray[Any]] = {}
+
+    def name(array: NDArray[Any]) -> dict[str, str]:
+        key = f"array{len(arrays)}" if arrays else "kernel"  # of a single kernel, the array is the kernel
+        arrays[key] = array
+        return {_ARRAY: key}
+
+    return arrays, to_json(dict(sorted(_replaced(fields, name).items())))
+
+
+def together(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """What :func:`apart` took apart, from the text as :func:`from_json` reads it."""
+    if isinstance(value, Mapping):
+        if _ARRAY in value:
+            return arrays[value[_ARRAY]]
+        return {key: together(part, arrays) for key, part in value.items()}
+    return [together(part, arrays) for part in value] if isinstance(value, list) else value
+
+
+def pack(fields: Mapping[str, Any]) -> bytes:
+    """JSON values and arrays as compressed bytes: a line that lists the arrays, a line of JSON, then their contents."""
+    arrays, text = apart(fields)
+    table = to_json([[name, array.dtype.str, array.shape] for name, array in arrays.items()])
+    contents = (np.ascontiguousarray(array).tobytes() for array in arrays.values())
+    return zlib.compress(b"".join((table.encode(), b"\n", text.encode(), b"\n", *contents)), 6)
+
+
+def unpack(content: bytes) -> dict[str, Any]:
+    """What :func:`pack` wrote.
+
+    Raises
+    ------
+    One of ``UNREADABLE``
+        If it is anything else.
+    """
+    unpacking = zlib.decompressobj()
+    plain = unpacking.decompress(content, max(_ROOM, _GROWTH * len(content)))
+    if unpacking.unconsumed_tail or not unpacking.eof:
+        raise ValueError("it is cut off, or unpacks to far more than its size")
+    table, text, buffer = plain.split(b"\n", 2)
+    arrays, place = {}, 0
+    for name, kind, shape in from_json(table.decode()):
+        dtype, count = np.dtype(kind), math.prod(shape)
+        if dtype.kind not in "bfciu":
+            raise TypeError(f"dtype {kind!r}")
+        arrays[name] = np.frombuffer(buffer, dtype, count, place).reshape(shape).copy()
+        place += count * dtype.itemsize
+    fields = together(from_json(text.decode()), arrays)
+    if not isinstance(fields, dict):
+        raise ValueError("it is no description")
+    return fields
+
+
+def _replaced(value: Any, replace: Callable[[NDArray[Any]], Any]) -> Any:
+    if isinstance(value, np.ndarray):
+        return replace(value)
+    if isinstance(value, Mapping):
+        return {key: _replaced(part, replace) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replaced(part, replace) for part in value]
+    return value
 
 
 def array_from(value: Any, dtype: Any) -> NDArray[Any]:
