@@ -34,7 +34,7 @@ def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any
     are feasible as found; then the gap is that of the feasible runs. Otherwise it is hollow, and the gap is that after
     the local restoration, which is not the merit of the solver. Values of at most 1e-12 are drawn as "0".
     """
-    require_kind(comparison, "comparison", "a Comparison", "table", "results")
+    require_kind(comparison, "comparison", "a Comparison", "table", "row_list")
     table = comparison.table()
     table = table[table["runs"] > 0]
     if not len(table):
@@ -42,7 +42,7 @@ def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any
     solvers = list(dict.fromkeys(table["solver"]))
     solvers.sort(key=lambda s: _order(table[table["solver"] == s]))
     problems = list(dict.fromkeys(table["problem"]))
-    names = {solver: result.solver for (_, solver, _), result in comparison.results.items()}
+    names = {row.solver: row.settings for row in comparison.row_list if row.settings}
 
     size = (11, 2.1 + 0.38 * max(len(solvers), 4) + 0.1 * len(problems))
     with figure_of(None, size, 2, sharey=True) as (figure, (left, right)):

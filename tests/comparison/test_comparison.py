@@ -260,7 +260,8 @@ def test_an_interrupt_inside_a_run_stops_the_comparison(problems):
         def value(self, view, xp):
             raise KeyboardInterrupt
 
-    comparison = srnc.compare(problems[:1], {"interrupted": Riemannian(Interrupted()), "slsqp": "slsqp"}, seeds=[0])
+    solvers = {"interrupted": Riemannian(Interrupted()), "slsqp": "slsqp"}
+    comparison = srnc.compare(problems[:1], solvers, seeds=[0], n_jobs=1)
     assert comparison.interrupted
     assert comparison.rows.message.tolist() == ["interrupted"]
 

@@ -189,4 +189,5 @@ def test_a_worker_that_dies_leaves_rows_that_say_so():
     rows = srnc.compare(problem, {"dies": Dies(), "exact": Exact()}, [0], n_jobs=2).rows
     assert list(rows["solver"]) == ["dies", "exact"]
     assert rows["status"][0] == "failed"
-    assert "not finished" in rows["message"][0]
+    assert rows["message"][0] == "its process ended with exit code 1, 2 times"
+    assert rows["status"][1] == "converged"
