@@ -127,27 +127,27 @@ class Dask(_Sending):
     def __init__(self, client: Any, n_jobs: int | None, timeout: float | None) -> None:
         super().__init__(n_jobs, timeout)
         self._client = client
+        self._sent: dict[Any, tuple[int, bytes, int]] = {}
 
     def _answers(self, contents: Iterator[tuple[int, bytes]], count: int) -> Generator[tuple[int, Any, dict[str, str]]]:
         from distributed import as_completed
 
         self._client.wait_for_workers(1, timeout=60)
         at_once = self._n_jobs if self._n_jobs and self._n_jobs > 0 else None
-        sent: dict[Any, tuple[int, bytes, int]] = {}
 
         def send(number: int, content: bytes, times: int = 1) -> Any:
             future = self._client.submit(_make, self._name, number, content, self._timeout, pure=False)
-            sent[future] = number, content, times
+            self._sent[future] = number, content, times
             return future
 
         def more() -> list[Any]:
             """As many as there is room for; workers may come and go."""
             room = at_once or _AHEAD * max(1, sum(self._client.nthreads().values()))
-            return [send(*one) for one in islice(contents, max(0, room - len(sent)))]
+            return [send(*one) for one in islice(contents, max(0, room - len(self._sent)))]
 
         answers = as_completed(more())
         for future in answers:
-            number, content, times = sent.pop(future)
+            number, content, times = self._sent.pop(future)
             if future.status == "finished":
                 yield future.result()
             elif self._client.status != "running":
@@ -161,6 +161,7 @@ class Dask(_Sending):
 
     def _stop(self) -> None:
         with contextlib.suppress(Exception):  # the cluster may be gone
+            self._client.cancel(list(self._sent), force=True)
             self._client.run(workers.stop, self._name)
 
 

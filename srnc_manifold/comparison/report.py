@@ -123,10 +123,10 @@ def rich_tables(summary: Any, problems: Mapping[str, NamedProblem], *, details: 
     parts: list[Any] = []
     for name, block in summary.groupby("problem", sort=False):
         entry = problems.get(str(name))
-        if entry is None:
+        if entry is None and not block["runs"].any():
             parts += [f"[bold]{escape(str(name))}[/bold]: skipped, {escape(block.iloc[0]['message'])}", ""]
             continue
-        parts.append(_title(entry, block.iloc[0]))
+        parts.append(_title(str(name), entry, block.iloc[0]))
         gaps: dict[str, Any] = {"padding": (0, 1), "collapse_padding": True} if details else {"padding": 0}
         table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, **gaps)
         for column, justify, _ in columns:
@@ -142,12 +142,13 @@ def rich_tables(summary: Any, problems: Mapping[str, NamedProblem], *, details: 
     return parts
 
 
-def _title(entry: NamedProblem, record: Any) -> str:
+def _title(name: str, entry: NamedProblem | None, record: Any) -> str:
     reference = f"; {record['reference_kind']} {record['reference']:.6g}" if record["reference_kind"] else ""
     if np.isfinite(record["bound"]) and record["reference_kind"] != "optimum":
         reference += f"; proved bound {record['bound']:.6g}"
-    text = f"{entry.problem.describe()}{reference}"
-    return f"[bold]{escape(entry.name)}[/bold]: {escape(text)}" + (f"\n{escape(entry.note)}" if entry.note else "")
+    asked = "its operator could not be saved" if entry is None else entry.problem.describe()
+    note = f"\n{escape(entry.note)}" if entry is not None and entry.note else ""
+    return f"[bold]{escape(name)}[/bold]: {escape(asked + reference)}{note}"
 
 
 def _symbol(share: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class Results(Mapping[Key, Result]):
         path, run = place
         if path not in self._open:
             self._open[path] = Store.reading(path)
+            weakref.finalize(self, self._open[path].close)
         return self._open[path].content(run)
 
     def __repr__(self) -> str:

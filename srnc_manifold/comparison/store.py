@@ -105,6 +105,10 @@ class Store:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. The last one to do so puts the log away."""
         with contextlib.suppress(sqlite3.Error):
             # What is in the log goes to the file, so that a copy of the file is whole. Others may still read it.
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

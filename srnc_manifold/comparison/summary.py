@@ -134,9 +134,7 @@ def winners(summary: Any) -> Any:
 
 
 def _reference(rows: Sequence[Row], entry: NamedProblem | None) -> tuple[float, str]:
-    if entry is None:
-        return np.nan, ""
-    if entry.optimum is not None:
+    if entry is not None and entry.optimum is not None:
         return entry.optimum, "optimum"
     for row in rows:
         if row.feasible and (row.objective - row.bound) / row.squared_norm <= FEASIBILITY_TOLERANCE:

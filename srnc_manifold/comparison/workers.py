@@ -1,8 +1,8 @@
 """Processes that make one run at a time and can be lost: a run that hangs, crashes or takes all memory ends its own.
 
 A worker is a Python process in a session of its own that reads tasks from its standard input and answers on its
-standard output. It ends when its input ends, when its parent is gone, and when it has had nothing to do for a while. It is
-started by whoever makes runs: threads of this process, or the workers of a cluster.
+standard output. It ends when its input ends, when its parent is gone, and when it has had nothing to do for a while. It
+is started by whoever makes runs: threads of this process, or the workers of a cluster.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Worker:
     """A process for runs, seen from the one that started it."""
 
     def __init__(self, modules: str) -> None:
-        self.modules = modules
+        self.modules, self._ready = modules, False
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, *sys.path],
             stdin=subprocess.PIPE,
@@ -82,6 +82,10 @@ class Worker:
         LostError
             If the process has ended before, or was ended because the time was up.
         """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if not self._ready:  # to import all that is needed is not part of the run's time
+            self._ready = _receive(self._process.stdout) is not None
         late = threading.Event()
 
         def end() -> None:
@@ -93,11 +97,9 @@ class Worker:
             timer.daemon = True
             timer.start()
         try:
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
             _send(self._process.stdin, pickle.dumps((sources(), timeout, content)))
             answer = _receive(self._process.stdout)
-        except OSError:
+        except (OSError, ValueError):  # closed, by whoever ended it
             answer = None
         finally:
             if timer is not None:
@@ -241,7 +243,8 @@ def serve() -> None:
     with contextlib.suppress(OSError):  # if the memory is full, this one goes, and not what started it
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     watch = _Watch()
-    with one_thread():
+    with contextlib.suppress(BrokenPipeError), one_thread():
+        _send(answers, b"ready")
         while (message := _receive(source)) is not None:
             watch.busy = True
             expected, timeout, content = pickle.loads(message)
