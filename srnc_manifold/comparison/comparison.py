@@ -17,6 +17,9 @@ from srnc_manifold.comparison.summary import summary, winners
 from srnc_manifold.display import Shown, short
 from srnc_manifold.problem.families import NamedProblem
 
+#: Names of the files that a comparison is saved to.
+FILES = ("rows.csv", "table.csv", "comparison.png")
+
 
 @dataclass(repr=False, eq=False)
 class Comparison(Shown):
@@ -213,7 +216,10 @@ class Comparison(Shown):
         """Write ``rows.csv``, ``table.csv`` and, if any run returned a kernel, ``comparison.png``. Return the paths."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        rows, table, figure = (directory / name for name in ("rows.csv", "table.csv", "comparison.png"))
+        return self.save_as(*(directory / name for name in FILES))
+
+    def save_as(self, rows: Path, table: Path, figure: Path) -> list[Path]:
+        """The same, under the given names."""
         write_table(rows, self.rows)
         write_table(table, self.table())
         if not self.rows["objective"].notna().any():

@@ -49,7 +49,7 @@ CREATE TABLE entries (
     position INTEGER PRIMARY KEY, problem TEXT NOT NULL, solver TEXT NOT NULL, seed INTEGER NOT NULL,
     run TEXT, status TEXT, message TEXT, UNIQUE (problem, solver, seed)
 );
-CREATE TABLE exports (name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE exports (digest TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE VIEW rows AS
     SELECT entries.problem, entries.solver, entries.seed, coalesce(runs.status, entries.status) AS status,
         coalesce(runs.message, entries.message) AS message, coalesce(runs.feasible, 0) AS feasible,
@@ -186,17 +186,17 @@ class Store:
             if done.rowcount and content is not None:
                 connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (identity.key, content))
 
-    def record_export(self, name: str, digest: str) -> None:
-        """Remember what was written to a file beside the store."""
+    def record_exports(self, digests: Iterable[str]) -> None:
+        """Remember what was written to files beside the store, in place of what was before."""
         with self._changing() as connection:
-            connection.execute("INSERT OR REPLACE INTO exports VALUES (?, ?)", (name, digest))
+            connection.execute("DELETE FROM exports")
+            connection.executemany("INSERT OR IGNORE INTO exports VALUES (?)", ((digest,) for digest in digests))
 
     # -- reading --------------------------------------------------------------------------------------------
 
-    def export_digest(self, name: str) -> str | None:
-        """What :meth:`record_export` was last given for a file."""
-        found = self._read("SELECT digest FROM exports WHERE name = ?", (name,))
-        return found[0][0] if found else None
+    def exports(self) -> set[str]:
+        """What :meth:`record_exports` was last given."""
+        return {digest for (digest,) in self._read("SELECT digest FROM exports")}
 
     def done(self, keys: Iterable[str]) -> dict[str, Kept]:
         """Those of some runs that are here and have not failed, by key."""

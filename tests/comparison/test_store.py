@@ -108,7 +108,7 @@ def test_a_store_is_read_back_as_it_was(kept):
     assert all(loaded.problems[name].problem.digest() == PROBLEMS[name].digest() for name in PROBLEMS)
 
 
-def test_it_behaves_as_one_in_memory(kept, tmp_path):
+def test_it_behaves_as_one_in_memory(kept):
     path, _ = kept
     memory, loaded = compare()[0], srnc.Comparison.load(path)
     pd.testing.assert_frame_equal(without_times(memory), without_times(loaded))
@@ -121,7 +121,7 @@ def test_it_behaves_as_one_in_memory(kept, tmp_path):
         assert found.problem.tolist() == list(PROBLEMS)
         with pytest.raises(ValueError, match="expression: 'nonsense >' given, expected a condition on problem, solver"):
             one.query("nonsense >")
-        assert len(one.save(tmp_path / str(id(one)))) == 3
+        assert one.plot() is not None
         again = pickle.loads(pickle.dumps(one))
         assert again.results["taps", "exact", 0] == one.results["taps", "exact", 0]
         assert repr(again) == repr(one)
@@ -285,20 +285,18 @@ def test_a_worker_does_not_keep_the_code_of_before(tmp_path, monkeypatch):
     sys.modules.pop("edited", None)
 
 
-def test_the_digest_is_the_same_in_every_process(tmp_path):
-    (tmp_path / "mine.py").write_text(MINE)
-    (tmp_path / "helper.py").write_text("def strength():\n    return {'a', 'b', 'c'}\n")
-    code = (
-        "import mine, pymanopt; from srnc_manifold.comparison.fingerprints import fingerprint\n"
-        "from srnc_manifold.solvers import Riemannian\n"
-        "print(fingerprint(Riemannian(mine.Squares(), pymanopt.optimizers.ConjugateGradient(max_iterations=3))))"
+def test_the_digest_is_the_same_in_every_process(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "sets.py").write_text(
+        "def strength(x, names={'a', 'b', 'c'}):\n    return x in {'d', 'e', 'f'} or names\n"
     )
-    found = set()
-    for seed in ("1", "2"):
-        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(tmp_path)}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        found.add(done.stdout)
-    assert len(found) == 1
+    code = (
+        "import sets; from srnc_manifold.comparison.fingerprints import fingerprint; print(fingerprint(sets.strength))"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == fingerprint(importlib.import_module("sets").strength)
+    sys.modules.pop("sets")
 
 
 class Plain:
@@ -447,11 +445,11 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("name", some(UNUSABLE, 5))
-def test_what_is_no_store_is_told_in_one_line_and_left_as_it_is(name, path):
+def test_what_is_no_store_is_told_in_one_line_and_left_as_it_is(name, path, kept):
     spoil, message = UNUSABLE[name]
     spoil(path)
     before = path.read_bytes() if path.is_file() else None
-    for use in (srnc.Comparison.load, lambda p: compare(store=p), lambda p: compare()[0].merge(store=p)):
+    for use in (srnc.Comparison.load, lambda p: compare(store=p), lambda p: kept[1].merge(store=p)):
         with pytest.raises(ValueError, match=message) as error:
             use(path)
         assert "\n" not in str(error.value)
