@@ -43,15 +43,21 @@ _NONFINITE, _ARRAY = "nonfinite", "array in this file"
 _ROOM, _GROWTH = 2**28, 100
 
 
-def to_json(value: Any) -> str:
+def to_json(value: Any, array: Callable[[NDArray[Any]], Any] = np.ndarray.tolist) -> str:
     """JSON text of mappings, sequences, arrays, numbers and texts.
+
+    Parameters
+    ----------
+    value : Any
+    array : callable, optional
+        What is written for an array; by default its entries.
 
     Raises
     ------
     TypeError
         If a value is none of these.
     """
-    return json.dumps(_plain(value), allow_nan=False)
+    return json.dumps(_plain(value, array), allow_nan=False)
 
 
 def from_json(text: str) -> Any:
@@ -68,24 +74,29 @@ def apart(fields: Mapping[str, Any]) -> tuple[dict[str, NDArray[Any]], str]:
         arrays[key] = array
         return {_ARRAY: key}
 
-    return arrays, to_json(dict(sorted(_replaced(fields, name).items())))
+    text = to_json(dict(sorted(fields.items())), name)
+    return arrays, text
 
 
-def together(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
-    """What :func:`apart` took apart, from the text as :func:`from_json` reads it."""
-    if isinstance(value, Mapping):
+def together(value: Any, array: Callable[[Any], NDArray[Any]]) -> Any:
+    """A description whose arrays are apart, from its text as :func:`from_json` reads it, and what gives an array."""
+    if isinstance(value, dict):
         if _ARRAY in value:
-            return arrays[value[_ARRAY]]
-        return {key: together(part, arrays) for key, part in value.items()}
-    return [together(part, arrays) for part in value] if isinstance(value, list) else value
+            return array(value[_ARRAY])
+        return {key: together(part, array) for key, part in value.items()}
+    return [together(part, array) for part in value] if isinstance(value, list) else value
 
 
 def pack(fields: Mapping[str, Any]) -> bytes:
-    """JSON values and arrays as compressed bytes: a line that lists the arrays, a line of JSON, then their contents."""
-    arrays, text = apart(fields)
-    table = to_json([[name, array.dtype.str, array.shape] for name, array in arrays.items()])
-    contents = (np.ascontiguousarray(array).tobytes() for array in arrays.values())
-    return zlib.compress(b"".join((table.encode(), b"\n", text.encode(), b"\n", *contents)), 6)
+    """JSON values and arrays as compressed bytes: a line of JSON, and the contents of the arrays in their order."""
+    contents: list[bytes] = []
+
+    def mark(array: NDArray[Any]) -> dict[str, Any]:
+        contents.append(array.tobytes())
+        return {_ARRAY: (array.dtype.str, array.shape)}
+
+    text = to_json(fields, mark)
+    return zlib.compress(b"".join((text.encode(), b"\n", *contents)))
 
 
 def unpack(content: bytes) -> dict[str, Any]:
@@ -100,28 +111,22 @@ def unpack(content: bytes) -> dict[str, Any]:
     plain = unpacking.decompress(content, max(_ROOM, _GROWTH * len(content)))
     if unpacking.unconsumed_tail or not unpacking.eof:
         raise ValueError("it is cut off, or unpacks to far more than its size")
-    table, text, buffer = plain.split(b"\n", 2)
-    arrays, place = {}, 0
-    for name, kind, shape in from_json(table.decode()):
-        dtype, count = np.dtype(kind), math.prod(shape)
+    text, _, buffer = plain.partition(b"\n")
+    place = 0
+
+    def next_array(mark: Any) -> NDArray[Any]:
+        nonlocal place
+        dtype, shape = np.dtype(mark[0]), tuple(mark[1])
         if dtype.kind not in "bfciu":
-            raise TypeError(f"dtype {kind!r}")
-        arrays[name] = np.frombuffer(buffer, dtype, count, place).reshape(shape).copy()
-        place += count * dtype.itemsize
-    fields = together(from_json(text.decode()), arrays)
+            raise TypeError(f"dtype {mark[0]!r}")
+        array = np.frombuffer(buffer, dtype, math.prod(shape), place).reshape(shape).copy()
+        place += array.nbytes
+        return array
+
+    fields = together(from_json(text.decode()), next_array)
     if not isinstance(fields, dict):
         raise ValueError("it is no description")
     return fields
-
-
-def _replaced(value: Any, replace: Callable[[NDArray[Any]], Any]) -> Any:
-    if isinstance(value, np.ndarray):
-        return replace(value)
-    if isinstance(value, Mapping):
-        return {key: _replaced(part, replace) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_replaced(part, replace) for part in value]
-    return value
 
 
 def array_from(value: Any, dtype: Any) -> NDArray[Any]:
@@ -190,17 +195,20 @@ def _npz_entry(archive: zipfile.ZipFile, member: zipfile.ZipInfo, left: int) -> 
         return reason(error)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, float) and not math.isfinite(value):
-        return {_NONFINITE: str(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if value is None or isinstance(value, str | int | float):
+def _plain(value: Any, array: Callable[[NDArray[Any]], Any]) -> Any:
+    if value is None or isinstance(value, str | int):
         return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {_NONFINITE: str(float(value))}
+    if isinstance(value, Mapping):
+        return {key: _plain(part, array) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part, array) for part in value]
+    if isinstance(value, np.ndarray):
+        made = array(value)
+        return _plain(made, array) if isinstance(made, float | list) else made
+    if isinstance(value, np.generic):
+        return _plain(value.tolist(), array)
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 

@@ -34,7 +34,12 @@ def header() -> dict[str, str]:
 
 def name_of(header: dict[str, str]) -> str:
     """A short name of an environment, which is the same for equal headers."""
-    return hashlib.sha256(to_json(dict(sorted(header.items()))).encode()).hexdigest()[:12]
+    return _name_of(tuple(sorted(header.items())))
+
+
+@functools.cache
+def _name_of(items: tuple[tuple[str, str], ...]) -> str:
+    return hashlib.sha256(to_json(dict(items)).encode()).hexdigest()[:12]
 
 
 def _version(name: str) -> str:

@@ -212,12 +212,13 @@ class _Comparing:
     def _take(self, done: Done) -> None:
         outcome, identity = done.outcome, self._identity(done.outcome.number)
         name = environment.name_of(done.environment)
+        header = None if name in self._comparison.environments else done.environment
         self._comparison.environments[name] = done.environment
         row, content = replace(outcome.row, environment=name), outcome.content
         place: Any = content
         if self._store is not None and not outcome.interrupted:
             try:
-                self._store.add(identity, row, content, done.environment)
+                self._store.add(identity, row, content, header)
                 place = None if content is None else (self._store.path, identity.key)
             except StoreError as error:
                 self._store = None

@@ -64,7 +64,7 @@ def _from_npz(path: Path) -> Any:
         if name in arrays:
             raise ValueError(f"{name!r} is given twice")
         arrays[name] = entry
-    return together(from_json(str(arrays["problem"])), arrays)
+    return together(from_json(str(arrays["problem"])), arrays.__getitem__)
 
 
 def not_a_problem(path: FilePath, error: Exception | str) -> ValueError:
