@@ -3,8 +3,8 @@
     python benchmarks/store.py                     # 1,000 problems, two solvers, five seeds; on one process and on two
     python benchmarks/store.py --problems 100 --jobs 1
 
-The overhead of a run is ``(wall clock × processes − Σ runtimes) / runs``. Part of it are the scores that its problem gives
-to a kernel, and the local restoration; they are timed alone, too. On a machine that does other things all of this waits;
+The overhead of a run is ``(wall clock × processes − Σ runtimes) / runs``. Part of it are the scores that its problem
+gives to a kernel, and the local restoration; they are timed alone, too. On a busy machine all of it waits;
 then the share of the processor's time that is not of the runs says more.
 """
 
@@ -14,7 +14,10 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,11 +41,15 @@ def processor_time() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
+def make(given: dict[str, srnc.SRNProblem], jobs: int, store: Path | None, seeds: int) -> srnc.Comparison:
+    return srnc.compare(given, SOLVERS, range(seeds), budget=BUDGET, n_jobs=jobs, store=store)
+
+
 def measure(given: dict[str, srnc.SRNProblem], jobs: int, store: Path, seeds: int) -> None:
     # Processes are started and modules imported before the clock: with two, that is their business once.
-    srnc.compare(dict(list(given.items())[:2]), SOLVERS, [0], budget=BUDGET, n_jobs=jobs)
+    make(dict(list(given.items())[:2]), jobs, None, 1)
     began, used = time.perf_counter(), processor_time()
-    comparison = srnc.compare(given, SOLVERS, range(seeds), budget=BUDGET, n_jobs=jobs, store=store)
+    comparison = make(given, jobs, store, seeds)
     wall, used = time.perf_counter() - began, processor_time() - used
     rows = comparison.rows
     runs, within = len(rows), float(rows["time"].sum())
@@ -62,9 +69,9 @@ def measure(given: dict[str, srnc.SRNProblem], jobs: int, store: Path, seeds: in
     print(f"  of which scores       {1000 * (time.process_time() - began) / len(some):.2f} ms of processor time")
 
 
-def timed(what: str, function: object) -> object:
+def timed(what: str, function: Callable[[], Any]) -> Any:
     began = time.perf_counter()
-    value = function()  # type: ignore[operator]
+    value = function()
     print(f"  {what:21} {time.perf_counter() - began:.2f} s")
     return value
 
@@ -82,12 +89,11 @@ def main() -> None:
         for jobs in options.jobs:
             store = Path(folder) / f"{jobs}.db"
             measure(given, jobs, store, options.seeds)
-            timed("nothing to do", lambda s=store: srnc.compare(
-                given, SOLVERS, range(options.seeds), budget=BUDGET, n_jobs=1, store=s))  # fmt: skip
-            loaded = timed("load", lambda s=store: srnc.Comparison.load(s))
-            timed("rows as a DataFrame", lambda one=loaded: one.rows)
-            timed("all results", lambda one=loaded: sum(1 for _ in one.results.values()))
-            timed("table", lambda one=loaded: one.table())
+            timed("nothing to do", partial(make, given, 1, store, options.seeds))
+            loaded = timed("load", partial(srnc.Comparison.load, store))
+            timed("rows as a DataFrame", partial(getattr, loaded, "rows"))
+            timed("all results", partial(list, loaded.results.values()))
+            timed("table", loaded.table)
 
 
 if __name__ == "__main__":

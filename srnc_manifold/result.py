@@ -241,7 +241,10 @@ class Result(Shown):
         data["dtype"] = self.kernel.dtype.name
         data["bound"] = None if self.bound is None else _bound_to_fields(self.bound)
         columns = {name: np.asarray(column) for name, column in self.history.columns.items()}
-        data["history"] = {"columns": columns, "points": self.history.points}
+        points: Any = self.history.points
+        if len({point.shape for point in points}) == 1:
+            points = np.array(points)  # one array is written faster than many
+        data["history"] = {"columns": columns, "points": points}
         return data
 
     @classmethod

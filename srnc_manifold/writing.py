@@ -133,17 +133,19 @@ def unused_folder(path: FilePath, resumed: str | None = None) -> Path:
             return not folder.exists()
         return not any(folder.iterdir()) or (resumed is not None and (folder / resumed).exists())
 
-    return _first_usable(Path(path) if Path(path).name else Path(path).resolve(), usable)
+    first = Path(path) if Path(path).name else Path(path).resolve()
+    return _first_usable(first, first.name, "", usable)
 
 
 def unused_file(path: FilePath, usable: Callable[[Path], bool]) -> Path:
     """The given file if it does not exist or may be replaced, otherwise ``name-2.csv``, ``name-3.csv`` and so on."""
-    return _first_usable(Path(path), lambda one: not os.path.lexists(one) or usable(one))
+    first = Path(path)
+    return _first_usable(first, first.stem, first.suffix, lambda one: not os.path.lexists(one) or usable(one))
 
 
-def _first_usable(first: Path, usable: Callable[[Path], bool]) -> Path:
+def _first_usable(first: Path, stem: str, suffix: str, usable: Callable[[Path], bool]) -> Path:
     found, number = first, 1
     while not usable(found):
         number += 1
-        found = first.with_name(f"{first.stem}-{number}{first.suffix}")
+        found = first.with_name(f"{stem}-{number}{suffix}")
     return found

@@ -14,7 +14,7 @@ import math
 import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,12 @@ _TABLES = f"""
 CREATE TABLE environments (name TEXT PRIMARY KEY, header TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE problems (digest TEXT PRIMARY KEY, description TEXT NOT NULL, content BLOB);
 CREATE TABLE runs (
-    key TEXT PRIMARY KEY, problem TEXT NOT NULL, solver TEXT NOT NULL, seed INTEGER, budget TEXT NOT NULL,
-    package TEXT NOT NULL, sources TEXT NOT NULL, finished TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 1,
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, problem TEXT NOT NULL, solver TEXT NOT NULL, seed INTEGER,
+    budget TEXT NOT NULL, package TEXT NOT NULL, sources TEXT NOT NULL, finished TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 1,
     status TEXT NOT NULL, message TEXT NOT NULL, feasible INTEGER NOT NULL,
     {_COLUMNS}, settings TEXT, environment TEXT
 );
-CREATE TABLE results (run TEXT PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE results (run INTEGER PRIMARY KEY, content BLOB NOT NULL);
 CREATE TABLE names (name TEXT PRIMARY KEY, problem TEXT NOT NULL, optimum REAL, note TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (
     position INTEGER PRIMARY KEY, problem TEXT NOT NULL, solver TEXT NOT NULL, seed INTEGER NOT NULL,
@@ -57,6 +57,13 @@ CREATE VIEW rows AS
         runs.finished, entries.run, entries.position
     FROM entries LEFT JOIN runs ON runs.key = entries.run
     WHERE runs.key IS NOT NULL OR entries.run IS NULL
+"""
+
+_ADDED = ("key", *_IDENTITY, "finished", *OUTCOME)
+_CHANGED = ", ".join(f"{name} = excluded.{name}" for name in ("finished", *OUTCOME))
+_ADD = f"""
+INSERT INTO runs ({", ".join(_ADDED)}) VALUES ({", ".join("?" * len(_ADDED))})
+ON CONFLICT (key) DO UPDATE SET {_CHANGED}, attempts = attempts + 1 WHERE status = '{FAILED}' RETURNING id
 """
 
 
@@ -171,20 +178,15 @@ class Store:
         values = [getattr(row, name) for name in OUTCOME]
         values = [None if isinstance(value, float) and math.isnan(value) else value for value in values]
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        names = ["key", *_IDENTITY, "finished", *OUTCOME]
-        changes = ", ".join(f"{name} = excluded.{name}" for name in ("finished", *OUTCOME))
         with self._changing() as connection:
             if header is not None:
                 connection.execute(
                     "INSERT OR IGNORE INTO environments VALUES (?, ?)", (row.environment, to_json(header))
                 )
-            done = connection.execute(
-                f"INSERT INTO runs ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
-                f"ON CONFLICT (key) DO UPDATE SET {changes}, attempts = attempts + 1 WHERE status = '{FAILED}'",
-                (identity.key, *astuple(identity), now, *values),
-            )
-            if done.rowcount and content is not None:
-                connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (identity.key, content))
+            told = (identity.key, *(getattr(identity, name) for name in _IDENTITY), now)
+            run = connection.execute(_ADD, (*told, *values)).fetchone()
+            if run is not None and content is not None:
+                connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (run[0], content))
 
     def record_exports(self, digests: Iterable[str]) -> None:
         """Remember what was written to files beside the store, in place of what was before."""
@@ -253,7 +255,7 @@ class Store:
 
     def content(self, key: str) -> bytes:
         """The result of a run, packed."""
-        found = self._read("SELECT content FROM results WHERE run = ?", (key,))
+        found = self._read("SELECT content FROM results JOIN runs ON run = id WHERE key = ?", (key,))
         if not found:
             raise StoreError(f"store: {str(self.path)!r} has lost the result of the run {key}")
         return bytes(found[0][0])
@@ -268,7 +270,7 @@ class Store:
             raise StoreError(f"store: {str(self.path)!r} is damaged: {what} cannot be read ({reason(error)})") from None
 
 
-_HAS_RESULT = "LEFT JOIN results ON results.run = runs.key"
+_HAS_RESULT = "LEFT JOIN results ON results.run = runs.id"
 
 
 def _row(key: Key, outcome: Sequence[Any]) -> Row:

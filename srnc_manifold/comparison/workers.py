@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
+import functools
 import os
 import pickle
 import signal
@@ -66,6 +67,7 @@ class Worker:
 
     def __init__(self, modules: str) -> None:
         self.modules, self._ready = modules, False
+        self._ended = False
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, *sys.path],
             stdin=subprocess.PIPE,
@@ -112,8 +114,16 @@ class Worker:
         found: bytes | None = pickle.loads(answer)
         return found
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended by itself."""
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """End it, and what it has started, at once."""
+        if self._ended:  # another process may have its number by now
+            return
+        self._ended = True
         with contextlib.suppress(OSError):
             if hasattr(os, "killpg"):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -147,8 +157,8 @@ class _Crew:
         with self._lock:
             if client in self._stopped:
                 raise LostError("stopped", again=False)
-            old = [worker for worker in self._free if worker.modules != modules]
-            self._free = [worker for worker in self._free if worker.modules == modules]
+            old = [worker for worker in self._free if worker.modules != modules or not worker.alive]
+            self._free = [worker for worker in self._free if worker not in old]
             worker = self._free.pop() if self._free else Worker(modules)
             self._busy[worker] = client
         for other in old:
@@ -203,7 +213,7 @@ def make(client: str, content: bytes, timeout: float | None = None) -> bytes | s
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            worker = _CREW.take(client, _modules())
+            worker = _CREW.take(client, _modules(client))
         except (LostError, OSError) as error:
             return f"no process for it: {error}"
         try:
@@ -221,7 +231,8 @@ def make(client: str, content: bytes, timeout: float | None = None) -> bytes | s
     raise AssertionError
 
 
-def _modules() -> str:
+@functools.lru_cache(maxsize=16)
+def _modules(client: str) -> str:  # noqa: ARG001 - looked at once for each
     """A digest of the files of all modules that are not installed: a worker has loaded them as they were."""
     files = []
     for name, module in list(sys.modules.items()):
