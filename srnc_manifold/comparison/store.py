@@ -38,7 +38,8 @@ _TABLES = f"""
 CREATE TABLE environments (name TEXT PRIMARY KEY, header TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE problems (digest TEXT PRIMARY KEY, description TEXT NOT NULL, content BLOB);
 CREATE TABLE runs (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, problem TEXT NOT NULL, solver TEXT NOT NULL, seed INTEGER,
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
+    problem TEXT NOT NULL, solver TEXT NOT NULL, seed INTEGER,
     budget TEXT NOT NULL, package TEXT NOT NULL, sources TEXT NOT NULL, finished TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 1,
     status TEXT NOT NULL, message TEXT NOT NULL, feasible INTEGER NOT NULL,
     {_COLUMNS}, settings TEXT, environment TEXT
