@@ -40,7 +40,8 @@ CREATE TABLE problems (digest TEXT PRIMARY KEY, description TEXT NOT NULL, conte
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
     problem TEXT NOT NULL, solver TEXT NOT NULL, seed INTEGER,
-    budget TEXT NOT NULL, package TEXT NOT NULL, sources TEXT NOT NULL, finished TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 1,
+    budget TEXT NOT NULL, package TEXT NOT NULL, sources TEXT NOT NULL, finished TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 1,
     status TEXT NOT NULL, message TEXT NOT NULL, feasible INTEGER NOT NULL,
     {_COLUMNS}, settings TEXT, environment TEXT
 );
