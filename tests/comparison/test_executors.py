@@ -238,7 +238,8 @@ def test_an_interrupt_frees_the_cluster(cluster):
 # -- signals ----------------------------------------------------------------------------------------------------
 
 STUDY = """
-import os, sys, time, random, numpy as np, srnc_manifold as srnc
+import os, signal, sys, time, random, numpy as np, srnc_manifold as srnc
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells take from what they run in the background
 
 class Slow(srnc.solvers.Solver):
     def __init__(self, seconds):
