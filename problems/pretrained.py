@@ -63,7 +63,7 @@ SOURCES = (
 
 def problems() -> Iterator[NamedProblem | UnavailableProblem]:
     for source in SOURCES:
-        arrays, reason = _read(source)
+        arrays, reason = read(source)
         for layer, index, size in source.kernels:
             name = f"{source.name} {layer.removesuffix('.weight')}{'' if index is None else list(index)}"
             if reason:
@@ -75,7 +75,7 @@ def problems() -> Iterator[NamedProblem | UnavailableProblem]:
             yield NamedProblem(name, partway(kernel, size, 0.5), note=note)
 
 
-def _read(source: Source) -> tuple[dict[str, np.ndarray], str]:
+def read(source: Source) -> tuple[dict[str, np.ndarray], str]:
     """The arrays of a source, or the reason why they cannot be read."""
     spec = importlib.util.find_spec(source.package)
     if spec is None or spec.origin is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from html import escape
 from typing import Any
@@ -45,6 +45,8 @@ def same(one: Any, other: Any) -> bool:
         one, other = np.asarray(one), np.asarray(other)
         inexact = one.dtype.kind in "fc" and other.dtype.kind in "fc"
         return one.dtype == other.dtype and bool(np.array_equal(one, other, equal_nan=inexact))
+    if hasattr(one, "equals") and type(one) is type(other):  # tables of pandas
+        return bool(one.equals(other))
     if is_dataclass(one) and type(one) is type(other):
         return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
     if isinstance(one, Mapping) and isinstance(other, Mapping):
@@ -52,6 +54,18 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     return bool(one == other) or (one != one and other != other)
+
+
+def text_table(columns: Mapping[str, Sequence[str]], left: Collection[str] = ()) -> str:
+    """A table as plain text, each column as wide as it must be. Those in ``left`` are aligned to the left."""
+
+    def aligned(name: str, cells: Sequence[str]) -> list[str]:
+        shown = [printable(cell) for cell in (name, *cells)]
+        width = max(map(len, shown))
+        return [cell.ljust(width) if name in left else cell.rjust(width) for cell in shown]
+
+    rows = zip(*(aligned(name, cells) for name, cells in columns.items()), strict=True)
+    return "\n".join("  ".join(row).rstrip() for row in rows)
 
 
 def short(text: str, length: int = 120) -> str:

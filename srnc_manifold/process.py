@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -71,6 +72,26 @@ def exclusive(function: F) -> F:
             return function(*args, **kwargs)
 
     return waiting  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def interrupts_deferred() -> Iterator[list[int]]:
+    """Ctrl-C is not heard in such a block, but in the list that is given: what is begun can be ended, or undone.
+
+    If the block did not act on it, it is heard at its end. Only the main thread hears Ctrl-C at all.
+    """
+    heard: list[int] = []
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or usual is None:
+        yield heard
+        return
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if heard:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _renew() -> None:

@@ -23,8 +23,8 @@ def replacing(path: FilePath, *, text: bool = False) -> Iterator[IO[Any]]:
     """A file to write to, which replaces ``path`` when it is completely on the disk.
 
     If anything fails (for example, the disk is full, or there is an interrupt), the old file is unchanged, and no part
-    of the new file is left. If the path is a symbolic link, the file that it points to is replaced. A device or a pipe
-    is written to directly.
+    of the new file is left; on Linux also if the process is killed. If the path is a symbolic link, the file that it
+    points to is replaced. A device or a pipe is written to directly.
 
     Parameters
     ----------
@@ -46,10 +46,14 @@ def replacing(path: FilePath, *, text: bool = False) -> Iterator[IO[Any]]:
         return
     partial = end.with_name(f".{end.name[:100]}.{secrets.token_hex(4)}.part")
     try:
-        with open(partial, "x" + kind, encoding=encoding, errors=errors, newline=newline) as file:
+        nameless = _nameless(end.parent)
+        where, mode = (partial, "x") if nameless is None else (nameless, "w")
+        with open(where, mode + kind, encoding=encoding, errors=errors, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+            if nameless is not None:  # with a directory to start from, since otherwise Python links the link
+                os.link(f"/proc/self/fd/{nameless}", partial, src_dir_fd=nameless, follow_symlinks=True)
         if end.exists():
             os.chmod(partial, stat.S_IMODE(end.stat().st_mode))
         os.replace(partial, end)
@@ -59,6 +63,16 @@ def replacing(path: FilePath, *, text: bool = False) -> Iterator[IO[Any]]:
         if isinstance(error, OSError) and error.filename in (None, os.fspath(partial)):
             raise OSError(error.errno, f"{error.strerror}, the file is not written", os.fspath(path)) from None
         raise
+
+
+def _nameless(folder: Path) -> int | None:
+    """A new file without a name, of which a process that is killed leaves nothing; None where there is no such."""
+    if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
+        return None
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except OSError:  # the file system has none, or nothing can be written here: what comes next tells
+        return None
 
 
 def writable(text: str) -> str:
@@ -96,6 +110,13 @@ def require_writable(path: FilePath, name: str) -> None:
         raise ValueError(
             f"{name}: {os.fspath(path)!r} given, but its folder is not writable ({error.strerror})"
         ) from None
+
+
+def require_new_file(path: FilePath, name: str) -> None:
+    """Raise an error if a file exists, or if it cannot be written."""
+    if os.path.lexists(path):
+        raise ExistingFileError(f"{name}: {os.fspath(path)!r} given, which exists; expected the name of a new file")
+    require_writable(path, name)
 
 
 def require_new(path: FilePath, name: str, overwrite: bool) -> None:

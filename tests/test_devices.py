@@ -4,12 +4,14 @@ The same tests run on the CPU of torch, in the second tier, and on a GPU where t
 """
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from own_costs import Hinge, PNorm
 from tiers import slow
 
 import srnc_manifold as srnc
+from srnc_manifold import nn
 from srnc_manifold.costs import BatchFunction, ExactMax, LogSumExp, Penalty
 
 DEVICES = [
@@ -107,3 +109,19 @@ def test_single_precision_stays_on_the_device(device):
     found = srnc.solve_batch(kernels, 8, stable_rank_fraction=0.8, clip=True)
     assert found.kernels.dtype == torch.float32
     assert found.kernels.device.type == device
+
+
+def test_layers_and_models_are_measured_as_on_the_host(device):
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 4)
+    model, x = torch.nn.Sequential(*layers), torch.randn(2, 3, 6, 6)
+    host = nn.report(model, x)
+    norm = nn.operator_norm(layers[0], 6)
+    there = nn.operator_norm(layers[0].to(device), 6)
+    assert there.device.type == device
+    assert there.item() == pytest.approx(norm.item(), rel=1e-12)
+    report = nn.report(model.to(device), x.to(device))
+    # The weights are the same, and measured on the host; the Jacobian is computed in double precision there.
+    pd.testing.assert_frame_equal(report.table, host.table)
+    assert report.product_bound == host.product_bound
+    assert report.jacobian.value == pytest.approx(host.jacobian.value, rel=1e-6)

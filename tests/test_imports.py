@@ -1,5 +1,6 @@
 """Importing the package is cheap, and heavy libraries may be absent."""
 
+import os
 import subprocess
 import sys
 
@@ -17,8 +18,10 @@ sys.meta_path.insert(0, Blocked())
 
 
 def run(code, blocked=()):
+    """What code prints in a process of its own, with as many threads of linear algebra as there are."""
     code = BLOCK.format(blocked=set(blocked) or {"nothing"}) + code
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

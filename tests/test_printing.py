@@ -95,11 +95,11 @@ def test_names_of_problems_are_texts(problem):
 
 
 def test_the_bar_shows_names_as_they_are(monkeypatch):
-    from srnc_manifold.cli import comparing
+    from srnc_manifold.progress import progress_bar
 
     stream = io.StringIO()
     monkeypatch.setattr("rich.console.Console", lambda **_: Console(file=stream, force_terminal=True, width=200))
     for name in HOSTILE.values():
-        with comparing._progress_bar() as progress:
+        with progress_bar() as progress:
             progress(name, 1, 2)
         assert printable(name) in stream.getvalue()

@@ -17,6 +17,8 @@ import srnc_manifold as srnc
 from srnc_manifold.registry import solver_from_name
 from srnc_manifold.testing import check_cost
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 RNG = np.random.default_rng(0)
 KERNELS = RNG.standard_normal((5, 3, 3))
 REDUCED = srnc.partway(RNG.standard_normal((3, 2, 3)), 8, 0.5)

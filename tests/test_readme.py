@@ -2,9 +2,8 @@
 
 import importlib.util
 import re
+import runpy
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,10 +21,11 @@ def blocks(language):
 
 
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.split("\n")[0])
-def test_python_blocks_run(code, tmp_path):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+def test_python_blocks_run(code, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "block.py").write_text(code, encoding="utf-8")
+    runpy.run_path("block.py")
+    assert capsys.readouterr().out
 
 
 def test_commands_exist_with_the_options_shown():

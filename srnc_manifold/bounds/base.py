@@ -9,7 +9,7 @@ import numpy as np
 from srnc_manifold import certificates
 from srnc_manifold.backends import NUMPY
 from srnc_manifold.bounds.layers import layer_bound
-from srnc_manifold.certificates import ball, caps
+from srnc_manifold.certificates import ball, caps, deltas
 from srnc_manifold.certificates.certificate import CapsCertificate
 from srnc_manifold.exact.reduce import CLOSING, Effort, general
 from srnc_manifold.numerics import Array
@@ -160,12 +160,14 @@ def _raise_bound(problem: SRNProblem, options: dict[str, Any]) -> Bound:
     from srnc_manifold.bounds import cone_programs
 
     direction, geometry, level = problem.direction, problem.geometry, certificates.upper_level(problem.level)
+    if deltas.are_feasible_alone(geometry, level):  # their bound is the optimum: no program can be sharper
+        return raise_bound(problem, deltas.deltas_bound(direction, geometry, level), "deltas", {})
     if not cone_programs.ball_fits(geometry):
         return Bound(
             problem.bound_at(0.0), "the norms only, because the problem is too large for cone programs", "trivial"
         )
     z, multipliers = cone_programs.ball_maximizer(direction, geometry, level, **options)
-    candidates: list[tuple[str, dict[str, Any]]] = [("ball", {"multipliers": multipliers}), ("deltas", {})]
+    candidates: list[tuple[str, dict[str, Any]]] = [("ball", {"multipliers": multipliers})]
     if np.linalg.norm(z) < cone_programs.ON_SPHERE:
         if cone_programs.moments_fit(geometry):
             candidates.append(("moments", _moments(problem, level)))

@@ -11,9 +11,14 @@ from srnc_manifold.operators.geometry import Geometry
 
 def deltas_bound(direction: Array, geometry: Geometry, level: float) -> float:
     """``max_j |a_j|`` where the feasible unit kernels are ``±e_j``, else the trivial bound ``‖a‖``."""
-    if level <= 1 and only_deltas(geometry):
+    if are_feasible_alone(geometry, level):
         return float(np.max(np.abs(direction)))
     return float(np.linalg.norm(direction)) * (1 + ROUNDING)
+
+
+def are_feasible_alone(geometry: Geometry, level: float) -> bool:
+    """Whether the feasible unit kernels are ``±e_j``."""
+    return level <= 1 and only_deltas(geometry)
 
 
 def only_deltas(geometry: Geometry) -> bool:

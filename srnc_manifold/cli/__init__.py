@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import srnc_manifold as srnc
-from srnc_manifold.cli import comparing, inspecting, solving
+from srnc_manifold.cli import comparing, inspecting, normalizing, solving
 from srnc_manifold.printing import forgiving, printable
 
 __all__ = ["app", "main"]
@@ -19,6 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # otherwise line ends of the docstrings stay
 )
 
 
@@ -68,6 +69,7 @@ for command in (
     solving.solve,
     solving.bound,
     inspecting.inspect,
+    normalizing.normalize,
     comparing.solvers,
 ):
     app.command()(command)

@@ -11,12 +11,11 @@ import typer
 import srnc_manifold as srnc
 from srnc_manifold.operators.layers import Layer
 
-InputSizeOption = Annotated[
-    str,
-    typer.Option(
-        "--input-size", "-n", help="Grid that the kernel acts on: 64, or 32x32 for each axis; 'dense' for a matrix."
-    ),
-]
+_INPUT_SIZE = typer.Option(
+    "--input-size", "-n", help="Grid that the kernel acts on: 64, or 32x32 for each axis; 'dense' for a matrix."
+)
+InputSizeOption = Annotated[str, _INPUT_SIZE]
+OptionalSizeOption = Annotated[str | None, _INPUT_SIZE]
 
 GroupsOption = Annotated[int, typer.Option(min=1, help="Groups of channels.")]
 StrideOption = Annotated[str, typer.Option(help="Step between outputs: 2 or 2x1.")]

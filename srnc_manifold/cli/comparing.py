@@ -16,6 +16,7 @@ from srnc_manifold.comparison.rows import FAILED, Row
 from srnc_manifold.naming import split
 from srnc_manifold.plugins import working
 from srnc_manifold.printing import printable
+from srnc_manifold.progress import progress_bar
 from srnc_manifold.registry import (
     COST_NAMES,
     DEFAULT_SOLVERS,
@@ -81,7 +82,7 @@ def compare(
 
     folder = output if overwrite else unused_folder(output, resumed=_STORE)
     watched = _Watched()
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         comparison = srnc.compare(
             problem_files,
             _solvers(list(DEFAULT_SOLVERS) if solvers is None else split(solvers), device),
@@ -141,7 +142,7 @@ def study(
     folder = output if overwrite else unused_folder(output)
     budget = None if max_time is max_evaluations is None else srnc.Budget(max_evaluations, max_time)
     chosen = None if seeds is None else range(seeds)
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         findings = run_study(
             name, chosen, budget=budget, n_jobs=jobs, progress=progress, output=folder, overwrite=overwrite
         )
@@ -184,36 +185,6 @@ class _Watched:
             return ""
         self.failed += row.status == FAILED
         return f"{f'{self.failed} failed; ' if self.failed else ''}{row.problem}, {row.solver}"
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Any]:
-    """The function that is called to show the progress: with what is done now, how much is done, and the total."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    now = TextColumn("{task.description}", markup=False)
-    times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False)
-    columns = (BarColumn(), MofNCompleteColumn(), *times, now)
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task("", total=None)
-
-    def progress(description: str, done: int, total: int) -> None:
-        bar.start()  # only now, after the arguments have been checked
-        bar.update(task, completed=done, total=total, description=printable(description))
-
-    try:
-        yield progress
-    finally:
-        if bar.live.is_started:
-            bar.stop()
 
 
 def solvers() -> None:

@@ -138,6 +138,7 @@ class Exact(Solver):
         run.details |= {"closed_by": run.bound.method}
         if best is None:
             least = operator.gram_weight / search.longest**2
+            run.details["least_stable_rank"] = least
             run.gradient_norm = np.nan
             return Status.STALLED, f"no kernel of this stable rank was found, the least found is {least:.6g}"
         run.gradient_norm = general.stationarity(operator, problem.unit_radius * best.z, problem.unit_kernel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from srnc_manifold.backends import namespace
-from srnc_manifold.nn.pairs import Pairs, normalized
-from srnc_manifold.operators import atoms
+from srnc_manifold.nn.pairs import PairIteration, Pairs, normalized
+from srnc_manifold.operators import brackets
 from srnc_manifold.operators.padded import Padded
 from srnc_manifold.operators.padding import Axis
 
@@ -20,11 +20,14 @@ _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3
 _TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 
 #: Singular pairs that are followed. The largest one converges as the first to the last but one of their values.
-MAPS = 4
+MAPS = 2
+
+# Tolerances of singular pairs above which single precision is enough.
+_SINGLE = 1e-5
 
 
-class FeatureMaps:
-    """Singular pairs and rim points of the kernels of one operator.
+class FeatureMaps(PairIteration):
+    """Some singular pairs of the whole operator.
 
     A transposed convolution has the singular values of the convolution whose adjoint it is, with the same weight. So
     everything here is of the latter.
@@ -34,124 +37,151 @@ class FeatureMaps:
     operator : Padded
     """
 
+    mixes = True
+    overlooked = 1.0
+
     def __init__(self, operator: Padded) -> None:
+        super().__init__()
         if operator.unseen(np.ones(operator.kernel_shape)) is not None:
             raise ValueError("input_size: some taps of the weight meet no entry of such an input")
-        self.operator, self._known = operator, {}  # type: tuple[Padded, dict[Any, tuple[Tensor, Tensor]]]
+        self.operator = operator
         shapes = operator.input_shape, operator.output_shape
         self._in, self._out = shapes[::-1] if operator.transposed else shapes
-        self.n_blocks = min(MAPS, math.prod(self._in), math.prod(self._out))
+        self.blocks = torch.arange(min(MAPS, math.prod(self._in), math.prod(self._out)))
         self.pair_shapes = (math.prod(self._out),), (math.prod(self._in),)
         self.gram_weight, self.stable_rank_range = operator.gram_weight, operator.stable_rank_range
+        axes = operator.axes
+        self._is_diagonal = all(axis.is_diagonal for axis in axes)
+        self._steps, self._spacing = [axis.stride for axis in axes], [axis.dilation for axis in axes]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_known": {}}
+    def _made_constants(self, like: Tensor) -> tuple[Tensor, ...]:
+        """``W`` and its inverse, by taps; for each axis which entry each padded one repeats, and 0 if it is none."""
+        root = self.operator.inverse_gram_root
+        grams = [torch.tensor(part, dtype=like.dtype, device=like.device) for part in (self.operator.gram, root @ root)]
+        places = []
+        for axis in self.operator.axes:
+            source = torch.tensor(axis.padded, device=like.device)
+            places += [source.clamp(min=0), (source >= 0).to(like.dtype)]
+        return (*grams, *places)
 
     # -- products -----------------------------------------------------------------------------------------------
 
     def _padded(self, maps: Tensor) -> Tensor:
-        for place, axis in enumerate(self.operator.axes, 2):
-            source, inside = self._places(axis, maps, place)
-            maps = maps.index_select(place, source) * inside
+        for place, axis in enumerate(self.operator.axes):
+            if _is_plain(axis):
+                rest = [0, 0] * (len(self._steps) - 1 - place)
+                maps = functional.pad(maps, [*rest, axis.left, axis.right])
+            else:
+                source, inside = self._places(place, maps)
+                maps = maps.index_select(2 + place, source) * inside
         return maps
 
     def _folded(self, maps: Tensor) -> Tensor:
         """The adjoint of padding, of what transposed convolutions give."""
-        for place, axis in enumerate(self.operator.axes, 2):
+        for place, axis in enumerate(self.operator.axes):
             # What no output reads is left over at the end.
-            rest = [0, 0] * (maps.ndim - 1 - place) + [0, len(axis.padded) - maps.shape[place]]
-            source, inside = self._places(axis, maps, place)
-            shape = (*maps.shape[:place], axis.n_in, *maps.shape[place + 1 :])
-            maps = maps.new_zeros(shape).index_add(place, source, functional.pad(maps, rest) * inside)
+            rest = [0, 0] * (len(self._steps) - 1 - place)
+            maps = functional.pad(maps, [*rest, 0, len(axis.padded) - maps.shape[2 + place]])
+            if _is_plain(axis):
+                maps = maps.narrow(2 + place, axis.left, axis.n_in)
+            else:
+                source, inside = self._places(place, maps)
+                shape = (*maps.shape[: 2 + place], axis.n_in, *maps.shape[3 + place :])
+                maps = maps.new_zeros(shape).index_add(2 + place, source, maps * inside)
         return maps
 
-    @staticmethod
-    def _places(axis: Axis, maps: Tensor, place: int) -> tuple[Tensor, Tensor]:
-        """Which entry each padded one repeats, and 0 where it repeats none."""
-        source = torch.as_tensor(axis.padded, device=maps.device)
-        inside = (source >= 0).to(maps.dtype).reshape(-1, *[1] * (maps.ndim - place - 1))
-        return source.clamp(min=0), inside
+    def _places(self, place: int, maps: Tensor) -> tuple[Tensor, Tensor]:
+        source, inside = self._constants(maps)[2 + 2 * place : 4 + 2 * place]
+        return source, inside.reshape(-1, *[1] * (len(self._steps) - 1 - place))
 
     def apply(self, kernel: Tensor, maps: Tensor) -> Tensor:
         """``C(x) v`` of flat maps, shape ``(R, points)``."""
-        axes, operator = self.operator.axes, self.operator
         padded = self._padded(maps.reshape(-1, *self._in))
-        steps, spacing = [axis.stride for axis in axes], [axis.dilation for axis in axes]
-        found = _CONVOLUTIONS[len(axes)](padded, kernel, None, steps, 0, spacing, operator.groups)
-        return found.reshape(len(maps), -1)
+        convolution = _CONVOLUTIONS[len(self._steps)]
+        return convolution(padded, kernel, None, self._steps, 0, self._spacing, self.operator.groups).flatten(1)
 
     def transpose(self, kernel: Tensor, maps: Tensor) -> Tensor:
         """``C(x)ᵀ u``."""
-        axes, operator = self.operator.axes, self.operator
-        steps, spacing = [axis.stride for axis in axes], [axis.dilation for axis in axes]
-        given = maps.reshape(-1, *self._out)
-        found = _TRANSPOSED[len(axes)](given, kernel, None, steps, 0, 0, operator.groups, spacing)
-        return self._folded(found).reshape(len(maps), -1)
+        given, groups = maps.reshape(-1, *self._out), self.operator.groups
+        found = _TRANSPOSED[len(self._steps)](given, kernel, None, self._steps, 0, 0, groups, self._spacing)
+        return self._folded(found).flatten(1)
 
     # -- pairs --------------------------------------------------------------------------------------------------
 
     def improved(self, kernel: Tensor, pairs: Pairs, steps: int) -> tuple[Pairs, Tensor]:
-        """Steps of subspace iteration for all pairs together, and their values, descending."""
+        """Steps of subspace iteration for all pairs together, which are then in the order of their values."""
         u, v, sizes = pairs.u, pairs.v, torch.zeros(len(pairs.v), dtype=kernel.dtype, device=kernel.device)
         for _ in range(steps):
-            basis = torch.linalg.qr(self.transpose(kernel, u).T)[0].T
-            images = self.apply(kernel, basis)
-            squares, turns = torch.linalg.eigh(images @ images.T)
-            sizes = torch.sqrt(torch.clamp(squares, min=0.0)).flip(0)
-            v = turns.T.flip(0) @ basis
-            u, _ = normalized(turns.T.flip(0) @ images, u)
+            basis = _orthonormal(self.apply(kernel, v))
+            images = self.transpose(kernel, basis)
+            turns = torch.linalg.eigh(images @ images.T)[1].T.flip(0)
+            u, _ = normalized(turns @ basis, u)
+            v, sizes = normalized(turns @ images, v)
         return Pairs(pairs.blocks, u, v), sizes
-
-    def value(self, kernel: Tensor, pairs: Pairs) -> Tensor:
-        """``uᵀ C(x) v`` of each pair, shape ``(R,)``."""
-        return torch.sum(pairs.u * self.apply(kernel, pairs.v), dim=1)
 
     # -- geometry of kernels --------------------------------------------------------------------------------------
 
-    def _grams(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """``W`` and its inverse, by taps."""
-        key = like.device, like.dtype
-        if key not in self._known:
-            root = self.operator.inverse_gram_root
-            self._known[key] = tuple(
-                torch.tensor(part, dtype=like.dtype, device=like.device) for part in (self.operator.gram, root @ root)
-            )  # type: ignore[assignment]
-        return self._known[key]
-
     def squared_size(self, kernel: Tensor) -> Tensor:
-        """``‖C(x)‖_F²``."""
-        rows = kernel.flatten(2).flatten(0, 1)
-        return torch.sum((rows @ self._grams(kernel)[0]) * rows)
+        return torch.sum(self._by_tap(kernel, self._constants(kernel)[0]) * kernel)
 
-    def atom(self, pair: Pairs) -> tuple[Tensor, Tensor]:
-        """``W⁻¹ ∇_x(uᵀ C(x) v)`` of a single pair, and its squared size: the atom in the geometry of ``W``."""
-        gradient = self._gradient(pair)
-        rows = gradient.flatten(2).flatten(0, 1)
-        atom = rows @ self._grams(gradient)[1]
-        return atom.reshape(gradient.shape), torch.sum(atom * rows)
+    def raised(self, gradient: Tensor) -> Tensor:
+        return self._by_tap(gradient, self._constants(gradient)[1])
 
-    def _gradient(self, pair: Pairs) -> Tensor:
-        axes, operator = self.operator.axes, self.operator
-        zero = pair.u.new_zeros(operator.kernel_shape)
+    def _by_tap(self, kernel: Tensor, matrix: Tensor) -> Tensor:
+        if self._is_diagonal:  # much faster than a product with so small a matrix
+            return kernel * matrix.diagonal().reshape(kernel.shape[2:])
+        return (kernel.flatten(2) @ matrix).reshape(kernel.shape)
+
+    def gradient(self, pair: Pairs) -> Tensor:
+        zero = pair.u.new_zeros(self.operator.kernel_shape)
+        none = [0] * len(self._steps)
         _, gradient, _ = torch.ops.aten.convolution_backward(
             pair.u.reshape(-1, *self._out),
             self._padded(pair.v.reshape(-1, *self._in)),
             zero,
             None,
-            [axis.stride for axis in axes],
-            [0] * len(axes),
-            [axis.dilation for axis in axes],
+            self._steps,
+            none,
+            self._spacing,
             False,
-            [0] * len(axes),
-            operator.groups,
+            none,
+            self.operator.groups,
             [False, True, False],
         )
         return gradient
 
-    def nearest(self, direction: Tensor, pair: Pairs, level: Tensor) -> Tensor:
-        """The point of the cap of an atom that is nearest to a kernel of size one, of size one."""
-        atom, norm = self.atom(pair)
-        height = self.value(direction, pair)[0]
-        push, pull = atoms.rim_coordinates(height, norm, level, norm - level, namespace("torch"))
-        point = push * atom + pull * direction
-        return point / torch.sqrt(self.squared_size(point))
+    def converged(self, kernel: Any, tolerance: float) -> tuple[Any, Any, Any, Any]:
+        operator, count, blocks = self.operator, len(self.blocks), self.blocks.numpy()
+        if operator.is_decomposed:
+            found = operator.pairs(operator.coordinates(kernel), count)
+            left, right = (found.v, found.u) if operator.transposed else (found.u, found.v)
+            return blocks, left, right, found.values
+        # Products in single precision take a quarter of the time.
+        taps = torch.tensor(kernel, dtype=torch.float32 if tolerance > _SINGLE else torch.float64)
+
+        def on_host(product: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any], Any]:
+            return lambda maps: product(taps, torch.from_numpy(maps)[None].to(taps))[0].double().numpy()
+
+        shape = math.prod(self._out), math.prod(self._in)
+        found = brackets.largest_pairs(
+            on_host(self.apply),
+            on_host(self.transpose),
+            shape,
+            count,
+            brackets.start(min(shape)),
+            brackets.NEARBY,
+            tolerance=tolerance,
+        )
+        return blocks, found.u, found.v, found.values
+
+
+def _orthonormal(rows: Tensor) -> Tensor:
+    """An orthonormal basis of what some rows span, unless they are nearly dependent; faster than by a QR algorithm."""
+    squares, turns = torch.linalg.eigh(rows @ rows.T)
+    least = torch.finfo(rows.dtype).eps * squares[-1] + torch.finfo(rows.dtype).tiny
+    return (turns / torch.sqrt(torch.clamp(squares, min=least))).T @ rows
+
+
+def _is_plain(axis: Axis) -> bool:
+    """Whether every entry of the input appears once among the padded ones, with zeros around."""
+    return axis.mode == "zeros" or axis.left == axis.right == 0

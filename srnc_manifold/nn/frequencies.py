@@ -1,123 +1,132 @@
 """The symbol of a layer in torch, some blocks at a time, in real numbers.
 
-Complex tensors are neither compiled nor kept by ``.to(torch.bfloat16)``. Here a complex matrix or vector is a pair of
-real ones along the second axis. Otherwise this is the turned symbol of :mod:`srnc_manifold.operators.atoms`.
+Complex tensors are neither compiled nor kept by ``.to(torch.bfloat16)``. Here the last axis of a vector, and the second
+one of a matrix, has the real and the imaginary part. Otherwise this is the turned symbol of
+:mod:`srnc_manifold.operators.atoms`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from srnc_manifold.backends import namespace
-from srnc_manifold.nn.pairs import Pairs, normalized
-from srnc_manifold.operators import atoms
+from srnc_manifold.backends import NUMPY
+from srnc_manifold.nn.pairs import PairIteration, Pairs, normalized
+from srnc_manifold.operators import atoms, norms, symbol
+from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry
 
-_TORCH = namespace("torch")
+#: Bytes of all pairs in single precision, above which only those of a coarser grid of frequencies are followed.
+MOST_STATE = 2**24
+
+# A coarser grid is not taken if the norm could be larger than what is seen on it by more than this factor.
+_MOST_OVERLOOKED = 1.1
 
 
-@dataclass(frozen=True)
-class _Tables:
-    """The turned ``f_l(j)`` in the phase of each tap, zero in the others, and the weights of the norms of atoms.
+class Frequencies(PairIteration):
+    """One singular pair for each block of the symbol.
 
-    ``real`` and ``imag`` have the shape ``(L, n_phases, q)``; ``upper`` and ``lower`` ``(n_blocks, columns)``.
-    """
-
-    real: Tensor
-    imag: Tensor
-    upper: Tensor
-    lower: Tensor
-
-
-class Frequencies:
-    """Blocks, atoms and rim points of the kernels of one geometry.
+    Where these would be too many, those of a coarser grid of frequencies, and one more: that of the frequency that was
+    the best when last all were looked at.
 
     Parameters
     ----------
-    geometry : Geometry
+    operator : Circular
+
+    Attributes
+    ----------
+    overlooked : float
+        The norm of a kernel is at most this times the largest of the blocks that are followed (docs/theory.md,
+        proposition 16): one, unless they are those of a coarser grid.
     """
 
-    def __init__(self, geometry: Geometry) -> None:
-        self.geometry, self._known = geometry, {}  # type: tuple[Geometry, dict[Any, _Tables]]
-        self.n_blocks, (self.rows, self.columns) = geometry.n_blocks, geometry.block_shape
-        self.pair_shapes = (2, self.rows), (2, self.columns)
-        self.gram_weight, self.stable_rank_range = float(geometry.n_points), geometry.stable_rank_range
+    mixes = False
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_known": {}}  # made again where it is needed
+    def __init__(self, operator: Circular) -> None:
+        super().__init__()
+        self.operator, self.geometry = operator, operator.geometry
+        self.rows, self.columns = self.geometry.block_shape
+        self.pair_shapes = (self.rows, 2), (self.columns, 2)
+        self.gram_weight, self.stable_rank_range = float(operator.gram_weight), operator.stable_rank_range
+        self.overlooked, followed = self._followed()
+        self.blocks = torch.from_numpy(followed)
 
-    def _tables(self, like: Tensor) -> _Tables:
-        key = like.device, like.dtype
-        if key not in self._known:
-            frame, geometry = atoms.frame(self.geometry), self.geometry
-            phases = np.arange(geometry.n_phases)[:, None] == geometry.phase_of_tap
-            rows = frame.rows[:, None, :] * phases
-            parts = (rows.real, rows.imag, frame.upper, frame.lower)
-            self._known[key] = _Tables(*(torch.tensor(part, dtype=like.dtype, device=like.device) for part in parts))
-        return self._known[key]
+    def _followed(self) -> tuple[float, NDArray[np.int64]]:
+        geometry, every, factor = self.geometry, np.arange(self.geometry.n_blocks), 1.0
+        steps, followed = np.ones(len(geometry.grid), np.int64), every
+        of_each = 2 * 4 * 2 * (self.rows + self.columns)  # of the raw weight and of the result
+        while len(followed) * of_each > MOST_STATE:
+            sizes = geometry.grid // steps
+            coarser = steps.copy()
+            coarser[np.argmax(sizes)] *= _least_factor(int(sizes.max(initial=1)))
+            size = tuple((geometry.grid // coarser * geometry.stride).tolist())
+            layout: Any = {"groups": geometry.groups, "stride": geometry.stride, "dilation": geometry.dilation}
+            new_factor = norms.size_factor(Geometry.of(geometry.kernel_shape, size, **layout))
+            if new_factor > _MOST_OVERLOOKED or np.array_equal(coarser, steps):
+                break
+            steps, factor = coarser, new_factor
+            on_grid = np.all(geometry.frequencies % steps == 0, axis=1)
+            followed = np.append(np.flatnonzero(np.repeat(on_grid, geometry.groups)), 0)
+        return factor, followed
+
+    def _made_constants(self, like: Tensor) -> tuple[Tensor, ...]:
+        """The turned ``f_l(j)`` in the phase of each tap, zero in the others, shape ``(L, 2, n_phases, q)``."""
+        phases = np.arange(self.geometry.n_phases)[:, None] == self.geometry.phase_of_tap
+        rows = atoms.frame(self.geometry).rows[:, None, :] * phases
+        return (torch.tensor(np.stack([rows.real, rows.imag], axis=1), dtype=like.dtype, device=like.device),)
 
     def matrices(self, kernel: Tensor, blocks: Tensor) -> Tensor:
         """Symbols of a kernel in some blocks, shape ``(R, 2, rows, columns)``."""
-        geometry, tables = self.geometry, self._tables(kernel)
-        frequencies, members = blocks // geometry.groups, blocks % geometry.groups
+        geometry, rows = self.geometry, self._constants(kernel)[0]
         taps = kernel.reshape(geometry.groups, self.rows, geometry.channels[1], geometry.n_taps)
-        rule, of_block = ("oiq,rpq->ropi", taps[0]) if geometry.groups == 1 else ("roiq,rpq->ropi", taps[members])
-        parts = [torch.einsum(rule, of_block, part[frequencies]) for part in (tables.real, tables.imag)]
-        return torch.stack(parts, dim=1).reshape(-1, 2, self.rows, self.columns)
+        if geometry.groups == 1:
+            rule, of_block, turned = "oiq,rcpq->rcopi", taps[0], rows[blocks]
+        else:
+            rule, of_block, turned = "roiq,rcpq->rcopi", taps[blocks % geometry.groups], rows[blocks // geometry.groups]
+        return torch.einsum(rule, of_block, turned).reshape(-1, 2, self.rows, self.columns)
 
     def improved(self, kernel: Tensor, pairs: Pairs, steps: int) -> tuple[Pairs, Tensor]:
-        """Steps of power iteration for each pair from its ``v``, and ``‖X* u‖``, below the norm of the block."""
         matrices, (u, v), sizes = self.matrices(kernel, pairs.blocks), (pairs.u, pairs.v), pairs.v[:, 0, 0]
+        signs = kernel.new_tensor([1.0, -1.0])
+        flat = matrices.flatten(1, 2)  # the real parts above the imaginary ones
         for _ in range(steps):
-            u, _ = normalized(_product(matrices, v), u)
-            v, sizes = normalized(_product(_adjoint(matrices), u), v)
+            images = torch.bmm(flat, v).reshape(len(v), 2, self.rows, 2)
+            u, _ = normalized(images[:, 0] - images[:, 1].flip(-1) * signs, u)
+            turned = torch.cat([u, u.flip(-1) * signs], dim=1)
+            v, sizes = normalized(torch.bmm(flat.transpose(1, 2), turned), v)
         return Pairs(pairs.blocks, u, v), sizes
 
     def squared_size(self, kernel: Tensor) -> Tensor:
-        """``‖x‖²``; the operator's squared Frobenius norm is :attr:`gram_weight` times this."""
-        return torch.sum(kernel**2)
+        return torch.sum(kernel * kernel)
 
-    def value(self, kernel: Tensor, pairs: Pairs) -> Tensor:
-        """``Re(u* X v)`` of each pair, shape ``(R,)``."""
-        images = _product(self.matrices(kernel, pairs.blocks), pairs.v)
-        return torch.sum(pairs.u * images, dim=(1, 2))
-
-    def atom(self, pair: Pairs) -> tuple[Tensor, Tensor]:
-        """The kernel ``G`` of a single pair with ``⟨x, G⟩ = Re(u* X v)``, and ``‖G‖²`` (docs/theory.md, section 4)."""
-        geometry, tables = self.geometry, self._tables(pair.u)
-        (ur, ui), (vr, vi) = pair.u[0], pair.v[0]
+    def gradient(self, pair: Pairs) -> Tensor:
+        geometry, rows = self.geometry, self._constants(pair.u)[0]
+        (ur, ui), (vr, vi) = pair.u[0].unbind(-1), pair.v[0].unbind(-1)
         real = torch.outer(ur, vr) + torch.outer(ui, vi)
         imag = torch.outer(ur, vi) - torch.outer(ui, vr)
-        norm = torch.sum(tables.upper[pair.blocks] * real**2 + tables.lower[pair.blocks] * imag**2)
-        shape = (self.rows, geometry.n_phases, geometry.channels[1])
-        of_frequency = pair.blocks // geometry.groups
-        kernel = torch.einsum("opi,pq->oiq", real.reshape(shape), tables.real[of_frequency][0])
-        kernel = kernel - torch.einsum("opi,pq->oiq", imag.reshape(shape), tables.imag[of_frequency][0])
-        members = torch.arange(geometry.groups, device=kernel.device) == pair.blocks % geometry.groups
-        kernel = torch.where(members[:, None, None, None], kernel, 0.0)
-        return kernel.reshape(geometry.kernel_shape), norm
+        both = torch.stack([real, -imag]).reshape(2, self.rows, geometry.n_phases, geometry.channels[1])
+        kernel = torch.einsum("copi,cpq->oiq", both, rows[pair.blocks // geometry.groups][0])
+        if geometry.groups > 1:
+            members = torch.arange(geometry.groups, device=kernel.device) == pair.blocks % geometry.groups
+            kernel = torch.where(members[:, None, None, None], kernel, 0.0)
+        return kernel.reshape(geometry.kernel_shape)
 
-    def nearest(self, direction: Tensor, pair: Pairs, level: Tensor) -> Tensor:
-        """The point of the cap of an atom that is nearest to a unit kernel, a unit kernel."""
-        atom, norm = self.atom(pair)
-        height = torch.sum(direction * atom)
-        push, pull = atoms.rim_coordinates(height, norm, level, norm - level, _TORCH)
-        point = push * atom + pull * direction
-        # Of an empty cap the atom itself, whose gain is short of the level.
-        return point / torch.linalg.vector_norm(point)
+    def raised(self, gradient: Tensor) -> Tensor:
+        return gradient
 
-
-def _product(matrices: Tensor, vectors: Tensor) -> Tensor:
-    """Complex matrices times vectors, as pairs."""
-    both = torch.matmul(matrices[:, :, None], vectors[:, None, :, :, None])[..., 0]  # (R, part of X, part of v, rows)
-    return torch.stack([both[:, 0, 0] - both[:, 1, 1], both[:, 0, 1] + both[:, 1, 0]], dim=1)
+    def converged(self, kernel: Any, tolerance: float) -> tuple[Any, Any, Any, Any]:
+        u, sizes, vh = symbol.singular_vectors(atoms.turned_symbol(kernel, self.geometry, NUMPY))
+        values, blocks = sizes[:, 0], self.blocks.numpy().copy()
+        if self.overlooked > 1:
+            blocks[-1] = np.argmax(values)
+        left, right = (np.stack([part.real, part.imag], axis=-1) for part in (u[:, :, 0], vh[:, 0].conj()))
+        return blocks, left[blocks], right[blocks], values[blocks]
 
 
-def _adjoint(matrices: Tensor) -> Tensor:
-    signs = torch.tensor([1.0, -1.0], dtype=matrices.dtype, device=matrices.device)
-    return matrices.transpose(-1, -2) * signs[:, None, None]
+def _least_factor(number: int) -> int:
+    """The smallest prime factor, or one of one."""
+    return next((k for k in range(2, number + 1) if number % k == 0), 1)

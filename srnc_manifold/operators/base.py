@@ -212,11 +212,13 @@ class Operator(ABC):
         return [DominantAtom(self.atom(int(block), u[block, :, k], vh[block, k].conj())) for block, k in places]
 
     def norm_bracket(self, y: Array) -> NormBracket:
-        """What is known of ``‖C(x)‖₂``: here all, up to the rounding of a decomposition."""
-        u, s, vh = self.decomposition(y)
-        block, lower = int(np.argmax(s[:, 0])), float(np.max(s[:, 0]))
-        matrix, size = self.blocks(y)[block], 1 + 2.0**-50 * sum(self.block_shape)
-        left, right = u[block, :, 0], vh[block, 0].conj()
+        """What is known of ``‖C(x)‖₂``: here all, up to the rounding of decompositions and factorizations."""
+        tests, matrices = self.norm_tests(y), self.blocks(y)
+        margin, block = (1.0, None) if tests is None else (tests.margin, tests.dominant()[0])
+        u, s, vh = symbol.singular_vectors(matrices if block is None else matrices[[block]])
+        top = int(np.argmax(s[:, 0]))
+        matrix, left, right = matrices[top if block is None else block], u[top, :, 0], vh[top, 0].conj()
+        lower, size = float(s[top, 0]), math.sqrt(margin) * (1 + 2.0**-50 * sum(self.block_shape))
         gap = math.hypot(
             float(np.linalg.norm(matrix @ right - lower * left)),
             float(np.linalg.norm(matrix.conj().T @ left - lower * right)),

@@ -19,6 +19,9 @@ KRYLOV, NEARBY = 64, 24
 # How many sweeps there are at most, and how much of a near start is random: all singular vectors must be in it.
 _RESTARTS, _RANDOM = 2000, 1e-3
 
+# Singular values that differ by less than this part are one.
+_SAME = 1e-12
+
 Map = Callable[[Array], Array]
 
 
@@ -69,9 +72,19 @@ class Pairs:
 
 
 def largest_pairs(
-    apply: Map, transpose: Map, shape: tuple[int, int], count: int, start: Array, krylov: int = KRYLOV
+    apply: Map,
+    transpose: Map,
+    shape: tuple[int, int],
+    count: int,
+    start: Array,
+    krylov: int = KRYLOV,
+    *,
+    tolerance: float = 1e-14,
+    restarts: int = _RESTARTS,
 ) -> Pairs:
     """The largest singular pairs of an operator, by the Lanczos method on the smaller side (ARPACK).
+
+    One whose smaller side is no larger than a sweep is written out and decomposed.
 
     Parameters
     ----------
@@ -84,17 +97,27 @@ def largest_pairs(
         From an invariant subspace the method would not leave it; see :func:`start`.
     krylov : int, optional
         Vectors of a sweep.
+    tolerance : float, optional
+        Of the residuals, relative to the squared singular values.
+    restarts : int, optional
+        Sweeps at most.
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh  # takes long to import
 
     rows, columns = shape
     wide = columns > rows
     there, back, n = (transpose, apply, rows) if wide else (apply, transpose, columns)
+    if n <= krylov:
+        left, values, right = np.linalg.svd(np.stack([there(unit) for unit in np.eye(n)]), full_matrices=False)
+        first, second = left.T[:count], right[:count]
+        return Pairs(first, values[:count], second) if wide else Pairs(second, values[:count], first)
     gram = LinearOperator((n, n), matvec=lambda v: back(there(np.ravel(v))), dtype=float)
     count = min(count, n - 1)
     size = min(n, max(krylov, 4 * count))
     try:
-        _, vectors = eigsh(gram, count, which="LA", v0=start, ncv=size, maxiter=_RESTARTS, tol=1e-14)
+        if not np.any(there(start)):  # then almost surely the operator is zero, which the method does not take
+            raise ArpackNoConvergence("zero", np.zeros(0), np.zeros((n, 0)))
+        _, vectors = eigsh(gram, count, which="LA", v0=start, ncv=size, maxiter=restarts, tol=tolerance)
     except ArpackNoConvergence as error:  # those that have converged, or none: the start is then as good as anything
         vectors = error.eigenvectors if error.eigenvectors.size else (start / np.linalg.norm(start))[:, None]
     images = np.stack([there(vector) for vector in vectors.T])
@@ -102,6 +125,36 @@ def largest_pairs(
     order = np.argsort(-values, kind="stable")
     first, second = vectors.T[order], images[order] / np.where(values > 0, values, 1.0)[order, None]
     return Pairs(first, values[order], second) if wide else Pairs(second, values[order], first)
+
+
+def complete_pairs(
+    apply: Map, transpose: Map, shape: tuple[int, int], count: int, start: Array, krylov: int = KRYLOV
+) -> Pairs:
+    """:func:`largest_pairs` with all copies of multiple singular values, of which the method alone may miss some.
+
+    The largest singular value of what is left of the operator without the vectors found tells if there is another.
+    """
+    found = largest_pairs(apply, transpose, shape, count, start, krylov)
+    while len(found.values) == count:
+        known = found.v
+
+        def without(v: Array, known: Array = known) -> Array:
+            return v - known.T @ (known @ v)
+
+        rest = largest_pairs(
+            lambda v, without=without: apply(without(v)),  # type: ignore[misc]
+            lambda u, without=without: without(transpose(u)),  # type: ignore[misc]
+            shape,
+            1,
+            np.roll(start, 1),
+            krylov,
+        )
+        if rest.values[0] <= found.values[-1] * (1 + _SAME):
+            break
+        joined = [np.concatenate([getattr(found, part), getattr(rest, part)]) for part in ("u", "values", "v")]
+        order = np.argsort(-joined[1], kind="stable")[:count]
+        found = Pairs(*(part[order] for part in joined))
+    return found
 
 
 def start(n: int, seed: int = 0, near: Array | None = None) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,17 @@ from srnc_manifold.operators.layers import Layer, operator_of
 from srnc_manifold.operators.norms import size_factor
 from srnc_manifold.operators.padded import Padded
 from srnc_manifold.operators.padding import Amount
+from srnc_manifold.validation import require_count
+
+# Above this part of all singular values it is less work to find all.
+_PART_OF_ALL = 0.25
 
 
 def singular_values(
     kernel: Any,
     input_size: InputSize | Operator,
     *,
+    k: int | None = None,
     groups: int = 1,
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
@@ -32,7 +38,7 @@ def singular_values(
     transposed: bool = False,
     output_padding: PerAxis = 0,
 ) -> Any:
-    """All singular values of a layer (paper, (8); docs/theory.md, prop. 1).
+    """All singular values of a layer, or the largest (paper, (8); docs/theory.md, prop. 1).
 
     Parameters
     ----------
@@ -42,6 +48,9 @@ def singular_values(
         ``(c_in, c_out / groups, *taps)``.
     input_size : int or sequence of int
         Grid on which the operator acts; ``()`` for a dense matrix.
+    k : int, optional
+        How many of the largest to return, or all if there are fewer. Of large layers with other padding than circular
+        these are found by the Lanczos method, without writing the matrix out. By default all are returned.
     groups, stride, dilation : int or sequence of int, optional
         With PyTorch's meaning; see :meth:`Geometry.of`.
     padding : int, sequence of int, ``"same"`` or ``"valid"``, optional
@@ -68,6 +77,8 @@ def singular_values(
     TypeError, ValueError
         If an argument is not valid, or the matrix of a padded layer is too large to write out.
     """
+    if k is not None:
+        require_count(k=k)
     layer = Layer(
         groups=groups,
         stride=stride,
@@ -78,12 +89,19 @@ def singular_values(
         output_padding=output_padding,
     )
     kernel, operator, xp, scale = _prepare(kernel, input_size, layer)
+    large = isinstance(operator, Padded) and not operator.is_decomposed and not xp.is_traced(kernel)
+    if (
+        large
+        and k is not None
+        and k <= _PART_OF_ALL * min(map(math.prod, (operator.input_shape, operator.output_shape)))
+    ):
+        return _largest(kernel, operator, k, xp) * scale
     if operator.block_rank == 1 and isinstance(operator, Circular):
         values = _root(symbol.squared_singular_values(kernel, operator.geometry, xp), xp)
     else:  # not squared: where it is zero, a root of a square has no derivative
         values = xp.singular_values(operator.blocks(_coordinates(kernel, operator, xp), xp))
     ordered = xp.sort(values[np.repeat(np.arange(len(values)), operator.multiplicities.astype(int))].reshape(-1))
-    return ordered[np.arange(len(ordered))[::-1].copy()] * scale
+    return ordered[np.arange(len(ordered))[::-1][:k].copy()] * scale
 
 
 def spectral_norm(
@@ -286,6 +304,14 @@ def _norm(kernel: Any, operator: Operator, xp: Namespace) -> Any:
         return xp.max(xp.singular_values(operator.blocks(y, xp)))
     atom = operator.dominant_atom(np.reshape(xp.to_numpy(xp.detached(y)), operator.kernel_shape))
     return xp.sum(y * xp.constant(np.ravel(atom), y))
+
+
+def _largest(kernel: Any, operator: Any, k: int, xp: Namespace) -> Any:
+    """The largest singular values without the others, ``⟨y, G⟩`` with their atoms: with gradients as :func:`_norm`."""
+    y = _coordinates(kernel, operator, xp)
+    found = operator.pairs(np.reshape(xp.to_numpy(xp.detached(y)), operator.kernel_shape), k, complete=True)
+    atoms = [np.ravel(operator.kernel(operator.gradient(u, v))) for u, v in zip(found.u, found.v, strict=True)]
+    return xp.matmul(xp.constant(np.stack(atoms), y), y)
 
 
 def _root(values: Any, xp: Namespace) -> Any:

@@ -24,6 +24,9 @@ from srnc_manifold.operators.padding import Amount, Axis, PaddingWords, axes_of
 # Above so many rows or columns (the fewer of the two), and entries, singular values are found by the Lanczos method.
 _DECOMPOSED, _MATRIX = 256, 2**19
 
+# The same where a norm is wanted with a proof: below this a decomposition takes less time than the symbol's bound.
+_PROVED, _PROVED_MATRIX = 1024, 2**21
+
 # Entries of the blocks, and of what makes them, above which they are not written out: a quarter of a gigabyte.
 _WRITTEN_OUT = 2**25
 
@@ -220,7 +223,7 @@ class Padded(Operator):
             rows, columns = self.block_shape
             raise ValueError(
                 f"input_size: {self._words['input_size']} given, where the matrix of the layer has {rows} × {columns} "
-                "entries, too many to write out; only its norms can be computed"
+                "entries, too many to write out; only its norms and its k largest singular values can be computed"
             )
         taps, (rows, columns) = np.ones((1, 1, 1)), (1, 1)
         for axis in self.axes:
@@ -279,12 +282,16 @@ class Padded(Operator):
             return float(np.max(np.linalg.svd(self.blocks(y), compute_uv=False)[:, 0]) ** 2)
         return float(self.pairs(y, 1).values[0] ** 2)
 
-    def pairs(self, y: Array, count: int, seed: int = 0, near: Array | None = None) -> Pairs:
-        """The largest singular pairs of the layer, as flat feature maps; see :meth:`dominant_atoms`."""
+    def pairs(self, y: Array, count: int, seed: int = 0, near: Array | None = None, *, complete: bool = False) -> Pairs:
+        """The largest singular pairs of the layer, as flat feature maps; see :meth:`dominant_atoms`.
+
+        Where they are found by iteration, copies of multiple singular values may be missing if ``complete`` is not set.
+        """
         if self.is_decomposed:
             return self._decomposed_pairs(y, count)
         x, rows, columns = self.kernel(y), math.prod(self.output_shape), math.prod(self.input_shape)
-        return brackets.largest_pairs(
+        find = brackets.complete_pairs if complete else brackets.largest_pairs
+        return find(
             lambda v: self.apply(x, v).ravel(),
             lambda u: self.transpose(x, u).ravel(),
             (rows, columns),
@@ -314,7 +321,7 @@ class Padded(Operator):
         return self.dominant_atoms(y, 1)[0].tensor
 
     def norm_bracket(self, y: Array) -> NormBracket:
-        if self.is_decomposed:
+        if min(self.block_shape) <= _PROVED and math.prod(self.block_shape) <= _PROVED_MATRIX:
             return super().norm_bracket(y)
         pair, x = self.pairs(y, 1), self.kernel(y)
         lower = float(pair.values[0])

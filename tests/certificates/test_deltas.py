@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from tiers import some
 
 import srnc_manifold as srnc
 from srnc_manifold.certificates import ball, deltas
@@ -51,7 +50,7 @@ def test_kernels_that_are_no_deltas_have_a_larger_gain(shape, size):
             assert norms.gain(z / np.linalg.norm(z), geometry) > 1 + 1e-3 * spread**2
 
 
-@pytest.mark.parametrize("seed", some(range(3), 1))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_largest_stable_rank_is_solved(seed):
     kernel = np.random.default_rng(seed).standard_normal((3, 3))
     problem = srnc.SRNProblem(kernel, 8, stable_rank=64)

@@ -59,9 +59,8 @@ def test_rows_hold_what_the_problem_says(comparison):
             assert row["restored_objective"] == result.restored.objective
         assert (row["evaluations"], row["gradients"]) == (result.n_evaluations, result.n_gradients)
         assert row["status"] == result.status.value
-        direct = srnc.solve(comparison.problems[problem].problem, solver_from_name(solver), rng=seed) if (
-            solver in FAST) else None  # fmt: skip
-        if direct is not None:
+        if solver == "exact" or (solver in FAST and seed == 2):
+            direct = srnc.solve(comparison.problems[problem].problem, solver_from_name(solver), rng=seed)
             assert np.array_equal(direct.kernel, result.kernel)
 
 
@@ -210,6 +209,7 @@ def test_plots_of_runs(comparison, tmp_path):
         srnc.plots.trajectory(runs, other)
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_processes_change_nothing(problems):
     solvers = ["trust-regions:lse", "particle-swarm:lse", "slsqp", "cobyqa"]
     budget = Budget(max_evaluations=300)

@@ -242,6 +242,10 @@ def test_parts_of_a_batch_are_solved_as_the_whole(layout, library, monkeypatch):
     given = LIBRARIES[library](kernels)
     whole = srnc.solve_batch(given, size, stable_rank=targets, **options)
     geometry = Geometry.of(shape, size, **options)
+    alone = [
+        srnc.solve(srnc.SRNProblem(kernel, size, stable_rank=target, **options))
+        for kernel, target in zip(kernels, targets, strict=True)
+    ]
     for at_once in (1, 3):
         chunks, solve_chunk = [], batch._solve_chunk
 
@@ -256,8 +260,7 @@ def test_parts_of_a_batch_are_solved_as_the_whole(layout, library, monkeypatch):
         assert chunks == {1: [1] * 7, 3: [3, 3, 1]}[at_once]
         # Products of other shapes are summed in another order, which also chooses between minimizers that are tied.
         for k, part in enumerate(as_numpy(parts.kernels)):
-            alone = srnc.solve(srnc.SRNProblem(kernels[k], size, stable_rank=targets[k], **options))
-            minimizers = [as_numpy(whole.kernels)[k], alone.kernel, *alone.alternatives]
+            minimizers = [as_numpy(whole.kernels)[k], alone[k].kernel, *alone[k].alternatives]
             assert min(np.max(np.abs(part - x)) for x in minimizers) <= 1e-6 * np.max(np.abs(kernels[k]))
         np.testing.assert_allclose(as_numpy(parts.objectives), as_numpy(whole.objectives), rtol=1e-8)
         np.testing.assert_allclose(as_numpy(parts.stable_ranks), targets, rtol=1e-14)

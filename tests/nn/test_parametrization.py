@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from tiers import some
+from tiers import slow, some
 from torch import nn as layers
 from torch.nn.utils import parametrize
 
@@ -64,10 +64,10 @@ def test_norm_and_stable_rank_are_the_operator_s(make, size, layout, dense):
         module(inputs(module, size))
     assert numbers(module.weight, size, dense, layout) == pytest.approx((norm, target), rel=1e-9)
     result = nn.certify(module)
-    assert result.status is srnc.Status.CONVERGED
+    assert result.result.status is srnc.Status.CONVERGED
     module.eval()
     assert numbers(module.weight, size, dense, layout) == pytest.approx((norm, target), rel=1e-12)
-    np.testing.assert_allclose(module.weight.detach().numpy(), result.kernel, atol=1e-12)
+    np.testing.assert_allclose(module.weight.detach().numpy(), result.result.kernel, atol=1e-12)
 
 
 @pytest.mark.parametrize(("make", "size", "layout"), some(CASES), ids=NAMES)
@@ -94,15 +94,14 @@ def test_a_weight_below_the_target_is_left_bitwise_alone():
 
 
 @pytest.mark.parametrize("norm", [0.5, 50.0])
-def test_a_spectral_norm_is_kept_to(norm, dense):
+def test_a_spectral_norm_is_set(norm, dense):
     make, size, layout = CASES[0]
     module = normalized(make, size, spectral_norm=norm)
-    own = numbers(seeded(make).weight, size, dense, layout)[0]
     nn.certify(module)
     found = numbers(module.weight, size, dense, layout)
-    assert found == pytest.approx((min(norm, own), float(module.parametrizations.weight[0].target)), rel=1e-10)
+    assert found == pytest.approx((norm, float(module.parametrizations.weight[0].target)), rel=1e-10)
     free = normalized(make, size, spectral_norm=norm, stable_rank_fraction=1.0).eval()
-    assert numbers(free.weight, size, dense, layout)[0] == pytest.approx(min(norm, own), rel=1e-5)
+    assert numbers(free.weight, size, dense, layout)[0] == pytest.approx(norm, rel=1e-5)  # of 15 power steps
 
 
 def test_the_size_is_learned_from_the_first_forward(dense):
@@ -138,24 +137,112 @@ def test_fractions_of_the_current_weight_follow_it(dense):
         assert found == pytest.approx(0.7 * own, rel=1e-10)
 
 
-@pytest.mark.parametrize("gradient", ["detached", "one-step"])
+def slope_of(module, weights):
+    """Of a linear function of the weight, by the raw weight."""
+    raw = module.parametrizations.weight.original
+    (found,) = torch.autograd.grad((module.weight * weights).sum(), raw)
+    return found
+
+
+def random_like(weight, seed):
+    return torch.randn(weight.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("gradient", ["detached", "one-step", "implicit"])
 @pytest.mark.parametrize(("make", "size", "layout"), some(CASES[:3]), ids=NAMES[:3])
-def test_gradients_are_near_those_of_the_explicit_solution(make, size, layout, gradient):
+def test_gradients_against_those_of_the_explicit_solution(make, size, layout, gradient):
     module = normalized(make, size, gradient=gradient, stable_rank_fraction=0.9)
     nn.certify(module)
     module.eval()
     raw = module.parametrizations.weight.original
-    weights = torch.randn(raw.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    (found,) = torch.autograd.grad((module.weight * weights).sum(), raw)
+    weights = random_like(raw, 2)
+    found = slope_of(module, weights)
     target = float(module.parametrizations.weight[0].target)
     kernels = raw.detach()[None].clone().requires_grad_()
     solved = srnc.solve_batch(kernels, size, stable_rank=target, **layout)
     (expected,) = torch.autograd.grad((solved.kernels[0] * weights).sum(), kernels)
-    cosine = torch.nn.functional.cosine_similarity(found.ravel(), expected.ravel(), dim=0)
-    # What the change of the atom contributes is left out, or taken from one power step.
-    assert cosine > 0.98
     error = torch.linalg.vector_norm(found - expected[0]) / torch.linalg.vector_norm(expected)
-    assert error < (0.2 if gradient == "detached" else 0.1)
+    # What the change of the atom contributes is left out, or taken from one power step, or solved for.
+    assert error < {"detached": 0.2, "one-step": 0.1, "implicit": 1e-8}[gradient]
+
+
+@pytest.mark.parametrize("of", ["initial", "current"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: layers.Conv2d(3, 4, 3, padding=1), lambda: layers.Conv2d(3, 4, 3, padding=1, padding_mode="circular")],
+    ids=["zeros", "circular"],
+)
+def test_implicit_gradients_against_differences(make, of):
+    module = normalized(make, (6, 5), gradient="implicit", stable_rank_fraction=0.8, fraction_of=of)
+    raw = module.parametrizations.weight.original
+    weights, direction = random_like(raw, 2), random_like(raw, 3)
+
+    module.eval()
+    part = module.parametrizations.weight[0]
+
+    def settled(steps=50):
+        """By the top pairs of the results, one after another: solutions of padded layers are not as exact as these."""
+        part.raw.settle(part.iteration, raw.detach().numpy())
+        for _ in range(steps):
+            part.result.settle(part.iteration, module.weight.detach().numpy())
+        return float((module.weight.detach() * weights).sum())
+
+    settled()
+    found = float((slope_of(module, weights) * direction).sum())
+    values, step = [], 1e-4
+    for sign in (1, -1):
+        with torch.no_grad():
+            raw.add_(sign * step * direction)
+        values.append(settled())
+        with torch.no_grad():
+            raw.sub_(sign * step * direction)
+    # Central differences are off by the third derivative times the square of the step.
+    assert found == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-6)
+
+
+def test_a_linear_system_that_is_not_solved_is_told(monkeypatch):
+    from srnc_manifold.nn import differentiation
+
+    monkeypatch.setattr(differentiation, "_MOST_PRODUCTS", 1)
+    module = normalized(CASES[0][0], CASES[0][1], gradient="implicit").eval()
+    with pytest.warns(UserWarning, match="relative residual .* of its linear system"):
+        slope_of(module, random_like(module.weight, 2))
+
+
+def test_a_coarser_grid_is_followed_where_there_are_too_many_frequencies(monkeypatch, dense):
+    from srnc_manifold.nn import frequencies
+
+    make, size = lambda: layers.Conv1d(2, 3, 3, padding=1, padding_mode="circular"), (64,)
+    monkeypatch.setattr(frequencies, "MOST_STATE", 1_500)
+    module = normalized(make, size)
+    part = module.parametrizations.weight[0]
+    followed, factor = len(part.raw.blocks), part.iteration.overlooked
+    assert followed == 17 + 1  # every second of 33, and that of the best
+    assert 1 < factor < 1.1
+    raw = part.raw.gradient  # of the best frequency that is followed: the norm is at most the factor times its value
+    norm = numbers(seeded(make).weight, size, dense, {})[0]
+    seen = float((raw * module.parametrizations.weight.original.detach()).sum())
+    assert norm / factor <= seen * (1 + 1e-6)
+    assert seen <= norm * (1 + 1e-12)
+    nn.certify(module)  # the best frequency of all is followed, too
+    found = numbers(module.eval().weight, size, dense, {})
+    assert found == pytest.approx((norm, float(part.target)), rel=1e-10)
+
+
+def test_certify_says_how_far_the_layer_was():
+    make, size, _ = CASES[0]
+    module = normalized(make, size)
+    assert nn.certify(module).change < 1e-3
+    with torch.no_grad():
+        module.parametrizations.weight.original.add_(0.3 * random_like(seeded(make).weight, 0))
+    far = nn.certify(module)
+    assert min(far.norm_error, far.change) > 1e-3
+    near = nn.certify(module)
+    assert max(near.norm_error, near.stable_rank_error, near.change) < 1e-12
+    assert "explicit solution: converged" in repr(near)
+    below = normalized(make, size, stable_rank_fraction=1.0)
+    found = nn.certify(below)
+    assert (found.norm_error, found.stable_rank_error, found.change, found.result) == (0.0, 0.0, 0.0, None)
 
 
 PADDED = [
@@ -240,7 +327,7 @@ def test_functional_calls_and_transforms(conv):
     assert set(gradients) == set(parameters)
     for name, value in gradients.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-5)  # a power step apart
-    assert conv.parametrizations.weight[0].u.grad_fn is None
+    assert conv.parametrizations.weight[0].result.u.grad_fn is None
     conv.train()
     conv(x)
 
@@ -263,11 +350,11 @@ def test_exported(conv):
 
 def test_copies_are_apart(conv):
     clone, x = copy.deepcopy(conv), inputs(conv, (8, 6), torch.float32)
-    before = clone.parametrizations.weight[0].u.clone()
+    before = clone.parametrizations.weight[0].result.u.clone()
     with torch.no_grad():
         conv.parametrizations.weight.original.add_(1.0)
     conv(x)
-    assert torch.equal(clone.parametrizations.weight[0].u, before)
+    assert torch.equal(clone.parametrizations.weight[0].result.u, before)
     buffer = io.BytesIO()
     torch.save(conv.state_dict(), buffer)
 
@@ -313,6 +400,27 @@ def test_tied_weights_are_one(conv):
         nn.stable_rank_norm(conv, stable_rank_fraction=0.5)
 
 
+def test_layers_with_one_weight_have_one_parametrization():
+    make, size, _ = CASES[0]
+    first, second = seeded(make), make()
+    second.weight = first.weight
+    for module in (first, second):
+        nn.stable_rank_norm(module, stable_rank_fraction=0.7, input_size=size)
+    assert first.parametrizations.weight[0] is second.parametrizations.weight[0]
+    assert first.parametrizations.weight.original is second.parametrizations.weight.original
+    assert torch.equal(first.eval().weight, second.eval().weight)
+    model = copy.deepcopy(layers.ModuleList([first, second]))
+    assert model[0].parametrizations.weight[0] is model[1].parametrizations.weight[0]
+    third = make()
+    third.weight = first.parametrizations.weight.original
+    for wrong in ({"stable_rank_fraction": 0.6}, {"gradient": "one-step"}, {"input_size": 9}):
+        with pytest.raises(ValueError, match="its weight is that of another layer, which has a stable rank norm"):
+            nn.stable_rank_norm(third, **({"stable_rank_fraction": 0.7, "input_size": size} | wrong))
+    for module in (first, second):
+        parametrize.remove_parametrizations(module, "weight")
+    nn.stable_rank_norm(third, stable_rank_fraction=0.6, input_size=9)  # nothing of the others is left
+
+
 def test_optimizers_act_on_the_original(conv):
     x = inputs(conv, (8, 6), torch.float32)
     optimizer = torch.optim.AdamW(conv.parameters(), lr=1e-2, weight_decay=0.1)
@@ -335,12 +443,54 @@ def test_half_precision_is_computed_in_single(conv):
         assert torch.equal(conv.weight, expected)
     half = copy.deepcopy(conv).to(torch.bfloat16)
     part = half.parametrizations.weight[0]
-    assert part.u.dtype == torch.float32
+    assert part.raw.u.dtype == torch.float32
     assert half.weight.dtype == torch.bfloat16
     half.train()
     for _ in range(3):
         half(x.to(torch.bfloat16)).sum().backward()
     torch.testing.assert_close(half.weight.float(), expected, rtol=0.02, atol=0.01)  # rounding to eight bits
+
+
+def test_data_parallel(conv):
+    x = inputs(conv, (8, 6), torch.float32)
+    expected = copy.deepcopy(conv)(x)
+    torch.testing.assert_close(layers.DataParallel(conv)(x), expected)
+    unknown = nn.stable_rank_norm(CASES[0][0](), stable_rank_fraction=0.7)
+    vars(unknown)["_is_replica"] = True  # as those on the devices are
+    with pytest.raises(ValueError, match="input_size: not known in a replica of DataParallel"):
+        unknown(x)
+
+
+def trained_by_two(rank, place, results):
+    """What one of two processes does: some steps on inputs of its own."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    model = layers.Sequential(
+        nn.stable_rank_norm(layers.Conv2d(2, 3, 3, padding=1), stable_rank_fraction=0.8),
+        nn.stable_rank_norm(
+            layers.Conv2d(3, 2, 3, padding=1, padding_mode="circular"), stable_rank_fraction=0.7, input_size=6
+        ),
+    )
+    model(torch.zeros(1, 2, 6, 6))
+    shared = layers.parallel.DistributedDataParallel(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(5):
+        optimizer.zero_grad()
+        x = torch.randn(2, 2, 6, 6, generator=torch.Generator().manual_seed(10 * step + rank))
+        shared(x).square().mean().backward()
+        optimizer.step()
+    model.eval()
+    torch.save([layer.weight.detach() for layer in model], f"{results}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@slow
+def test_two_processes_keep_one_state(tmp_path):
+    torch.multiprocessing.spawn(trained_by_two, (tmp_path / "meeting", tmp_path), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_zero_weights_stay_zero_and_finite():
@@ -355,14 +505,19 @@ def test_zero_weights_stay_zero_and_finite():
 @pytest.mark.parametrize(
     ("make", "settings", "error", "message"),
     [
-        (lambda: layers.LSTM(3, 4), {"name": "weight_hh_l0"}, TypeError, "LSTM given, whose compiled kernels"),
+        (lambda: layers.LSTM(3, 4), {"name": "weight_hh_l0"}, TypeError, "LSTM is recurrent, and its compiled kernels"),
         (lambda: layers.LazyConv2d(4, 3), {}, TypeError, "LazyConv2d has no weight yet"),
-        (lambda: layers.BatchNorm2d(4), {}, TypeError, "BatchNorm2d given, expected Linear"),
+        (
+            lambda: layers.BatchNorm2d(4),
+            {},
+            TypeError,
+            "BatchNorm2d is neither linear nor a convolution; expected Linear",
+        ),
         (lambda: layers.Conv2d(3, 4, 9), {"input_size": 5}, ValueError, "input_size"),
         (CASES[0][0], {"name": "bias_2"}, ValueError, "name: 'bias_2' given"),
         (CASES[0][0], {"input_size": (8,)}, ValueError, r"input_size: \(8,\) given"),
         (CASES[0][0], {"input_size": 0}, ValueError, "expected integers >= 1"),
-        (CASES[0][0], {"stable_rank": 3.0}, TypeError, "2 of them given"),
+        (CASES[0][0], {"stable_rank": 3.0}, ValueError, "expected exactly one of stable_rank, "),
         (CASES[0][0], {"stable_rank_fraction": -1.0}, ValueError, "stable_rank_fraction"),
         (CASES[0][0], {"gradient": "exact"}, ValueError, "gradient: 'exact' given"),
         (CASES[0][0], {"n_frequencies": 0}, ValueError, "n_frequencies"),

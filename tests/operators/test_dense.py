@@ -122,20 +122,26 @@ def test_costs_have_the_right_slopes(cost):
     check_cost(cost)  # a full Gram matrix is among its problems
 
 
-@pytest.mark.parametrize(
-    "solver", some([Riemannian(Penalty(20, 1e-4)), Subgradient(), ExactPenalty(), AugmentedLagrangian()]), ids=str
-)
-def test_solvers_score_as_the_matrix_does(solver):
+@pytest.fixture(scope="module")
+def searched():
+    """The matrices of a problem, the problem, and the best of a local search from many starts."""
     rng = np.random.default_rng(4)
     matrices = random_matrices(rng, (3,), 4, 4)
     kernel = rng.standard_normal(3)
     own = srnc.SRNProblem(kernel, Dense(matrices), stable_rank_fraction=1.0)
     problem = srnc.SRNProblem(kernel, Dense(matrices), stable_rank=0.5 * (1.05 + own.kernel_stable_rank))
+    return matrices, problem, srnc.solve(problem, MultiStart(n_starts=10), rng=0)
+
+
+@pytest.mark.parametrize(
+    "solver", some([Riemannian(Penalty(20, 1e-4)), Subgradient(), ExactPenalty(), AugmentedLagrangian()]), ids=str
+)
+def test_solvers_score_as_the_matrix_does(solver, searched):
+    matrices, problem, best = searched
     result = min((srnc.solve(problem, solver, rng=seed) for seed in range(3)), key=lambda r: r.evaluation.violation)
     matrix = matrix_of(matrices, result.kernel)
     assert result.evaluation.stable_rank == pytest.approx((np.linalg.norm(matrix) / np.linalg.norm(matrix, 2)) ** 2)
     assert result.restored is not None
-    best = srnc.solve(problem, MultiStart(n_starts=10), rng=0)
     assert best.evaluation.feasible
     # A local search from many starts: nothing is better than it, and the others come near.
     assert result.restored.objective >= best.restored.objective - 1e-6 * problem.squared_norm

@@ -15,7 +15,7 @@ SOLVERS = [
     GradientDescent(max_iterations=300),
     GradientDescent(step_rule="barzilai-borwein", max_iterations=60),
     *[Riemannian(optimizer=name, max_iterations=60) for name in OPTIMIZERS],
-    *[MultiStart(method=name, n_starts=2, max_iterations=30) for name in METHODS],
+    *[MultiStart(method=name, n_starts=2, max_iterations=10) for name in METHODS],
     srnc.solvers.RiemannianLBFGS(),
     srnc.solvers.AugmentedLagrangian(),
     srnc.solvers.ExactPenalty(),

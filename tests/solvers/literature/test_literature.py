@@ -45,7 +45,8 @@ every_case = pytest.mark.parametrize(("shape", "size", "layout"), CASES, ids=str
 
 @pytest.fixture
 def layer(random_problem):
-    return random_problem((4, 3, 3, 3), (8, 8), 0.9)
+    """A layer whose largest singular values are far apart: power iteration is short."""
+    return random_problem((4, 3, 3, 3), (8, 8), 0.9, seed=1)
 
 
 @every_solver
