@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from sections import run
 
 import srnc_manifold as srnc
 from srnc_manifold.backends import NUMPY
@@ -196,16 +196,8 @@ SECTIONS: dict[str, Callable[[str], None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--only", default="", help="part of the names of the libraries: NumPy, cpu, cuda")
-    options = parser.parse_args()
-    unknown = set(options.sections) - set(SECTIONS)
-    if unknown:
-        parser.error(f"sections: {', '.join(sorted(unknown))} given, expected some of {', '.join(SECTIONS)}")
-    with threadpool_limits(1):
-        for name in options.sections or SECTIONS:
-            print(f"\n## {name}: {(SECTIONS[name].__doc__ or '').strip()}", flush=True)
-            SECTIONS[name](options.only)
+    run(parser, SECTIONS, lambda name, options: SECTIONS[name](options.only))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+from sections import run
 from srnc_manifold.problems.pretrained import SOURCES
 from threadpoolctl import threadpool_limits
 
@@ -454,23 +455,19 @@ SECTIONS: dict[str, Callable[..., None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--problems", type=int, default=60, help="of the section 'others'")
     parser.add_argument("--starts", type=int, default=20, help="of the section 'others'")
     parser.add_argument("--max-time", type=float, default=1.0, help="seconds of one start in the section 'others'")
     parser.add_argument("--jobs", type=int, default=1, help="of the section 'others'")
     parser.add_argument("--solvers", nargs="+", help="of the section 'others', all by default; after the sections")
-    options = parser.parse_args()
-    unknown = set(options.sections) - set(SECTIONS)
-    if unknown:
-        parser.error(f"sections: {', '.join(sorted(unknown))} given, expected some of {', '.join(SECTIONS)}")
-    with threadpool_limits(1):
-        for name in options.sections or [name for name in SECTIONS if name != "others"]:
-            print(f"\n## {name}: {(SECTIONS[name].__doc__ or '').strip()}")
-            if name == "others":
-                others(options.problems, options.starts, options.max_time, options.jobs, options.solvers)
-            else:
-                SECTIONS[name]()
+
+    def call(name: str, options: argparse.Namespace) -> None:
+        if name == "others":
+            others(options.problems, options.starts, options.max_time, options.jobs, options.solvers)
+        else:
+            SECTIONS[name]()
+
+    run(parser, SECTIONS, call, [name for name in SECTIONS if name != "others"])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sections import run
 from torch import nn as layers
 
 import srnc_manifold as srnc
@@ -192,16 +193,9 @@ SECTIONS: dict[str, Callable[[str], None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
     parser.add_argument("--only", default="", help="lines with this text in their names")
-    given = parser.parse_args()
-    unknown = set(given.sections) - set(SECTIONS)
-    if unknown:
-        parser.error(f"section: {', '.join(sorted(unknown))} given, expected {', '.join(SECTIONS)}")
     torch.set_num_threads(1)
-    for name in given.sections or SECTIONS:
-        print(f"\n## {name}: {SECTIONS[name].__doc__}")
-        SECTIONS[name](given.only)
+    run(parser, SECTIONS, lambda name, options: SECTIONS[name](options.only))
 
 
 if __name__ == "__main__":

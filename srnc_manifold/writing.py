@@ -112,6 +112,12 @@ def require_writable(path: FilePath, name: str) -> None:
         ) from None
 
 
+def write_table(path: FilePath, table: Any) -> None:
+    """Write a DataFrame to a CSV file. If this fails, no partial file is left."""
+    with replacing(path, text=True) as file:
+        table.to_csv(file, index=False, lineterminator="\n")
+
+
 def require_new_file(path: FilePath, name: str) -> None:
     """Raise an error if a file exists, or if it cannot be written."""
     if os.path.lexists(path):

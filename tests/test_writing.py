@@ -53,6 +53,20 @@ def test_the_old_file_or_the_whole_new_one(name, tmp_path):
     assert not [other for other in os.listdir(tmp_path) if other.endswith(".part")]
 
 
+def test_where_files_have_names_from_the_start(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    path = tmp_path / "text.md"
+    path.write_bytes(b"old")
+    with full_disk(), pytest.raises(OSError, match="text.md"):
+        writing.write_text(path, "Σ" * 1000)
+    assert path.read_bytes() == b"old"
+    with writing.replacing(path, text=True) as file:
+        file.write("new")
+        assert len([name for name in os.listdir(tmp_path) if name.endswith(".part")]) == 1
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["text.md"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, MemoryError])
 def test_an_interrupted_write_leaves_nothing(error, tmp_path):
     path = tmp_path / "file"

@@ -11,11 +11,12 @@ from srnc_manifold import plots
 from srnc_manifold.comparison.identity import Identity
 from srnc_manifold.comparison.report import html_winners, text_report
 from srnc_manifold.comparison.results import Results
-from srnc_manifold.comparison.rows import FAILED, Key, Row, frame, write_table
+from srnc_manifold.comparison.rows import FAILED, Key, Row, frame
 from srnc_manifold.comparison.store import Kept, Planned, Store
 from srnc_manifold.comparison.summary import summary, winners
 from srnc_manifold.display import Shown, short
 from srnc_manifold.problem.families import NamedProblem
+from srnc_manifold.writing import write_table
 
 #: Names of the files that a comparison is saved to.
 FILES = ("rows.csv", "table.csv", "comparison.png")

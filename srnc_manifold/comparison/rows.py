@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold.writing import FilePath, replacing
+from srnc_manifold.writing import FilePath
 
 #: Statuses of rows without a result, in addition to those of :class:`srnc_manifold.Status`.
 UNSUPPORTED, UNAVAILABLE, FAILED = "unsupported", "unavailable", "failed"
@@ -67,12 +67,6 @@ def frame(rows: Sequence[Row]) -> Any:
 
     columns = [f.name for f in fields(Row)]
     return pandas.DataFrame([[getattr(row, name) for name in columns] for row in rows], columns=columns)
-
-
-def write_table(path: FilePath, table: Any) -> None:
-    """Write a DataFrame to a CSV file. If this fails, no partial file is left."""
-    with replacing(path, text=True) as file:
-        table.to_csv(file, index=False, lineterminator="\n")
 
 
 class RowWriter:

@@ -15,6 +15,7 @@ from srnc_manifold.networks.outcome import Normalization
 from srnc_manifold.networks.rows import FOUND, LIMIT, OPTIMAL, UNCHANGED, Row, skipped
 from srnc_manifold.operators import Operator
 from srnc_manifold.problem.kernel import SRNProblem
+from srnc_manifold.problem.target import Target
 from srnc_manifold.progress import Progress
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers.budget import Budget
@@ -60,20 +61,12 @@ class Goal:
         TypeError, ValueError
             If none or several are given, or it is not a number in its range.
         """
-        goals = {
-            "stable_rank": stable_rank,
-            "relative_stable_rank": relative_stable_rank,
-            "stable_rank_fraction": stable_rank_fraction,
-        }
-        given = {name: value for name, value in goals.items() if value is not None}
-        if len(given) != 1:
-            names = ", ".join(given) or "none"
-            raise ValueError(f"target: expected exactly one of {', '.join(goals)}, {names} given")
-        ((name, value),) = given.items()
+        target = Target.of_one(stable_rank, relative_stable_rank, stable_rank_fraction)
+        name, value = target.name, float(target.values[0])
         require_positive(**{name: value})
         if name != "stable_rank" and value > 1:
             raise ValueError(f"{name}: {value!r} given, expected at most 1")
-        return cls(name, float(value), clip)
+        return cls(name, value, clip)
 
     def problem(self, kernel: NDArray[np.float64], operator: Operator) -> SRNProblem:
         """The problem of a layer, whose target may lie above what the layer has."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from srnc_manifold.display import Shown
 from srnc_manifold.networks.report import counts, report
 from srnc_manifold.networks.rows import Row
-from srnc_manifold.writing import FilePath, replacing, require_new
+from srnc_manifold.writing import FilePath, require_new, write_table
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -53,8 +53,7 @@ class Normalization(Shown):
             If the file exists, unless ``overwrite``, or cannot be written.
         """
         require_new(path, "path", overwrite)
-        with replacing(path, text=True) as file:
-            self.to_frame().to_csv(file, index=False, lineterminator="\n")
+        write_table(path, self.to_frame())
 
     def summary(self) -> dict[str, str]:
         errors = [row.error for row in self.rows if not math.isnan(row.error)]

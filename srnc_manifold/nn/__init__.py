@@ -7,9 +7,9 @@ except ImportError as error:
 
 from srnc_manifold.nn.jacobian import JacobianNorm, jacobian_norm
 from srnc_manifold.nn.measures import operator_norm, singular_values, stable_rank
-from srnc_manifold.nn.normalize import normalize_
 from srnc_manifold.nn.parametrization import certify, stable_rank_norm
 from srnc_manifold.nn.report import Report, report
+from srnc_manifold.nn.whole_model import normalize_
 
 __all__ = [
     "JacobianNorm",

@@ -10,6 +10,8 @@ import torch
 from scipy.sparse.linalg import LinearOperator, gmres
 from torch import Tensor
 
+from srnc_manifold.nn.tensors import on_host
+
 # Products with the Jacobian matrix that a backward pass takes at most.
 _MOST_PRODUCTS = 200
 
@@ -39,9 +41,9 @@ def with_implicit_gradient(step: Callable[[Tensor], Tensor], fixed: Tensor) -> T
         def product(given: np.ndarray) -> np.ndarray:
             cotangent = torch.from_numpy(given).to(slope).reshape(slope.shape)
             (pulled,) = torch.autograd.grad(image, variable, cotangent, retain_graph=True)
-            return given - pulled.detach().double().cpu().numpy().ravel()
+            return given - on_host(pulled).ravel()
 
-        right = slope.detach().double().cpu().numpy().ravel()
+        right = on_host(slope).ravel()
         tolerance = 1e-12 if slope.dtype == torch.float64 else 1e-6
         system = LinearOperator((len(right), len(right)), matvec=product, dtype=float)
         solution, failed = gmres(system, right, rtol=tolerance, restart=_MOST_PRODUCTS, maxiter=1)

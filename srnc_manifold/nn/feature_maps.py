@@ -38,7 +38,6 @@ class FeatureMaps(PairIteration):
     """
 
     mixes = True
-    overlooked = 1.0
 
     def __init__(self, operator: Padded) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree  # what torch.func itself takes contai
 
 from srnc_manifold.display import Shown
 from srnc_manifold.nn.model import arguments, as_it_was, attributes_kept, calling
+from srnc_manifold.nn.tensors import on_host
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators import brackets
 from srnc_manifold.process import alone
@@ -172,7 +173,7 @@ def _like(flat: Array, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def _flat(tensors: tuple[Tensor, ...]) -> Array:
-    flat = np.concatenate([tensor.detach().double().cpu().numpy().ravel() for tensor in tensors])
+    flat = np.concatenate([on_host(tensor).ravel() for tensor in tensors])
     if not np.all(np.isfinite(flat)):
         raise ValueError("model: its derivative is not finite at this input")
     return flat

@@ -19,6 +19,8 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 _SUPPORTED = (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)
 
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+
 _EXPECTED = "Linear, Conv1d to Conv3d or ConvTranspose1d to ConvTranspose3d"
 
 
@@ -110,8 +112,9 @@ def obstacle(module: nn.Module) -> str:
         return f"{getattr(module, 'original_name', kind)} is a compiled ScriptModule"
     if has_no_weight_yet(module):
         return f"{kind} has no weight yet, which it gets from its first input"
-    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
-        return f"{kind} is recurrent, and its compiled kernels do not see parametrized weights"
+    if isinstance(module, RECURRENT):
+        seen = "its compiled kernels do not see parametrized weights"
+        return f"{kind} is recurrent, and {seen}; normalize_ takes its matrices"
     if not isinstance(module, _SUPPORTED):
         return f"{kind} is neither linear nor a convolution"
     if _has_own_forward(module):

@@ -17,6 +17,7 @@ from srnc_manifold.nn.following import Following
 from srnc_manifold.nn.frequencies import Frequencies
 from srnc_manifold.nn.layout import Layout
 from srnc_manifold.nn.pairs import Atom, Pairs
+from srnc_manifold.nn.tensors import on_host
 from srnc_manifold.operators import Operator
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.padded import Padded
@@ -112,7 +113,7 @@ class StableRankNorm(nn.Module):
         self.raw.begin(self.iteration, kernel)
         if self.iteration.mixes and torch.any(kernel != 0):
             # Their largest singular values are so near one another that steps would take long.
-            self.raw.settle(self.iteration, _on_host(kernel), _FIRST_TOLERANCE)
+            self.raw.settle(self.iteration, on_host(kernel), _FIRST_TOLERANCE)
         else:
             self.raw.step(self.iteration, kernel, _FIRST_STEPS)
             # More of them for the largest, since the target is fixed by their norm.
@@ -162,7 +163,7 @@ class StableRankNorm(nn.Module):
         for step in range(_FIRST_STEPS):
             point = atom.nearest(kernel / size, level)
             if self.iteration.mixes and step < _FIRST_SETTLED:
-                self.result.settle(self.iteration, _on_host(point), _FIRST_TOLERANCE)
+                self.result.settle(self.iteration, on_host(point), _FIRST_TOLERANCE)
             else:
                 self.result.step(self.iteration, point, 1, _FIRST_FREQUENCIES)
             atom = self._atom(self.result)
@@ -207,8 +208,9 @@ class StableRankNorm(nn.Module):
         """The unit kernel of a level that is nearest to a unit kernel, as far as its pair is known."""
         if self.training and not self._turn_of_raw:
             self._step(self.result, self._atom(self.result).nearest(direction.detach(), level.detach()))
-        atom = self._atom(self.result)
-        if self.settings.gradient != "detached":
+        if self.settings.gradient == "detached":
+            atom = self._atom(self.result)
+        else:
             atom = self.iteration.atom(self.iteration.gradient(self._with_gradient(direction, level)))
         return atom.nearest(direction, level)
 
@@ -258,7 +260,7 @@ class StableRankNorm(nn.Module):
 
     def certified(self, weight: Tensor) -> Certified:
         """Set the pairs to those of the weight and of the explicit solution; see :func:`certify`."""
-        kernel, before = _on_host(weight), self._as_in_evaluation(weight)
+        kernel, before = on_host(weight), self._as_in_evaluation(weight)
         self.raw.settle(self.iteration, kernel)
         goal: dict[str, Any] = {"stable_rank": float(self.target)}
         if self.settings.floats:
@@ -281,7 +283,7 @@ class StableRankNorm(nn.Module):
     def _as_in_evaluation(self, weight: Tensor) -> Any:
         training = self.training
         try:
-            return _on_host(self.eval()(weight))
+            return on_host(self.eval()(weight))
         finally:
             self.train(training)
 
@@ -330,7 +332,3 @@ class Certified(Shown):
 def _computed(weight: Tensor) -> Tensor:
     """The weight in the precision of the computation, single or double."""
     return weight if weight.dtype in (torch.float32, torch.float64) else weight.float()
-
-
-def _on_host(weight: Tensor) -> Any:
-    return weight.detach().double().cpu().numpy()

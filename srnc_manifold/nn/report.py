@@ -11,13 +11,14 @@ import numpy as np
 from torch import nn
 
 from srnc_manifold import operators
-from srnc_manifold.display import Shown
+from srnc_manifold.display import Shown, text_table
 from srnc_manifold.nn.chain import chain_of
 from srnc_manifold.nn.jacobian import JacobianNorm, jacobian_norm
 from srnc_manifold.nn.measures import effective_weight
 from srnc_manifold.nn.model import Layers, SeenLayer, Size, layers_of
+from srnc_manifold.nn.tensors import on_host
 from srnc_manifold.printing import printable
-from srnc_manifold.writing import FilePath, replacing, require_new
+from srnc_manifold.writing import FilePath, require_new, write_table
 
 # The columns of a layer whose numbers are not known.
 _NUMBERS = (
@@ -104,11 +105,15 @@ class Report(Shown):
     def __str__(self) -> str:
         skipped = [f"skipped {row.module}: {row.reason}" for row in self.skipped.itertuples()]
         notes = [f"note {row.layer}: {row.note}" for row in self.table.itertuples() if row.note]
-        parts = [_shown(self.table).to_string(index=False), _LEGEND, *map(printable, (*notes, *skipped))]
+        words, numbers = _shown(self.table)
+        parts = [text_table(words | numbers, words), _LEGEND, *map(printable, (*notes, *skipped))]
         return "\n".join([*parts, *(f"{name}: {printable(text)}" for name, text in self.summary().items())])
 
     def _repr_html_(self) -> str:
-        return super()._repr_html_() + _shown(self.table).to_html(index=False)
+        import pandas
+
+        words, numbers = _shown(self.table)
+        return super()._repr_html_() + pandas.DataFrame(words | numbers).to_html(index=False)
 
     def to_csv(self, path: FilePath, *, overwrite: bool = False) -> None:
         """Write the table, all digits and all columns, as a file.
@@ -119,8 +124,7 @@ class Report(Shown):
             If the file exists, unless ``overwrite``, or cannot be written.
         """
         require_new(path, "path", overwrite)
-        with replacing(path, text=True) as file:
-            self.table.to_csv(file, index=False, lineterminator="\n")
+        write_table(path, self.table)
 
 
 def report(
@@ -197,7 +201,7 @@ def _row(layer: SeenLayer, size: Size | None, calls: int) -> dict[str, Any]:
 def _numbers(layer: SeenLayer, size: Size) -> dict[str, Any]:
     """What is known of the operator of a layer on inputs of a size, and of its flattened weight."""
     operator = layer.layout.operator(size)
-    weight = effective_weight(layer.module, size).detach().double().cpu().numpy()
+    weight = on_host(effective_weight(layer.module, size))
     least, largest = operator.stable_rank_range
     found: dict[str, Any] = {"least_stable_rank": least, "largest_stable_rank": largest}
     if not np.any(weight):
@@ -244,9 +248,8 @@ def _jacobian_norm(model: nn.Module, example_input: Any) -> tuple[JacobianNorm |
         return None, str(error)
 
 
-def _shown(table: Any) -> Any:
-    """The columns to print, as text: words on the left, numbers on the right."""
-    import pandas
+def _shown(table: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The columns to print, as text: words and numbers."""
 
     def number(value: float) -> str:
         return "–" if math.isnan(value) else f"{value:.5g}"
@@ -260,17 +263,14 @@ def _shown(table: Any) -> Any:
     }
     if (table["calls"] != 1).any():
         words["calls"] = table["calls"].map(str)
-    shown = {}
-    for name, column in words.items():
-        width = max(map(len, (name, *column)))
-        shown[name.ljust(width)] = column.str.ljust(width)
+    numbers = {}
     for name, of in (("norm", "norm"), ("at most", "norm_upper"), ("stable rank", "stable_rank")):
-        shown[name] = table[of].map(number)
-    shown["range"] = table["least_stable_rank"].map(number) + " to " + table["largest_stable_rank"].map(number)
-    shown["matrix norm"] = table["matrix_norm"].map(number)
-    shown["error"] = table["norm_error"].map(lambda error: "–" if math.isnan(error) else f"{100 * error:+.1f} %")
-    shown["matrix rank"] = table["matrix_stable_rank"].map(number)
-    return pandas.DataFrame(shown)
+        numbers[name] = table[of].map(number)
+    numbers["range"] = table["least_stable_rank"].map(number) + " to " + table["largest_stable_rank"].map(number)
+    numbers["matrix norm"] = table["matrix_norm"].map(number)
+    numbers["error"] = table["norm_error"].map(lambda error: "–" if math.isnan(error) else f"{100 * error:+.1f} %")
+    numbers["matrix rank"] = table["matrix_stable_rank"].map(number)
+    return words, numbers
 
 
 _LEGEND = """

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from srnc_manifold.comparison.rows import write_table
-from srnc_manifold.writing import write_text
+from srnc_manifold.writing import write_table, write_text
 
 #: Called with the name of the current experiment, the number of its tasks that are done, and their total number.
 Progress = Callable[[str, int, int], Any]

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from srnc_manifold.networks import Goal, NetworkLayer, Normalization, Row, normalize
 from srnc_manifold.networks.rows import TIED, skipped
+from srnc_manifold.nn.layout import RECURRENT
 from srnc_manifold.nn.model import Layers, SeenLayer, layers_of
+from srnc_manifold.nn.tensors import on_host
 from srnc_manifold.process import interrupts_deferred
 from srnc_manifold.progress import Progress, progress_bar
-
-_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
 def normalize_(
@@ -133,21 +133,17 @@ def _note(seen: SeenLayer) -> str:
 
 def _matrices(module: nn.Module) -> Mapping[str, Tensor]:
     """The weights of a recurrent module; none of any other one."""
-    if not isinstance(module, _RECURRENT):
+    if not isinstance(module, RECURRENT):
         return {}
     return {name: weight for name, weight in module.named_parameters(recurse=False) if name.startswith("weight_")}
 
 
 def _layer(name: str, weight: Tensor, size: tuple[int, ...], words: Any, note: str) -> NetworkLayer:
-    return NetworkLayer(name, _values(weight), size, words, note, partial(_rounded, weight.dtype))
-
-
-def _values(tensor: Tensor) -> NDArray[np.float64]:
-    return np.asarray(tensor.detach().double().cpu().numpy())
+    return NetworkLayer(name, on_host(weight), size, words, note, partial(_rounded, weight.dtype))
 
 
 def _rounded(dtype: torch.dtype, values: NDArray[Any]) -> NDArray[np.float64]:
-    return _values(torch.from_numpy(values).to(dtype))
+    return on_host(torch.from_numpy(values).to(dtype))
 
 
 @contextlib.contextmanager
