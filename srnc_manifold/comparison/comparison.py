@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srnc_manifold import plots
+from srnc_manifold.comparison import profiles
 from srnc_manifold.comparison.identity import Identity
 from srnc_manifold.comparison.report import html_winners, text_report
 from srnc_manifold.comparison.results import Results
@@ -209,9 +210,52 @@ class Comparison(Shown):
     def _repr_html_(self) -> str:
         return super()._repr_html_() + html_winners(self.winners())
 
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """A figure of violations and objectives. It is saved if a path is given."""
-        return plots.overview(self, path)
+    def profile(self, kind: str = "performance", *, where: str | None = None, **options: Any) -> Any:
+        """A pandas DataFrame that says how the solvers compare, in one of several ways; :meth:`plot` draws it.
+
+        Parameters
+        ----------
+        kind : str
+            ``"performance"``: performance profile of Dolan and Moré. ``"data"``: data profile of Moré and Wild.
+            ``"ecdf"``: share of targets reached over the budget. ``"quality"``: gap to the certified bound. ``"hits"``:
+            hit rate per start, and expected cost to the first hit. ``"convergence"``: bands over the seeds.
+            ``"pairs"``: wins over each other, with a sign test. ``"sensitivity"``: what a setting does.
+        where : str, optional
+            Rows to take, as of :meth:`query`. Gaps are measured by what all rows know.
+        **options
+            Of the function of this name in :mod:`srnc_manifold.comparison.profiles`, such as ``measure="time"``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such kind, an option is not valid, or times would be compared that are not of one machine,
+            its versions and commit.
+        """
+        return profiles.profile(self, kind, where, **options)
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        kind: str = "overview",
+        *,
+        ax: Any = None,
+        **options: Any,
+    ) -> Any:
+        """A figure: violations and gaps, or a profile. It is saved if a path is given.
+
+        Parameters
+        ----------
+        path : path, optional
+        kind : str
+            ``"overview"``, or a kind of :meth:`profile`.
+        ax : matplotlib Axes, optional
+            Where to draw a profile.
+        **options
+            Of :meth:`profile`.
+        """
+        if kind == "overview" and ax is None and not options:
+            return plots.overview(self, path)
+        return profiles.draw(self, kind, path, ax, **options)
 
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Write ``rows.csv``, ``table.csv`` and, if any run returned a kernel, ``comparison.png``. Return the paths."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold import bounds
+from srnc_manifold.comparison.references import lower_bounds, references
 from srnc_manifold.comparison.rows import UNSUPPORTED, Row, frame
 from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
@@ -76,14 +76,12 @@ def summary(rows: Sequence[Row], problems: Mapping[str, NamedProblem]) -> Any:
     """
     import pandas
 
+    table = frame(rows)
+    measured, proved = references(table, problems), lower_bounds(table, problems)
     records: list[dict[str, Any]] = []
-    for name, of_problem in frame(rows).groupby("problem", sort=False):
-        own, entry = [row for row in rows if row.problem == name], problems.get(str(name))
-        reference, kind = _reference(own, entry)
-        bound = _bound(own, entry)
-        block = [
-            _record(of_solver, reference, kind, bound) for _, of_solver in of_problem.groupby("solver", sort=False)
-        ]
+    for name, of_problem in table.groupby("problem", sort=False):
+        by = *measured.loc[name], proved[name]
+        block = [_record(of_solver, *by) for _, of_solver in of_problem.groupby("solver", sort=False)]
         records.extend(sorted(block, key=_merit))
     return pandas.DataFrame(records, columns=list(SUMMARY_COLUMNS))
 
@@ -131,30 +129,6 @@ def winners(summary: Any) -> Any:
         index=pandas.Index([solver for _, solver, *_ in records], name="solver"),
         columns=["solved", "time", *(f"problem {name}" if name in taken else name for name in problems)],
     )
-
-
-def _reference(rows: Sequence[Row], entry: NamedProblem | None) -> tuple[float, str]:
-    if entry is not None and entry.optimum is not None:
-        return entry.optimum, "optimum"
-    for row in rows:
-        if row.feasible and (row.objective - row.bound) / row.squared_norm <= FEASIBILITY_TOLERANCE:
-            return row.objective, "optimum"
-    found = [row.objective for row in rows if row.feasible] + [row.restored_objective for row in rows]
-    found = [value for value in found if np.isfinite(value)]
-    return (min(found), "best known") if found else (np.nan, "")
-
-
-def _bound(rows: Sequence[Row], entry: NamedProblem | None) -> float:
-    proved = [row.bound for row in rows if np.isfinite(row.bound)]
-    if proved:
-        return max(proved)
-    try:
-        # In the raise regime the bound would need a cone program, which is slow.
-        if entry is None or any(part.regime == "raise" for part in entry.problem.parts):
-            return np.nan
-        return bounds.bound(entry.problem).objective
-    except Exception:  # there is none, as for dense operators, or the problem's own class fails: no table is lost
-        return np.nan
 
 
 def _record(rows: Any, reference: float, kind: str, bound: float) -> dict[str, Any]:

@@ -1,0 +1,337 @@
+"""Figures of the profiles of a comparison, from the data of :meth:`srnc_manifold.Comparison.profile`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from srnc_manifold.numerics import Array
+from srnc_manifold.plots.drawing import (
+    FLOOR,
+    MARKERS,
+    PALETTE,
+    QUIET,
+    colour,
+    feasible_limit,
+    figure_of,
+    floored,
+    grid,
+    legend,
+    line_styles,
+    logarithmic_with_zero,
+    plain,
+    sample,
+    saved,
+    unmarked,
+)
+
+Path = str | os.PathLike[str] | None
+
+_MEASURES = {"time": "time, s, on one machine"}
+
+# What is drawn of a sweep or a band, and whether it tends to zero.
+_QUANTITIES = {
+    "violation": ("violation as found", True),
+    "gap": ("gap to the reference / ‖C(a)‖²", True),
+    "hit": ("share of runs that hit the optimum", False),
+    "feasible": ("share of feasible runs", False),
+    "evaluations": ("evaluations", False),
+}
+
+# Chance of a difference by mere luck, over all pairs, below which a pair has a star.
+_SIGNIFICANT = 0.05
+
+
+def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
+    """Shares of instances over a ratio, a gap or a budget, as steps, with one line for each solver.
+
+    Parameters
+    ----------
+    data : DataFrame
+        A profile of the kind ``"performance"``, ``"data"``, ``"ecdf"`` or ``"quality"``.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+    path : path, optional
+        Where to save the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``data`` or ``ax`` is something else.
+    """
+    _require(data, "solver", "settings", "share", "measure", "instances", "of")
+    x = next((name for name in ("ratio", "budget", "gap") if name in data.columns), "")
+    _require(data, x or "ratio")
+    measure, solvers = data["measure"].iloc[0], data.drop_duplicates("solver")
+    with figure_of(ax, (7.0, 4.8)) as (figure, (axes,)):
+        values = data[x].to_numpy(float)
+        if x == "gap":
+            logarithmic_with_zero(axes, "x", values.max())
+            values = floored(values)
+        else:
+            axes.set_xscale("log")
+            axes.set_xlim(values.min(), max(1.3 * values.max(), 2 * values.min()))
+        right = axes.get_xlim()[1]
+        for solver, style in zip(solvers["solver"], line_styles(list(solvers["settings"])), strict=True):
+            own = (data["solver"] == solver).to_numpy()
+            heights = data["share"].to_numpy()[own]
+            across, up = np.append(values[own], right), np.append(heights, heights[-1])
+            # A curve that begins above zero rises at the left end.
+            across, up = np.insert(across, 0, across[0]), np.insert(up, 0, 0.0)
+            axes.plot(across, up, drawstyle="steps-post", label=plain(solver), **unmarked(style))
+        axes.set_ylim(-0.02, 1.02)
+        labels = {"ratio": f"{measure} / least {measure} of all solvers", "gap": f"{measure} / ‖C(a)‖²"}
+        axes.set_xlabel(labels.get(x, _MEASURES.get(measure, measure)))
+        axes.set_ylabel(f"share of {data['instances'].iloc[0]} {data['of'].iloc[0]}")
+        legend(figure, [axes], ax is None)
+        return saved(figure, path)
+
+
+def hit_rates(data: Any, ax: Any = None, path: Path = None) -> Any:
+    """Hit rates per start, with intervals, and on the right hits, starts and the expected cost to the first hit.
+
+    There is one row for each solver, and in it one mark for each problem.
+
+    Parameters
+    ----------
+    data : DataFrame
+        A profile of the kind ``"hits"``.
+    ax, path
+        As of :func:`shares`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``data`` or ``ax`` is something else.
+    """
+    _require(data, "problem", "solver", "settings", "runs", "hits", "rate", "low", "high", "expected_cost", "measure")
+    solvers, problems = list(dict.fromkeys(data["solver"])), list(dict.fromkeys(data["problem"]))
+    n, measure = len(problems), data["measure"].iloc[0]
+    size = (8.5, 1.6 + len(solvers) * max(0.4, 0.2 * n) + 0.1 * n)
+    with figure_of(ax, size) as (figure, (axes,)):
+        for record in data.to_dict("records"):
+            k = problems.index(record["problem"])
+            row = solvers.index(record["solver"]) + 0.8 * (k + 0.5) / n - 0.4
+            own = colour(record["settings"])
+            reach = [[record["rate"] - record["low"]], [record["high"] - record["rate"]]]
+            mark = {"marker": MARKERS[k % len(MARKERS)], "color": own, "markersize": 6, "capsize": 2.5}
+            axes.errorbar([record["rate"]], [row], xerr=np.maximum(reach, 0.0), linewidth=1.2, **mark)
+            note = f"{record['hits']}/{record['runs']}"
+            note += f", {record['expected_cost']:.3g}" if np.isfinite(record["expected_cost"]) else ", none"
+            axes.annotate(note, (1.0, row), xycoords=("axes fraction", "data"), xytext=(6, 0), fontsize=8,
+                          textcoords="offset points", va="center", color=QUIET)  # fmt: skip
+        axes.annotate(f"hits/starts,\n{_short(measure)} to the first hit", (1.0, 1.0), xycoords="axes fraction",
+                      xytext=(6, 4), textcoords="offset points", fontsize=8, color=QUIET)  # fmt: skip
+        axes.set_yticks(range(len(solvers)), [plain(solver, 28) for solver in solvers])
+        axes.set_ylim(len(solvers) - 0.5, -0.5)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlabel(f"share of starts that hit the optimum, with {100 * data['confidence'].iloc[0]:g} % intervals")
+        if n > 1:
+            handles = [
+                sample(marker=MARKERS[k % len(MARKERS)], color=QUIET, linestyle="none", label=plain(name))
+                for k, name in enumerate(problems)
+            ]
+            if ax is None:
+                figure.legend(handles=handles, loc="outside lower center", ncols=min(3, n))
+            else:
+                axes.legend(handles=handles, fontsize="small")
+        return saved(figure, path)
+
+
+def bands(data: Any, ax: Any = None, path: Path = None) -> Any:
+    """Convergence over the seeds: a line for the median of each solver, in a band; one panel for each problem.
+
+    Where a band has no upper end, some of its runs have no feasible iterate yet.
+
+    Parameters
+    ----------
+    data : DataFrame
+        A profile of the kind ``"convergence"``.
+    ax, path
+        As of :func:`shares`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``data`` or ``ax`` is something else, or ``ax`` is given for several problems.
+    """
+    _require(data, "problem", "solver", "settings", "budget", "low", "median", "high", "measure", "quantity")
+    measure, quantity = data["measure"].iloc[0], data["quantity"].iloc[0]
+    solvers, problems = data.drop_duplicates("solver"), list(dict.fromkeys(data["problem"]))
+    styles = dict(zip(solvers["solver"], line_styles(list(solvers["settings"])), strict=True))
+    label, vanishing = _quantity(quantity)
+    rows, columns = grid(len(problems))
+    size = (7.0, 4.8) if len(problems) == 1 else (4.2 * columns, 3.2 * rows + 0.8)
+    with figure_of(ax, size, len(problems)) as (figure, panels):
+        for k, (problem, axes) in enumerate(zip(problems, panels, strict=True)):
+            of_problem = data[data["problem"] == problem]
+            ends = _ends(of_problem)
+            for solver, own in of_problem.groupby("solver", sort=False):
+                low, median, high = (own[name].to_numpy(float) for name in ("low", "median", "high"))
+                across, style = own["budget"].to_numpy(float), unmarked(styles[solver])
+                right = 1.3 * of_problem["budget"].max()  # a run that has ended stays where it is
+                across, low, median, high = (
+                    np.append(v, last) for v, last in ((across, right), *((v, v[-1]) for v in (low, median, high)))
+                )
+                top = np.where(high == np.inf, 10 * ends[1], high)
+                if vanishing:
+                    low, median, top = floored(low), floored(median), floored(top)
+                else:
+                    median = np.where(np.isfinite(median), median, np.nan)
+                axes.fill_between(across, low, top, step="post", alpha=0.15, color=style["color"], linewidth=0)
+                axes.plot(across, median, drawstyle="steps-post", label=plain(solver), **style)
+            if vanishing:
+                logarithmic_with_zero(axes, "y", ends[1], FLOOR if ends[0] <= 1e-9 else ends[0])
+            if quantity == "violation":
+                feasible_limit(axes, "y")
+            axes.set_xscale("log")
+            axes.set_xlim(of_problem["budget"].min(), right)
+            axes.set_xlabel(_MEASURES.get(measure, measure))
+            if len(problems) > 1:
+                axes.set_title(plain(problem))
+            if k % columns == 0:
+                axes.set_ylabel(label)
+        legend(figure, panels, ax is None)
+        return saved(figure, path)
+
+
+def pairs(data: Any, ax: Any = None, path: Path = None) -> Any:
+    """Wins of each solver (row) against each other one (column): wins, losses and ties of the row, and their balance.
+
+    A star marks pairs whose difference is unlikely to be chance: the adjusted p-value of the sign test is below 0.05.
+
+    Parameters
+    ----------
+    data : DataFrame
+        A profile of the kind ``"pairs"``.
+    ax, path
+        As of :func:`shares`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``data`` or ``ax`` is something else.
+    """
+    _require(data, "solver", "other", "wins", "losses", "ties", "adjusted", "measure", "unit")
+    solvers = list(dict.fromkeys(data["solver"]))
+    n = len(solvers)
+    balance = np.full((n, n), np.nan)
+    with figure_of(ax, (3.4 + 0.95 * n, 2.6 + 0.6 * n)) as (figure, (axes,)):
+        for record in data.to_dict("records"):
+            row, column = solvers.index(record["solver"]), solvers.index(record["other"])
+            wins, losses, ties = (int(record[name]) for name in ("wins", "losses", "ties"))
+            balance[row, column] = value = (wins - losses) / max(wins + losses + ties, 1)
+            star = "*" if record["adjusted"] < _SIGNIFICANT else ""
+            dark = "white" if abs(value) > 0.6 else "black"
+            axes.text(column, row, f"{wins}–{losses}–{ties}{star}", ha="center", va="center", fontsize=8, color=dark)
+        image = axes.imshow(balance, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
+        names = [plain(solver, 24) for solver in solvers]
+        axes.set_yticks(range(n), names)
+        axes.set_xticks(range(n), names, rotation=35, ha="right", rotation_mode="anchor")
+        axes.grid(False)
+        axes.set_ylabel("solver")
+        axes.set_xlabel("against")
+        of, by = data["unit"].iloc[0], data["measure"].iloc[0]
+        axes.set_title(
+            f"wins–losses–ties over {of}s, by {_short(by)}\n* not chance (p < 0.05 by sign tests)", fontsize=9
+        )
+        figure.colorbar(image, ax=axes, label="(wins − losses) / all", shrink=0.8)
+        return saved(figure, path)
+
+
+def sweeps(data: Any, ax: Any = None, path: Path = None, *, y: str = "violation") -> Any:
+    """What a setting does: a median or a share over the values of the setting, one line for what else differs.
+
+    Parameters
+    ----------
+    data : DataFrame
+        A profile of the kind ``"sensitivity"``.
+    ax, path
+        As of :func:`shares`.
+    y : ``"violation"``, ``"gap"``, ``"hit"``, ``"feasible"`` or ``"evaluations"``
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``data`` or ``ax`` is something else, or there is no such ``y``.
+    """
+    if y not in _QUANTITIES:
+        raise ValueError(f"y: {y!r} given, expected one of {', '.join(_QUANTITIES)}")
+    _require(data, "setting", "line", "value", y)
+    label, vanishing = _quantity(y)
+    setting, values = data["setting"].iloc[0], list(dict.fromkeys(data["value"]))
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    values = sorted(values) if numeric else values
+    logarithmic = numeric and values[0] > 0 and values[-1] >= 20 * values[0]
+    with figure_of(ax, (7.0, 4.8)) as (figure, (axes,)):
+        for k, (line, own) in enumerate(data.groupby("line", sort=False)):
+            across = own["value"] if numeric else own["value"].map(values.index)
+            order = np.argsort(across.to_numpy(float))
+            up = own[y].to_numpy(float)
+            up = floored(up) if vanishing else up
+            style = {"color": PALETTE[1 + k % (len(PALETTE) - 1)], "marker": MARKERS[k % len(MARKERS)]}
+            axes.plot(across.to_numpy(float)[order], up[order], label=plain(line), **style)
+        if logarithmic:
+            axes.set_xscale("log")
+        elif not numeric:
+            axes.set_xticks(range(len(values)), [plain(value) for value in values])
+        if vanishing:
+            finite = data[y].to_numpy(float)[np.isfinite(data[y].to_numpy(float))]
+            least, most = (finite.min(), finite.max()) if len(finite) else (FLOOR, 1.0)
+            logarithmic_with_zero(axes, "y", most, FLOOR if least <= 1e-9 else least)
+        elif y != "evaluations":
+            axes.set_ylim(-0.02, 1.02)
+        if y == "violation":
+            feasible_limit(axes, "y")
+        axes.set_xlabel(plain(setting))
+        axes.set_ylabel(label if y in ("hit", "feasible") else f"{label}, median")
+        legend(figure, [axes], ax is None)
+        return saved(figure, path)
+
+
+def _require(data: Any, *columns: str) -> None:
+    if not hasattr(data, "columns") or not hasattr(data, "groupby"):
+        raise TypeError(f"data: {type(data).__name__} given, expected a DataFrame, such as comparison.profile(...)")
+    missing = [name for name in columns if name not in data.columns]
+    if missing:
+        raise ValueError(f"data: no column {missing[0]!r}, expected a profile of another kind")
+    if not len(data):
+        raise ValueError("data: no rows given, expected at least one")
+
+
+def _quantity(name: str) -> tuple[str, bool]:
+    """The label of a quantity, and whether it tends to zero."""
+    return _QUANTITIES.get(name, (name.replace("_", " "), name.endswith("_error") or name == "gradient_norm"))
+
+
+def _short(measure: str) -> str:
+    return "time, s," if measure == "time" else measure
+
+
+def _ends(data: Any) -> tuple[float, float]:
+    """The least and the largest finite value of a band."""
+    values: Array = data[["low", "median", "high"]].to_numpy(float)
+    values = values[np.isfinite(values)]
+    return (float(values.min()), float(values.max())) if len(values) else (FLOOR, 1.0)
