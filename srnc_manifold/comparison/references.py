@@ -31,9 +31,11 @@ def references(rows: Any, problems: Mapping[str, NamedProblem] | None = None) ->
     """
     import pandas
 
-    gaps = (rows["objective"] - rows["bound"]) / rows["squared_norm"]
-    proved = rows[rows["feasible"] & (gaps <= FEASIBILITY_TOLERANCE)].groupby("problem")["objective"].first()
-    best = np.fmin(rows["objective"].where(rows["feasible"]), rows["restored_objective"])
+    feasible = rows["feasible"].astype(bool)
+    found = rows[["objective", "restored_objective", "bound", "squared_norm"]].astype(float)  # also where none are
+    gaps = (found["objective"] - found["bound"]) / found["squared_norm"]
+    proved = rows[feasible & (gaps <= FEASIBILITY_TOLERANCE)].groupby("problem")["objective"].first()
+    best = np.fmin(found["objective"].where(feasible), found["restored_objective"])
     best = best.where(np.isfinite(best)).groupby(rows["problem"]).min()
     records = []
     for name in dict.fromkeys(rows["problem"]):
@@ -62,8 +64,8 @@ def lower_bounds(rows: Any, problems: Mapping[str, NamedProblem] | None = None) 
         By the name of each problem; NaN if there is none, as where the stable rank is to be raised and no run proved
         one: then it would need a cone program, which is slow.
     """
-    finite = rows["bound"].where(np.isfinite(rows["bound"]))
-    proved = finite.groupby(rows["problem"], sort=False).max()
+    found = rows["bound"].astype(float)
+    proved = found.where(np.isfinite(found)).groupby(rows["problem"], sort=False).max()
     for name in proved.index[proved.isna()]:
         proved[name] = _bound_of((problems or {}).get(str(name)))
     return proved

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.comparison.rows import UNAVAILABLE
-from srnc_manifold.comparison.summary import NO_GAP, winners
+from srnc_manifold.comparison.summary import NO_GAP, comparable, winners
 from srnc_manifold.printing import printable
 from srnc_manifold.problem.families import NamedProblem
 
@@ -87,6 +87,8 @@ def winners_parts(summary: Any) -> list[Any]:
     if len(best):
         parts.append("* optimum not known: within 1e-6 of the best that was found" if shown else
                      "Where the optimum is not known, the best that was found counts.")  # fmt: skip
+    if not comparable(summary):
+        parts.append("Times are of several machines or versions, and are not compared.")
     missing = summary[summary["status"] == UNAVAILABLE]["problem"]
     if len(missing):
         parts.append(f"left out: {escape(', '.join(map(str, missing)))}")

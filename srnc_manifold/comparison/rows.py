@@ -69,6 +69,12 @@ def frame(rows: Sequence[Row]) -> Any:
     return pandas.DataFrame([[getattr(row, name) for name in columns] for row in rows], columns=columns)
 
 
+def environments(rows: Any) -> list[str]:
+    """Where the runs of a DataFrame that took time were made, by name."""
+    pairs = zip(rows["time"], rows["environment"], strict=True)
+    return list(dict.fromkeys(name if isinstance(name, str) else "unknown" for time, name in pairs if time == time))
+
+
 class RowWriter:
     """Writes each row to a CSV file as soon as it is known, so that a later error does not lose it.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from srnc_manifold.comparison.references import lower_bounds, references
-from srnc_manifold.comparison.rows import UNSUPPORTED, Row, frame
+from srnc_manifold.comparison.rows import UNSUPPORTED, Row, environments, frame
 from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 
@@ -39,6 +40,7 @@ SUMMARY_COLUMNS = (
     "message",
     "reference",
     "reference_kind",
+    "environment",
 )
 
 
@@ -73,6 +75,8 @@ def summary(rows: Sequence[Row], problems: Mapping[str, NamedProblem]) -> Any:
         The most frequent status, and the message of a run with this status.
     reference, reference_kind
         The optimum if a formula or the explicit solution gives it, otherwise the best feasible objective found.
+    environment
+        Where the runs were made, by the names in the rows. Times are compared only if they are all of one.
     """
     import pandas
 
@@ -82,7 +86,8 @@ def summary(rows: Sequence[Row], problems: Mapping[str, NamedProblem]) -> Any:
     for name, of_problem in table.groupby("problem", sort=False):
         by = *measured.loc[name], proved[name]
         block = [_record(of_solver, *by) for _, of_solver in of_problem.groupby("solver", sort=False)]
-        records.extend(sorted(block, key=_merit))
+        timed = len(environments(of_problem)) <= 1
+        records.extend(sorted(block, key=partial(_merit, timed=timed)))
     return pandas.DataFrame(records, columns=list(SUMMARY_COLUMNS))
 
 
@@ -97,7 +102,8 @@ def winners(summary: Any) -> Any:
         Share of the problems that are solved, of all that are available: the mean of the shares below. A problem that
         the solver does not support counts as not solved.
     time
-        Median over the problems of the median time of a run, in seconds.
+        Median over the problems of the median time of a run, in seconds. NaN where times cannot be compared, because
+        the runs are of several machines, versions or commits.
     the name of each problem
         Share of the runs that are feasible, as found, and within 1e-6 of ``‖C(a)‖²`` of the optimum, or of the best
         known objective. NaN if the solver was not run, because it does not support the problem. A problem whose name
@@ -107,6 +113,7 @@ def winners(summary: Any) -> Any:
 
     runs = summary[summary["solver"] != ""]  # without the problems that are not available here
     problems = list(dict.fromkeys(runs["problem"]))
+    timed = comparable(runs)
     records = []
     for solver, block in runs.groupby("solver", sort=False):
         tried = block[block["status"] != UNSUPPORTED]
@@ -114,7 +121,7 @@ def winners(summary: Any) -> Any:
         cells = {name: shares.get(name, np.nan) for name in problems}
         mean = float(np.nansum(list(cells.values()))) / len(problems)
         feasible = float(tried["success"].sum()) / len(problems)
-        time = float(tried["time"].median()) if tried["time"].notna().any() else np.nan
+        time = float(tried["time"].median()) if timed and tried["time"].notna().any() else np.nan
         errors = tried[["stable_rank_error", "spectral_norm_error"]].max(axis=1)
         # Among solvers that solve nothing, the faster one is not better; the one that is nearer to feasible is.
         last = time if mean > 0 else float(errors.median()) if errors.notna().any() else np.nan
@@ -129,6 +136,11 @@ def winners(summary: Any) -> Any:
         index=pandas.Index([solver for _, solver, *_ in records], name="solver"),
         columns=["solved", "time", *(f"problem {name}" if name in taken else name for name in problems)],
     )
+
+
+def comparable(summary: Any) -> bool:
+    """Whether the times in a table of :func:`summary` are of one environment."""
+    return len({name for names in summary["environment"] for name in names.split(", ") if name}) <= 1
 
 
 def _record(rows: Any, reference: float, kind: str, bound: float) -> dict[str, Any]:
@@ -162,11 +174,15 @@ def _record(rows: Any, reference: float, kind: str, bound: float) -> dict[str, A
         "message": rows.loc[rows["status"] == status, "message"].iloc[0],
         "reference": reference,
         "reference_kind": kind,
+        "environment": ", ".join(environments(rows)),
     }
 
 
-def _merit(record: dict[str, Any]) -> tuple[float, ...]:
-    """Sort key: first the success rate; then the gap if some run is feasible, else the violation; then the time."""
+def _merit(record: dict[str, Any], timed: bool) -> tuple[float, ...]:
+    """Sort key: first the success rate; then the gap if some run is feasible, else the violation; then the time.
+
+    Times count only where they were taken in one environment.
+    """
 
     def last_if_nan(value: float) -> float:
         return value if np.isfinite(value) else np.inf
@@ -174,4 +190,5 @@ def _merit(record: dict[str, Any]) -> tuple[float, ...]:
     violation = max(last_if_nan(record["stable_rank_error"]), last_if_nan(record["spectral_norm_error"]))
     # Gaps within the feasibility tolerance count as equal, negative ones too. Then the faster solver is better.
     gap = max(last_if_nan(record["gap"]), FEASIBILITY_TOLERANCE)
-    return -record["success"], gap if record["success"] > 0 else violation, last_if_nan(record["time"])
+    time = last_if_nan(record["time"]) if timed else 0.0
+    return -record["success"], gap if record["success"] > 0 else violation, time

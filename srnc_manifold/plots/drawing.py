@@ -152,8 +152,9 @@ def plain(text: Any, width: int = _LABEL_WIDTH) -> str:
     characters cannot be drawn, and control characters cannot be in an SVG file.
     """
     text = " ".join(printable(line) for line in str(text).splitlines())
-    lines = textwrap.wrap(text, width, break_on_hyphens=False) or [text]
-    shown = "\n".join(lines).replace("$", r"\$")
+    # Names of solvers are folded after a bracket rather than within a number.
+    lines = textwrap.wrap(text.replace("[", "[\v"), width, break_on_hyphens=False, replace_whitespace=False) or [text]
+    shown = "\n".join(lines).replace("\v", "").replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") or not shown else shown
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from srnc_manifold.numerics import Array
 from srnc_manifold.plots.drawing import (
+    DASHES,
     FLOOR,
     MARKERS,
     PALETTE,
@@ -29,11 +30,11 @@ from srnc_manifold.plots.drawing import (
 
 Path = str | os.PathLike[str] | None
 
-_MEASURES = {"time": "time, s, on one machine"}
+_MEASURES = {"time": "time on one machine, s"}
 
 # What is drawn of a sweep or a band, and whether it tends to zero.
 _QUANTITIES = {
-    "violation": ("violation as found", True),
+    "violation": ("violation", True),
     "gap": ("gap to the reference / ‖C(a)‖²", True),
     "hit": ("share of runs that hit the optimum", False),
     "feasible": ("share of feasible runs", False),
@@ -42,6 +43,15 @@ _QUANTITIES = {
 
 # Chance of a difference by mere luck, over all pairs, below which a pair has a star.
 _SIGNIFICANT = 0.05
+
+# Lines of one colour that dashes can tell apart.
+_PER_COLOUR = 3
+
+# Characters of a legend's labels in an inch, and the height of a line of text in inches.
+_PER_INCH, _LINE = 12, 0.17
+
+# Characters of a line of a solver's name beside an axis.
+_NAME = 32
 
 
 def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
@@ -68,8 +78,9 @@ def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
     _require(data, "solver", "settings", "share", "measure", "instances", "of")
     x = next((name for name in ("ratio", "budget", "gap") if name in data.columns), "")
     _require(data, x or "ratio")
-    measure, solvers = data["measure"].iloc[0], data.drop_duplicates("solver")
-    with figure_of(ax, (7.0, 4.8)) as (figure, (axes,)):
+    measure = data["measure"].iloc[0]
+    size, columns = _with_legend((7.0, 4.0), data["solver"])
+    with figure_of(ax, size) as (figure, (axes,)):
         values = data[x].to_numpy(float)
         if x == "gap":
             logarithmic_with_zero(axes, "x", values.max())
@@ -78,18 +89,18 @@ def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
             axes.set_xscale("log")
             axes.set_xlim(values.min(), max(1.3 * values.max(), 2 * values.min()))
         right = axes.get_xlim()[1]
-        for solver, style in zip(solvers["solver"], line_styles(list(solvers["settings"])), strict=True):
+        for solver, style in _styles(data).items():
             own = (data["solver"] == solver).to_numpy()
             heights = data["share"].to_numpy()[own]
             across, up = np.append(values[own], right), np.append(heights, heights[-1])
             # A curve that begins above zero rises at the left end.
             across, up = np.insert(across, 0, across[0]), np.insert(up, 0, 0.0)
-            axes.plot(across, up, drawstyle="steps-post", label=plain(solver), **unmarked(style))
+            axes.plot(across, up, drawstyle="steps-post", label=plain(solver), **style)
         axes.set_ylim(-0.02, 1.02)
-        labels = {"ratio": f"{measure} / least {measure} of all solvers", "gap": f"{measure} / ‖C(a)‖²"}
+        labels = {"ratio": f"{_MEASURES.get(measure, measure)} / least of all solvers", "gap": f"{measure} / ‖C(a)‖²"}
         axes.set_xlabel(labels.get(x, _MEASURES.get(measure, measure)))
         axes.set_ylabel(f"share of {data['instances'].iloc[0]} {data['of'].iloc[0]}")
-        legend(figure, [axes], ax is None)
+        legend(figure, [axes], ax is None, columns)
         return saved(figure, path)
 
 
@@ -117,7 +128,8 @@ def hit_rates(data: Any, ax: Any = None, path: Path = None) -> Any:
     _require(data, "problem", "solver", "settings", "runs", "hits", "rate", "low", "high", "expected_cost", "measure")
     solvers, problems = list(dict.fromkeys(data["solver"])), list(dict.fromkeys(data["problem"]))
     n, measure = len(problems), data["measure"].iloc[0]
-    size = (8.5, 1.6 + len(solvers) * max(0.4, 0.2 * n) + 0.1 * n)
+    names = [plain(solver, _NAME) for solver in solvers]
+    size = (8.5, 1.6 + len(solvers) * _row_height(names, max(0.4, 0.2 * n)) + 0.1 * n)
     with figure_of(ax, size) as (figure, (axes,)):
         for record in data.to_dict("records"):
             k = problems.index(record["problem"])
@@ -127,12 +139,12 @@ def hit_rates(data: Any, ax: Any = None, path: Path = None) -> Any:
             mark = {"marker": MARKERS[k % len(MARKERS)], "color": own, "markersize": 6, "capsize": 2.5}
             axes.errorbar([record["rate"]], [row], xerr=np.maximum(reach, 0.0), linewidth=1.2, **mark)
             note = f"{record['hits']}/{record['runs']}"
-            note += f", {record['expected_cost']:.3g}" if np.isfinite(record["expected_cost"]) else ", none"
+            note += f", {_number(record['expected_cost'])}"
             axes.annotate(note, (1.0, row), xycoords=("axes fraction", "data"), xytext=(6, 0), fontsize=8,
                           textcoords="offset points", va="center", color=QUIET)  # fmt: skip
         axes.annotate(f"hits/starts,\n{_short(measure)} to the first hit", (1.0, 1.0), xycoords="axes fraction",
                       xytext=(6, 4), textcoords="offset points", fontsize=8, color=QUIET)  # fmt: skip
-        axes.set_yticks(range(len(solvers)), [plain(solver, 28) for solver in solvers])
+        axes.set_yticks(range(len(solvers)), names)
         axes.set_ylim(len(solvers) - 0.5, -0.5)
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel(f"share of starts that hit the optimum, with {100 * data['confidence'].iloc[0]:g} % intervals")
@@ -171,18 +183,19 @@ def bands(data: Any, ax: Any = None, path: Path = None) -> Any:
     """
     _require(data, "problem", "solver", "settings", "budget", "low", "median", "high", "measure", "quantity")
     measure, quantity = data["measure"].iloc[0], data["quantity"].iloc[0]
-    solvers, problems = data.drop_duplicates("solver"), list(dict.fromkeys(data["problem"]))
-    styles = dict(zip(solvers["solver"], line_styles(list(solvers["settings"])), strict=True))
+    styles, problems = _styles(data), list(dict.fromkeys(data["problem"]))
+    _require_finite(data, quantity, ["low", "median", "high"])
     label, vanishing = _quantity(quantity)
     rows, columns = grid(len(problems))
-    size = (7.0, 4.8) if len(problems) == 1 else (4.2 * columns, 3.2 * rows + 0.8)
+    panels_size = (7.0, 4.0) if len(problems) == 1 else (4.2 * columns, 3.2 * rows)
+    size, beside = _with_legend(panels_size, data["solver"])
     with figure_of(ax, size, len(problems)) as (figure, panels):
         for k, (problem, axes) in enumerate(zip(problems, panels, strict=True)):
             of_problem = data[data["problem"] == problem]
             ends = _ends(of_problem)
             for solver, own in of_problem.groupby("solver", sort=False):
                 low, median, high = (own[name].to_numpy(float) for name in ("low", "median", "high"))
-                across, style = own["budget"].to_numpy(float), unmarked(styles[solver])
+                across, style = own["budget"].to_numpy(float), styles[solver]
                 right = 1.3 * of_problem["budget"].max()  # a run that has ended stays where it is
                 across, low, median, high = (
                     np.append(v, last) for v, last in ((across, right), *((v, v[-1]) for v in (low, median, high)))
@@ -205,7 +218,7 @@ def bands(data: Any, ax: Any = None, path: Path = None) -> Any:
                 axes.set_title(plain(problem))
             if k % columns == 0:
                 axes.set_ylabel(label)
-        legend(figure, panels, ax is None)
+        legend(figure, panels, ax is None, beside)
         return saved(figure, path)
 
 
@@ -233,8 +246,9 @@ def pairs(data: Any, ax: Any = None, path: Path = None) -> Any:
     _require(data, "solver", "other", "wins", "losses", "ties", "adjusted", "measure", "unit")
     solvers = list(dict.fromkeys(data["solver"]))
     n = len(solvers)
+    names = [f"{plain(solver, _NAME)}  {k}" for k, solver in enumerate(solvers, 1)]
     balance = np.full((n, n), np.nan)
-    with figure_of(ax, (3.4 + 0.95 * n, 2.6 + 0.6 * n)) as (figure, (axes,)):
+    with figure_of(ax, (4.2 + 0.75 * n, 1.6 + n * _row_height(names, 0.45))) as (figure, (axes,)):
         for record in data.to_dict("records"):
             row, column = solvers.index(record["solver"]), solvers.index(record["other"])
             wins, losses, ties = (int(record[name]) for name in ("wins", "losses", "ties"))
@@ -243,15 +257,13 @@ def pairs(data: Any, ax: Any = None, path: Path = None) -> Any:
             dark = "white" if abs(value) > 0.6 else "black"
             axes.text(column, row, f"{wins}–{losses}–{ties}{star}", ha="center", va="center", fontsize=8, color=dark)
         image = axes.imshow(balance, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
-        names = [plain(solver, 24) for solver in solvers]
         axes.set_yticks(range(n), names)
-        axes.set_xticks(range(n), names, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_xticks(range(n), [str(k) for k in range(1, n + 1)])
         axes.grid(False)
-        axes.set_ylabel("solver")
-        axes.set_xlabel("against")
+        axes.set_xlabel("against the solver of this number")
         of, by = data["unit"].iloc[0], data["measure"].iloc[0]
         axes.set_title(
-            f"wins–losses–ties over {of}s, by {_short(by)}\n* not chance (p < 0.05 by sign tests)", fontsize=9
+            f"wins–losses–ties over {of}s, by {_short(by)}\n* p < 0.05 by sign tests of all pairs", fontsize=9
         )
         figure.colorbar(image, ax=axes, label="(wins − losses) / all", shrink=0.8)
         return saved(figure, path)
@@ -280,12 +292,14 @@ def sweeps(data: Any, ax: Any = None, path: Path = None, *, y: str = "violation"
     if y not in _QUANTITIES:
         raise ValueError(f"y: {y!r} given, expected one of {', '.join(_QUANTITIES)}")
     _require(data, "setting", "line", "value", y)
+    _require_finite(data, y, [y])
     label, vanishing = _quantity(y)
     setting, values = data["setting"].iloc[0], list(dict.fromkeys(data["value"]))
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     values = sorted(values) if numeric else values
     logarithmic = numeric and values[0] > 0 and values[-1] >= 20 * values[0]
-    with figure_of(ax, (7.0, 4.8)) as (figure, (axes,)):
+    size, columns = _with_legend((7.0, 4.0), data["line"])
+    with figure_of(ax, size) as (figure, (axes,)):
         for k, (line, own) in enumerate(data.groupby("line", sort=False)):
             across = own["value"] if numeric else own["value"].map(values.index)
             order = np.argsort(across.to_numpy(float))
@@ -299,7 +313,7 @@ def sweeps(data: Any, ax: Any = None, path: Path = None, *, y: str = "violation"
             axes.set_xticks(range(len(values)), [plain(value) for value in values])
         if vanishing:
             finite = data[y].to_numpy(float)[np.isfinite(data[y].to_numpy(float))]
-            least, most = (finite.min(), finite.max()) if len(finite) else (FLOOR, 1.0)
+            least, most = finite.min(), finite.max()
             logarithmic_with_zero(axes, "y", most, FLOOR if least <= 1e-9 else least)
         elif y != "evaluations":
             axes.set_ylim(-0.02, 1.02)
@@ -307,7 +321,7 @@ def sweeps(data: Any, ax: Any = None, path: Path = None, *, y: str = "violation"
             feasible_limit(axes, "y")
         axes.set_xlabel(plain(setting))
         axes.set_ylabel(label if y in ("hit", "feasible") else f"{label}, median")
-        legend(figure, [axes], ax is None)
+        legend(figure, [axes], ax is None, columns)
         return saved(figure, path)
 
 
@@ -321,13 +335,45 @@ def _require(data: Any, *columns: str) -> None:
         raise ValueError("data: no rows given, expected at least one")
 
 
+def _styles(data: Any) -> dict[str, dict[str, Any]]:
+    """The style of each solver's line. Of a sweep of one solver, the lines have several colours."""
+    solvers = data.drop_duplicates("solver")
+    styles = [unmarked(style) for style in line_styles(list(solvers["settings"]))]
+    if len({style["color"] for style in styles}) * _PER_COLOUR < len(styles):
+        others = PALETTE[1:]
+        styles = [
+            {"color": others[k % len(others)], "linestyle": DASHES[k // len(others) % len(DASHES)], "linewidth": 1.4}
+            for k in range(len(styles))
+        ]
+    return dict(zip(solvers["solver"], styles, strict=True))
+
+
+def _with_legend(size: tuple[float, float], labels: Any) -> tuple[tuple[float, float], int]:
+    """The size of a figure with a legend below its panels, and how many columns of the legend there is room for."""
+    shown = [plain(label).splitlines() for label in dict.fromkeys(labels)]
+    longest = max(len(line) for lines in shown for line in lines)
+    columns = max(1, min(3, int(size[0] * _PER_INCH / (longest + 6))))
+    rows = -(-len(shown) // columns)
+    return (size[0], size[1] + 0.3 + _LINE * rows * max(map(len, shown))), columns
+
+
+def _row_height(names: list[str], least: float) -> float:
+    """Inches of a row that is as high as its name."""
+    return max(least, 0.1 + _LINE * max(name.count("\n") + 1 for name in names))
+
+
 def _quantity(name: str) -> tuple[str, bool]:
     """The label of a quantity, and whether it tends to zero."""
     return _QUANTITIES.get(name, (name.replace("_", " "), name.endswith("_error") or name == "gradient_norm"))
 
 
+def _number(cost: float) -> str:
+    """A number of evaluations, or of seconds."""
+    return "never" if not np.isfinite(cost) else f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
+
+
 def _short(measure: str) -> str:
-    return "time, s," if measure == "time" else measure
+    return "seconds" if measure == "time" else measure
 
 
 def _ends(data: Any) -> tuple[float, float]:
@@ -335,3 +381,9 @@ def _ends(data: Any) -> tuple[float, float]:
     values: Array = data[["low", "median", "high"]].to_numpy(float)
     values = values[np.isfinite(values)]
     return (float(values.min()), float(values.max())) if len(values) else (FLOOR, 1.0)
+
+
+def _require_finite(data: Any, name: str, columns: list[str]) -> None:
+    """Refuse to draw an empty figure."""
+    if not np.any(np.isfinite(data[columns].to_numpy(float))):
+        raise ValueError(f"data: no {name} to draw; it is infinite where too few runs are feasible, or not known")

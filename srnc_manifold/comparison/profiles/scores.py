@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.comparison.references import references as references_of
-from srnc_manifold.comparison.rows import UNSUPPORTED
+from srnc_manifold.comparison.rows import UNSUPPORTED, environments
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 
 #: A run has hit the optimum if it is feasible, as found, and its gap to the reference is at most this.
@@ -83,11 +83,6 @@ def require_comparable(rows: Any, measure: str) -> None:
             "can be compared within one machine, its versions and commit only. Expected rows of one of them, such as "
             f"where=\"environment == '{names[0]}'\", or another measure"
         )
-
-
-def environments(rows: Any) -> list[str]:
-    """Where the runs that took time were made, by name."""
-    return list(dict.fromkeys(rows[rows["time"].notna()]["environment"].fillna("unknown")))
 
 
 def costs(rows: Any, measure: str) -> Any:
