@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -339,7 +340,7 @@ def _styles(data: Any) -> dict[str, dict[str, Any]]:
     """The style of each solver's line. Of a sweep of one solver, the lines have several colours."""
     solvers = data.drop_duplicates("solver")
     styles = [unmarked(style) for style in line_styles(list(solvers["settings"]))]
-    if len({style["color"] for style in styles}) * _PER_COLOUR < len(styles):
+    if max(Counter(style["color"] for style in styles).values()) > _PER_COLOUR:
         others = PALETTE[1:]
         styles = [
             {"color": others[k % len(others)], "linestyle": DASHES[k // len(others) % len(DASHES)], "linewidth": 1.4}

@@ -74,8 +74,9 @@ def pairs(
     solvers = list(dict.fromkeys(full["solver"]))
     if len(solvers) < 2:
         raise ValueError(f"rows: one solver given, {solvers[0]!r}, expected at least two")
-    table = full.pivot(index=INSTANCE, columns="solver", values=["value", "repeated"])
-    found = [_count(table, *pair, tolerance if measure == "gap" else 0.0, unit) for pair in _of_two(solvers)]
+    values, repeated = (full.pivot(index=INSTANCE, columns="solver", values=name) for name in ("value", "repeated"))
+    least = tolerance if measure == "gap" else 0.0
+    found = [_count(values[[*pair]], repeated[[*pair]], least, unit) for pair in _of_two(solvers)]
     tests = [sign_test(wins, losses) for wins, losses, _ in found]
     records = []
     for (one, other), (wins, losses, ties), p, adjusted in zip(
@@ -94,14 +95,16 @@ def _of_two(solvers: list[str]) -> list[tuple[str, str]]:
     return list(itertools.combinations(solvers, 2))
 
 
-def _count(table: Any, one: str, other: str, tolerance: float, unit: str) -> tuple[int, int, int]:
-    """Wins and losses of one solver against another, and ties."""
-    mine, theirs = (table["value", solver].to_numpy(float) for solver in (one, other))
-    signs = (mine < theirs - tolerance).astype(int) - (theirs < mine - tolerance).astype(int)
-    by_problem = table.assign(sign=signs)["sign"].groupby(level="problem", sort=False)
+def _count(values: Any, repeated: Any, tolerance: float, unit: str) -> tuple[int, int, int]:
+    """Wins and losses of one solver against another, and ties; each has a column."""
+    import pandas
+
+    mine, theirs = values.to_numpy(float).T
+    wins = (mine < theirs - tolerance).astype(int) - (theirs < mine - tolerance).astype(int)
+    by_problem = pandas.Series(wins, index=values.index).groupby(level="problem", sort=False)
     if unit == "problem":
-        signs = np.sign(by_problem.sum().to_numpy())
+        wins = np.sign(by_problem.sum().to_numpy())
     else:  # where neither has anything random, all starts on a problem are one
-        same = (table["repeated", one] & table["repeated", other]).to_numpy(bool)
-        signs = signs[~(same & (by_problem.cumcount().to_numpy() > 0))]
-    return int(np.sum(signs > 0)), int(np.sum(signs < 0)), int(np.sum(signs == 0))
+        same = repeated.to_numpy(bool).all(axis=1)
+        wins = wins[~(same & (by_problem.cumcount().to_numpy() > 0))]
+    return int(np.sum(wins > 0)), int(np.sum(wins < 0)), int(np.sum(wins == 0))
