@@ -392,7 +392,7 @@ def compared():
     problems = {f"${n}$": srnc.partway(rng.standard_normal(3), n, 0.5) for n in (6, 8)}
     costs = srnc.sweep("lse", alpha=[10, 1000], fidelity_weight=[1e-1, 1e-5])
     solvers = ["exact", "augmented-lagrangian", *srnc.sweep("trust-regions", cost=costs)]
-    return srnc.compare(problems, solvers, [0, 1], budget=srnc.Budget(max_evaluations=60), n_jobs=1)
+    return srnc.compare(problems, solvers, [0, 1], budget=srnc.Budget(max_evaluations=20), n_jobs=1)
 
 
 def test_a_comparison_measures_by_all_that_it_knows():
