@@ -81,20 +81,24 @@ def exclusive(function: F) -> F:
 def interrupts_deferred() -> Iterator[list[int]]:
     """Ctrl-C is not heard in such a block, but in the list that is given: what is begun can be ended, or undone.
 
-    If the block did not act on it, it is heard at its end. Only the main thread hears Ctrl-C at all.
+    So is SIGTERM, where it does not end the process at once. If the block did not act on it, it is heard at its end.
+    Only the main thread hears signals at all.
     """
     heard: list[int] = []
-    usual = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or usual is None:
+    if threading.current_thread() is not threading.main_thread():
         yield heard
         return
-    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    usual = {number: handler for number, handler in usual.items() if callable(handler)}
+    for number in usual:
+        signal.signal(number, lambda which, _: heard.append(which))
     try:
         yield heard
     finally:
-        signal.signal(signal.SIGINT, usual)
+        for number, handler in usual.items():
+            signal.signal(number, handler)
     if heard:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(heard[0])
 
 
 def _renew() -> None:
