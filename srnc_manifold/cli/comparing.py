@@ -64,7 +64,9 @@ def compare(
     ] = None,
     output: StoreOption = Path("results"),
     overwrite: OverwriteOption = False,
-    details: Annotated[bool, typer.Option("--details", help="Print all columns, 126 characters wide.")] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="Print all columns (126 characters), and tables of each of many problems.")
+    ] = False,
     device: Annotated[
         str | None, typer.Option(help="Device of torch for the solvers that take one (batch): cuda, cuda:1, cpu.")
     ] = None,

@@ -204,7 +204,11 @@ class Comparison(Shown):
         return winners(self.table())
 
     def report(self, *, details: bool = False) -> str:
-        """Who wins, and the tables of all problems, as plain text of 80 columns; with all columns if asked for."""
+        """Who wins, and tables, as plain text of 80 columns.
+
+        With ``details``, all columns. Of more than twenty problems there is one table of all of them; with ``details``,
+        a table of each.
+        """
         return text_report(self.table(), self.problems, details=details)
 
     def _repr_html_(self) -> str:

@@ -24,9 +24,10 @@ _APPLICATION = 0x53524E43
 # Seconds to wait for another process that writes: each transaction is of one run.
 _PATIENCE = 60
 
-# File systems of networks, on which processes of several machines do not share memory, as write-ahead logs need.
+# File systems of networks, also as "fuse.sshfs": processes of several machines do not share memory, as logs need it.
 _NETWORK = frozenset(
-    {"9p", "afs", "ceph", "cifs", "fuse.sshfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs", "virtiofs"}
+    {"9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"}
+    | {"sshfs", "virtiofs"}
 )
 
 # Words for the codes of SQLite's errors; whatever else it complains of is in the file.
@@ -154,9 +155,10 @@ def _make(connection: sqlite3.Connection, tables: str) -> None:
 
 def _keep_log(path: Path, connection: sqlite3.Connection) -> None:
     """Write ahead to a log, with which a run takes a tenth of a millisecond, where the file system allows it."""
-    wanted = "DELETE" if _file_system(path) in _NETWORK else "WAL"
+    wanted = "DELETE" if _file_system(path).removeprefix("fuse.") in _NETWORK else "WAL"
     mode = _journal(connection, wanted)
-    connection.execute("PRAGMA synchronous = NORMAL")
+    # A log is whole after a loss of power, without waiting for the disk; a file that is written in place is not.
+    connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'wal' else 'FULL'}")
     if mode != "wal":
         warnings.warn(
             f"store: {str(path)!r} is on a file system without shared memory, such as a network drive; it is written "
@@ -182,7 +184,7 @@ def _journal(connection: sqlite3.Connection, wanted: str) -> str:
 
 def _file_system(path: Path) -> str:
     """Type of the file system of a path, empty where it is not known."""
-    best, kind = 0, ""
+    best, kind, path = 0, "", path.resolve()
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

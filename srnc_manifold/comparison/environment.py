@@ -12,13 +12,14 @@ from pathlib import Path
 
 from srnc_manifold.exchange import to_json
 
-_PACKAGES = ("srnc-manifold", "numpy", "scipy", "pymanopt", "autograd", "cvxpy", "torch")
+#: What runs are made with: their versions are part of each environment.
+PACKAGES = ("srnc-manifold", "numpy", "scipy", "pymanopt", "autograd", "cvxpy", "torch")
 
 
 @functools.cache
 def header() -> dict[str, str]:
     """What there is to know of this process's environment, in words, by name."""
-    versions = {name: _version(name) for name in _PACKAGES}
+    versions = {name: _version(name) for name in PACKAGES}
     return {
         "machine": platform.node(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",

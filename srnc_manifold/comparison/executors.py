@@ -61,8 +61,9 @@ class _Sending(Executor):
     """Runs are sent elsewhere as bytes, and come back so."""
 
     def __init__(self, n_jobs: int | None, timeout: float | None) -> None:
-        self._n_jobs, self._timeout = n_jobs, timeout
-        self._name = secrets.token_hex(8)  # in whose name workers work, wherever they are
+        self._n_jobs = n_jobs
+        self._modules = workers.own_modules()
+        self._client = workers.Client(secrets.token_hex(8), workers.digest_of_files(self._modules), timeout)
 
     def run(self, tasks: Sequence[Task]) -> Generator[Done]:
         by_number = {task.number: task for task in tasks}
@@ -70,7 +71,7 @@ class _Sending(Executor):
 
         def contents() -> Iterator[tuple[int, bytes]]:  # pickled when it is sent: not all kernels are in memory at once
             for task in tasks:
-                content = workers.pickled(task)
+                content = workers.pickled(task, self._modules)
                 if content is None:
                     here.append(task)
                 else:
@@ -88,6 +89,12 @@ class _Sending(Executor):
         finally:
             self._stop()
             answers.close()
+        if here:
+            warnings.warn(
+                f"{len(here)} runs, such as of {here[0].label!r}, cannot be sent to another process; they are made in "
+                "this one, without a timeout",
+                stacklevel=2,
+            )
         yield from InProcess().run(here)
 
     @abstractmethod
@@ -108,7 +115,7 @@ class Joblib(_Sending):
         jobs = max(1, min(joblib.effective_n_jobs(-1 if self._n_jobs is None else self._n_jobs), count))
         parallel = joblib.Parallel(jobs, prefer="threads", return_as="generator_unordered", batch_size=1)
         call = joblib.delayed(_make)
-        answers = parallel(call(self._name, number, content, self._timeout) for number, content in contents)
+        answers = parallel(call(self._client, number, content) for number, content in contents)
         try:
             for answer in answers:  # noqa: UP028 - not `yield from`, which would close them before the warnings are off
                 yield answer
@@ -118,31 +125,31 @@ class Joblib(_Sending):
                 answers.close()
 
     def _stop(self) -> None:
-        workers.stop(self._name)
+        workers.stop(self._client.name)
 
 
 class Dask(_Sending):
     """The workers of a cluster, each thread of which has a process of its own."""
 
-    def __init__(self, client: Any, n_jobs: int | None, timeout: float | None) -> None:
+    def __init__(self, cluster: Any, n_jobs: int | None, timeout: float | None) -> None:
         super().__init__(n_jobs, timeout)
-        self._client = client
+        self._cluster = cluster
         self._sent: dict[Any, tuple[int, bytes, int]] = {}
 
     def _answers(self, contents: Iterator[tuple[int, bytes]], count: int) -> Generator[tuple[int, Any, dict[str, str]]]:
         from distributed import as_completed
 
-        self._client.wait_for_workers(1, timeout=60)
+        self._cluster.wait_for_workers(1, timeout=60)
         at_once = self._n_jobs if self._n_jobs and self._n_jobs > 0 else None
 
         def send(number: int, content: bytes, times: int = 1) -> Any:
-            future = self._client.submit(_make, self._name, number, content, self._timeout, pure=False)
+            future = self._cluster.submit(_make, self._client, number, content, pure=False)
             self._sent[future] = number, content, times
             return future
 
         def more() -> list[Any]:
             """As many as there is room for; workers may come and go."""
-            room = at_once or _AHEAD * max(1, sum(self._client.nthreads().values()))
+            room = at_once or _AHEAD * max(1, sum(self._cluster.nthreads().values()))
             return [send(*one) for one in islice(contents, max(0, room - len(self._sent)))]
 
         answers = as_completed(more())
@@ -150,7 +157,7 @@ class Dask(_Sending):
             number, content, times = self._sent.pop(future)
             if future.status == "finished":
                 yield future.result()
-            elif self._client.status != "running":
+            elif self._cluster.status != "running":
                 raise ConnectionError("the scheduler of the cluster does not answer")
             elif times < _SENT:
                 answers.add(send(number, content, times + 1))
@@ -161,12 +168,12 @@ class Dask(_Sending):
 
     def _stop(self) -> None:
         with contextlib.suppress(Exception):  # the cluster may be gone
-            self._client.cancel(list(self._sent), force=True)
-            self._client.run(workers.stop, self._name)
+            self._cluster.cancel(list(self._sent), force=True)
+            self._cluster.run(workers.stop, self._client.name)
 
 
-def _make(name: str, number: int, content: bytes, timeout: float | None) -> tuple[int, Any, dict[str, str]]:
-    return number, workers.make(name, content, timeout), environment.header()
+def _make(client: workers.Client, number: int, content: bytes) -> tuple[int, Any, dict[str, str]]:
+    return number, workers.make(client, content), environment.header()
 
 
 @contextlib.contextmanager

@@ -8,8 +8,11 @@ digest, and an edit of a comment, or of another class in the same file, does not
 
 from __future__ import annotations
 
+import contextlib
+import dis
 import functools
 import hashlib
+import importlib
 import importlib.metadata
 import inspect
 import site
@@ -22,6 +25,8 @@ from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 import numpy as np
+
+from srnc_manifold.comparison.environment import PACKAGES
 
 #: Of a digest: as safe as all 64 of SHA-256 against chance, in half the room.
 DIGITS = 32
@@ -152,6 +157,8 @@ class _Walk:
         self._note("code", "" if origin == "user" else module, name)  # a script has another name when it is imported
         if origin == "installed":
             self._note(_distribution(module.partition(".")[0]))
+            with contextlib.suppress(UnknownSourceError):  # of an edit in place
+                self._note(_file_digest(module, name))
         elif origin == "user" and not isinstance(thing, type | FunctionType):
             self._note(_file_digest(module, name))
         return origin
@@ -180,28 +187,37 @@ class _Walk:
                 self._note("empty")
         self._code(function.__code__)
         names = dict.fromkeys(_names(function.__code__))
-        for name in names:
-            if name in function.__globals__:
-                self._note("global", name)
-                self._global(function.__globals__[name], names)
+        imported = _imported(function.__code__, function.__globals__.get("__package__") or "")
+        known = {name: function.__globals__[name] for name in names if name in function.__globals__}
+        for name, value in (known | imported).items():
+            self._note("global", name)
+            self._global(value, names)
 
     def _global(self, value: Any, names: Iterable[str]) -> None:
         """What a function refers to; of a module that is not installed, those of its names that the function has."""
         if isinstance(value, ModuleType):
             self.add(value)
+            self._version(value.__name__)
             if origin_of(value.__name__) == "user":
                 for name in names:
                     if name in vars(value):
                         self._note("global", name)
                         self._global(vars(value)[name], names)
         elif isinstance(value, type | FunctionType) or callable(value):
-            origin = origin_of(getattr(value, "__module__", None) or "")
-            if origin in ("installed", "standard", "own"):  # tools, such as NumPy's: which version is told elsewhere
-                self._note("code", getattr(value, "__module__", ""), getattr(value, "__qualname__", ""))
+            module = getattr(value, "__module__", None) or ""
+            if origin_of(module) in ("installed", "standard", "own"):  # a tool
+                self._note("code", module, getattr(value, "__qualname__", ""))
+                self._version(module)
             else:
                 self.add(value)
         else:
             self.add(value)
+
+    def _version(self, module: str) -> None:
+        """Of an installed package, unless it is one whose version is told of each run, as of those of this package."""
+        top = module.partition(".")[0]
+        if origin_of(module) == "installed" and top not in PACKAGES:
+            self._note(_distribution(top))
 
     def _code(self, code: CodeType) -> None:
         self._note("compiled", code.co_argcount, code.co_kwonlyargcount, code.co_flags, code.co_names, code.co_freevars)
@@ -219,6 +235,32 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
+
+
+def _imported(code: CodeType, package: str) -> dict[str, Any]:
+    """The modules that a function imports when it is called, by name, if they are not installed.
+
+    They are imported now, as the run will do. One that cannot be imported is None.
+    """
+    found: dict[str, Any] = {}
+    steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+    for level, parts, step in zip(steps, steps[1:], steps[2:], strict=False):
+        if step.opname == "IMPORT_NAME":
+            name = "." * level.argval + step.argval
+            for each in (name, *(f"{name}{'' if name.endswith('.') else '.'}{part}" for part in parts.argval or ())):
+                if level.argval or origin_of(each) == "user":
+                    found[each] = _module(each, package)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= _imported(constant, package)
+    return found
+
+
+def _module(name: str, package: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name, package)
+    except Exception:  # not there, no module but a function in one, or one that fails
+        return None
 
 
 def _is_made(name: str, member: Any) -> bool:
@@ -241,6 +283,8 @@ def origin_of(module: str) -> str:
     if top in sys.stdlib_module_names and top != "__main__":
         return "standard"
     file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None and top != module and top in sys.modules:
+        return origin_of(top)
     if file is None:
         return "user" if module in ("", "__main__") or top in sys.modules or top not in _installed() else "installed"
     return "installed" if any(Path(file).is_relative_to(place) for place in _site_folders()) else "user"

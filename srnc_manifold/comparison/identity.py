@@ -15,7 +15,7 @@ from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.solvers import Budget, Solver
 
 # Wings of this package that change no result of a run.
-_WITHOUT_EFFECT = ("cli", "comparison", "nn", "plots", "studies", "testing")
+_WITHOUT_EFFECT = ("cli", "comparison", "files", "networks", "nn", "plots", "problems", "studies", "testing")
 
 
 @dataclass(frozen=True)

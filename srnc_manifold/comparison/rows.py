@@ -6,7 +6,7 @@ import contextlib
 import csv
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -69,9 +69,9 @@ def frame(rows: Sequence[Row]) -> Any:
     return pandas.DataFrame([[getattr(row, name) for name in columns] for row in rows], columns=columns)
 
 
-def environments(rows: Any) -> list[str]:
-    """Where the runs of a DataFrame that took time were made, by name."""
-    pairs = zip(rows["time"], rows["environment"], strict=True)
+def environments(times: Iterable[float], names: Iterable[str | None]) -> list[str]:
+    """Where runs that took time were made, of the times and environments of all runs."""
+    pairs = zip(times, names, strict=True)
     return list(dict.fromkeys(name if isinstance(name, str) else "unknown" for time, name in pairs if time == time))
 
 

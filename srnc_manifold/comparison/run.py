@@ -20,6 +20,7 @@ from srnc_manifold.comparison.runs import Task
 from srnc_manifold.comparison.store import Planned, Store
 from srnc_manifold.comparison.tasks import Problems
 from srnc_manifold.problem.families import Entry, NamedProblem, UnavailableProblem
+from srnc_manifold.process import interrupts_deferred
 from srnc_manifold.solvers import Budget, Solver
 from srnc_manifold.validation import require_jobs, require_positive, require_seeds
 from srnc_manifold.writing import require_new
@@ -133,8 +134,9 @@ def _plan(
             if status:
                 planned.append(Planned(Row(entry.name, label, seeds[0], status, reason)))
                 continue
+            settings = solver.name
             for seed in seeds if solver.stochastic else seeds[:1]:
-                tasks.append(Task(len(planned), entry, label, solver, seed, budget, solver.name))
+                tasks.append(Task(len(planned), entry, label, solver, seed, budget, settings))
                 identity = identities.of(entry, label, solver, seed)
                 planned.append(Planned(Row(entry.name, label, seed, "", ""), identity))
     return planned, tasks, identities.unknown
@@ -210,6 +212,14 @@ class _Comparing:
         return identity
 
     def _take(self, done: Done) -> None:
+        """Keep a run that was made, whatever signal comes meanwhile, and tell of it."""
+        with interrupts_deferred():
+            row = self._kept(done)
+        if done.outcome.interrupted:
+            raise KeyboardInterrupt
+        self._report(self._n_done, self._total, row)
+
+    def _kept(self, done: Done) -> Row:
         outcome, identity = done.outcome, self._identity(done.outcome.number)
         name = environment.name_of(done.environment)
         header = None if name in self._comparison.environments else done.environment
@@ -228,9 +238,7 @@ class _Comparing:
         for twin in self._twins.get(identity.key, ()):
             self._keep(twin.number, replace(row, problem=twin.entry.name, solver=twin.label, seed=twin.seed), place)
             self._n_done += 1
-        if outcome.interrupted:
-            raise KeyboardInterrupt
-        self._report(self._n_done, self._total, row)
+        return row
 
     def _keep(self, number: int, row: Row, place: Any = None) -> None:
         self._rows[number] = row

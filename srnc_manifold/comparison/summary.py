@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from srnc_manifold.comparison.references import lower_bounds, references
 from srnc_manifold.comparison.rows import UNSUPPORTED, Row, environments, frame
+from srnc_manifold.numerics import Array
 from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 
@@ -83,10 +85,10 @@ def summary(rows: Sequence[Row], problems: Mapping[str, NamedProblem]) -> Any:
     table = frame(rows)
     measured, proved = references(table, problems), lower_bounds(table, problems)
     records: list[dict[str, Any]] = []
-    for name, of_problem in table.groupby("problem", sort=False):
+    for name, own in _grouped(rows, "problem").items():
         by = *measured.loc[name], proved[name]
-        block = [_record(of_solver, *by) for _, of_solver in of_problem.groupby("solver", sort=False)]
-        timed = len(environments(of_problem)) <= 1
+        block = [_record(some, *by) for some in _grouped(own, "solver").values()]
+        timed = comparable(record["environment"] for record in block)
         records.extend(sorted(block, key=partial(_merit, timed=timed)))
     return pandas.DataFrame(records, columns=list(SUMMARY_COLUMNS))
 
@@ -113,7 +115,7 @@ def winners(summary: Any) -> Any:
 
     runs = summary[summary["solver"] != ""]  # without the problems that are not available here
     problems = list(dict.fromkeys(runs["problem"]))
-    timed = comparable(runs)
+    timed = comparable(runs["environment"])
     records = []
     for solver, block in runs.groupby("solver", sort=False):
         tried = block[block["status"] != UNSUPPORTED]
@@ -138,44 +140,63 @@ def winners(summary: Any) -> Any:
     )
 
 
-def comparable(summary: Any) -> bool:
-    """Whether the times in a table of :func:`summary` are of one environment."""
-    return len({name for names in summary["environment"] for name in names.split(", ") if name}) <= 1
+def comparable(environments: Iterable[str]) -> bool:
+    """Whether times can be compared: whether a column ``environment`` of :func:`summary` names one at most."""
+    return len({name for names in environments for name in names.split(", ") if name}) <= 1
 
 
-def _record(rows: Any, reference: float, kind: str, bound: float) -> dict[str, Any]:
-    first = rows.iloc[0]
-    size = float(rows["squared_norm"].max())  # the same for all runs that returned a kernel
-    status = rows["status"].mode().iloc[0]
-    feasible = rows[rows["feasible"]]
+def _record(rows: Sequence[Row], reference: float, kind: str, bound: float) -> dict[str, Any]:
+    """Of the rows of one problem and solver. NumPy, since pandas takes a hundred times as long for a few numbers."""
 
-    def gap(values: Any, reference: float = reference) -> float:
-        difference = (float(values.median()) - reference) / size if len(values) else np.nan
+    def column(name: str) -> Array:
+        return np.array([getattr(row, name) for row in rows], float)
+
+    objective, restored, feasible = column("objective"), column("restored_objective"), column("feasible") > 0
+    size = _median(column("squared_norm"))  # the same for all runs that returned a kernel
+    counts = Counter(sorted(row.status for row in rows))
+    status = counts.most_common(1)[0][0]
+
+    def gap(values: Array, reference: float = reference) -> float:
+        difference = (_median(values) - reference) / size
         return 0.0 if abs(difference) < NO_GAP else difference
 
+    found = objective[~np.isnan(objective)]
     return {
-        "problem": first["problem"],
-        "solver": first["solver"],
-        "runs": len(rows) if rows["objective"].notna().any() else 0,
-        "success": float(rows["feasible"].mean()),
-        "solved": float((rows["feasible"] & ((rows["objective"] - reference) / size <= SOLVED)).mean()),
-        "stable_rank_error": float(rows["stable_rank_error"].median()),
-        "spectral_norm_error": float(rows["spectral_norm_error"].median()),
-        "objective": float(rows["objective"].median()),
-        "gap": gap(feasible["objective"]),
-        "restored": float(rows["restored_objective"].median()),
-        "restored_gap": gap(rows["restored_objective"].dropna()),
+        "problem": rows[0].problem,
+        "solver": rows[0].solver,
+        "runs": len(rows) if len(found) else 0,
+        "success": float(feasible.mean()),
+        "solved": float((feasible & ((objective - reference) / size <= SOLVED)).mean()),
+        "stable_rank_error": _median(column("stable_rank_error")),
+        "spectral_norm_error": _median(column("spectral_norm_error")),
+        "objective": _median(objective),
+        "gap": gap(objective[feasible]),
+        "restored": _median(restored),
+        "restored_gap": gap(restored),
         "bound": bound,
-        "bound_gap": gap(feasible["objective"], bound),
-        "spread": float(rows["objective"].max() - rows["objective"].min()) / size,
-        "evaluations": float(rows["evaluations"].median()),
-        "time": float(rows["time"].median()),
+        "bound_gap": gap(objective[feasible], bound),
+        "spread": (float(found.max()) - float(found.min())) / size if len(found) else np.nan,
+        "evaluations": _median(column("evaluations")),
+        "time": _median(column("time")),
         "status": status,
-        "message": rows.loc[rows["status"] == status, "message"].iloc[0],
+        "message": next(row.message for row in rows if row.status == status),
         "reference": reference,
         "reference_kind": kind,
-        "environment": ", ".join(environments(rows)),
+        "environment": ", ".join(environments((row.time for row in rows), (row.environment for row in rows))),
     }
+
+
+def _median(values: Array) -> float:
+    """Of those that are there, NaN if none is."""
+    there = values[~np.isnan(values)]
+    return float(np.median(there)) if len(there) else np.nan
+
+
+def _grouped(rows: Iterable[Row], name: str) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(getattr(row, name), []).append(row)
+    return groups
 
 
 def _merit(record: dict[str, Any], timed: bool) -> tuple[float, ...]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
-import functools
 import os
 import pickle
 import signal
@@ -19,7 +18,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 from srnc_manifold.comparison.fingerprints import fingerprint, origin_of
@@ -46,28 +48,69 @@ class LostError(RuntimeError):
         self.again = again
 
 
-def pickled(value: Any) -> bytes | None:
-    """A value as bytes, with the classes of scripts and problem files in them; None if it cannot be pickled."""
+@dataclass(frozen=True)
+class Client:
+    """On whose behalf runs are made.
+
+    Attributes
+    ----------
+    name : str
+        See :func:`stop`.
+    code : str
+        Digest of the files of the modules that it has loaded and that are not installed. A worker that may have loaded
+        them as they were before is not used.
+    timeout : float or None
+        Seconds after which the process of a run is killed.
+    """
+
+    name: str
+    code: str
+    timeout: float | None = None
+
+
+def own_modules() -> list[ModuleType]:
+    """The modules in this process that are neither installed nor of this package: scripts, files of problems."""
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file is not None and getattr(module, "__name__", None) == name != "__main__" and origin_of(name) == "user":
+            found.append(module)
+    return found
+
+
+def digest_of_files(modules: Iterable[ModuleType]) -> str:
+    """Tells whether the files of modules are as they were."""
+    files = []
+    for module in modules:
+        with contextlib.suppress(OSError, TypeError):
+            found = Path(module.__file__).stat()  # type: ignore[arg-type]
+            files.append((module.__name__, found.st_mtime_ns, found.st_size))
+    return fingerprint(sorted(files))
+
+
+def pickled(value: Any, modules: Iterable[ModuleType] = ()) -> bytes | None:
+    """A value as bytes, None if it cannot be pickled. What it needs of some modules goes with it, as it is in memory.
+
+    So what is run is what was looked at, whatever becomes of the files meanwhile, and wherever it is run. Where this
+    cannot be, such as with a lock in a module, only files of problems go with it, which nobody else can import.
+    """
     import cloudpickle
 
-    for module in FILE_MODULES.values():
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        content: bytes = cloudpickle.dumps(value)
-        return content
-    except Exception:
-        return None
-    finally:
-        for module in FILE_MODULES.values():
-            cloudpickle.unregister_pickle_by_value(module)
+    for some in (list(modules), list(FILE_MODULES.values())):
+        with contextlib.suppress(Exception), contextlib.ExitStack() as registered:
+            for module in some:
+                cloudpickle.register_pickle_by_value(module)
+                registered.callback(cloudpickle.unregister_pickle_by_value, module)
+            content: bytes = cloudpickle.dumps(value)
+            return content
+    return None
 
 
 class Worker:
     """A process for runs, seen from the one that started it."""
 
-    def __init__(self, modules: str) -> None:
-        self.modules, self._ready = modules, False
-        self._ended = False
+    def __init__(self, code: str) -> None:
+        self.code, self._ready, self._ended = code, False, False
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, *sys.path],
             stdin=subprocess.PIPE,
@@ -152,15 +195,15 @@ class _Crew:
         self._busy: dict[Worker, str] = {}
         self._stopped: set[str] = set()
 
-    def take(self, client: str, modules: str) -> Worker:
-        """A worker that has loaded the modules as they are now."""
+    def take(self, client: Client) -> Worker:
+        """A worker that has loaded no code that is another one now."""
         with self._lock:
-            if client in self._stopped:
+            if client.name in self._stopped:
                 raise LostError("stopped", again=False)
-            old = [worker for worker in self._free if worker.modules != modules or not worker.alive]
+            old = [worker for worker in self._free if worker.code != client.code or not worker.alive]
             self._free = [worker for worker in self._free if worker not in old]
-            worker = self._free.pop() if self._free else Worker(modules)
-            self._busy[worker] = client
+            worker = self._free.pop() if self._free else Worker(client.code)
+            self._busy[worker] = client.name
         for other in old:
             other.kill()
         return worker
@@ -189,22 +232,19 @@ _CREW = _Crew()
 atexit.register(_CREW.stop)
 
 
-def stop(client: str) -> None:
+def stop(name: str) -> None:
     """End all processes that make runs for a client."""
-    _CREW.stop(client)
+    _CREW.stop(name)
 
 
-def make(client: str, content: bytes, timeout: float | None = None) -> bytes | str | None:
+def make(client: Client, content: bytes) -> bytes | str | None:
     """Have a task made in a process of its own, again if that process is lost.
 
     Parameters
     ----------
-    client : str
-        On whose behalf; see :func:`stop`.
+    client : Client
     content : bytes
         The task, as :func:`pickled` gives it.
-    timeout : float, optional
-        Seconds after which the process is killed.
 
     Returns
     -------
@@ -213,11 +253,11 @@ def make(client: str, content: bytes, timeout: float | None = None) -> bytes | s
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            worker = _CREW.take(client, _modules(client))
+            worker = _CREW.take(client)
         except (LostError, OSError) as error:
             return f"no process for it: {error}"
         try:
-            answer = worker.run(content, timeout)
+            answer = worker.run(content, client.timeout)
         except LostError as error:
             _CREW.give_back(worker, lost=True)
             if attempt == _ATTEMPTS or not error.again:
@@ -229,19 +269,6 @@ def make(client: str, content: bytes, timeout: float | None = None) -> bytes | s
             _CREW.give_back(worker, lost=False)
             return answer
     raise AssertionError
-
-
-@functools.lru_cache(maxsize=16)
-def _modules(client: str) -> str:  # noqa: ARG001 - looked at once for each
-    """A digest of the files of all modules that are not installed: a worker has loaded them as they were."""
-    files = []
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file is not None and name not in FILE_MODULES and name != "__main__" and origin_of(name) == "user":
-            with contextlib.suppress(OSError):
-                found = Path(file).stat()
-                files.append((name, found.st_mtime_ns, found.st_size))
-    return fingerprint(sorted(files))
 
 
 # -- in the worker ------------------------------------------------------------------------------------------

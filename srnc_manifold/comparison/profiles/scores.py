@@ -76,7 +76,7 @@ def require_comparable(rows: Any, measure: str) -> None:
     available(rows, measure)
     if measure != "time" or "environment" not in rows.columns:
         return
-    names = environments(rows)
+    names = environments(rows["time"], rows["environment"])
     if len(names) > 1:
         raise ValueError(
             f"measure: 'time' given, but the runs were made in {len(names)} environments ({', '.join(names)}); times "
