@@ -59,20 +59,25 @@ def steps(data, solver, x):
 
 def test_references_are_optima_where_these_are_proved_and_else_the_best_known():
     rows = frame(
-        [*ROWS, row("r", "fast", 0, 3.0, 1, restored_objective=2.5), row("s", "fast", 0, 1, 1, feasible=False)]
+        [
+            *ROWS,
+            row("r", "fast", 0, 3.0, 1, restored_objective=2.5),
+            row("s", "fast", 0, 1, 1, feasible=False, bound=3.0),
+        ]
     )
     found = references(rows)
     assert found.loc["p"].tolist() == [1.0, "optimum"]  # the run proved it
     assert found.loc["q"].tolist() == [1.0, "best known"]  # its bound is 0.8; an infeasible objective does not count
     assert found.loc["r"].tolist() == [2.5, "best known"]
     assert np.isnan(found.loc["s", "reference"])
-    assert found.loc["s", "kind"] == ""
+    assert found.loc["s", "kind"] == ""  # an infeasible run is not the optimum, whatever its bound
     paper = srnc.NamedProblem("q", srnc.SRNProblem([1, 0, 0], 64, stable_rank=32), 32 / 3)
     assert references(rows, {"q": paper}).loc["q"].tolist() == [32 / 3, "optimum"]
     bounds = lower_bounds(rows, {"r": paper})
     assert bounds[["p", "q"]].tolist() == [1.0, 0.8]
     assert bounds["r"] == pytest.approx(32 / 3)  # of srnc.bound, as no run proved one
-    assert np.isnan(bounds["s"])
+    assert bounds["s"] == 3
+    assert np.isnan(lower_bounds(rows)["r"])
 
 
 # -- shares -----------------------------------------------------------------------------------------------------------
@@ -206,6 +211,10 @@ def test_bands_of_many_seeds_are_order_statistics_and_infinite_before_runs_are_f
     np.testing.assert_allclose(data[["low", "median", "high"]], [[INF] * 3, [0.0, 0.4, INF]], atol=1e-15)
     data = profiles.convergence(runs, results, {"p": 1.0}, spread=0.4)  # the 3rd, the 5th, the 7th
     np.testing.assert_allclose(data[["low", "median", "high"]].iloc[1], [0.2, 0.4, 0.6], atol=1e-15)
+    results = {("p", "a", k): result([1], [k / 10], [0.0]) for k in range(20)}
+    runs = frame([row("p", "a", k, k / 10, 1) for k in range(20)])
+    data = profiles.convergence(runs, results, {"p": 1.0}, spread=0.1)  # 0.55 of 20 is 11, but not in floating point
+    np.testing.assert_allclose(data[["low", "median", "high"]].iloc[0], [0.8, 0.9, 1.0], atol=1e-15)
 
 
 # -- starts and pairs -------------------------------------------------------------------------------------------------
@@ -219,6 +228,7 @@ def test_hit_rates_and_the_expected_cost_to_the_first_hit():
     assert data.loc[("p", "once"), "runs"] == 1
     pooled = profiles.hits(TABLE, by_problem=False, measure="time").set_index("solver")
     assert pooled.loc["fast", ["runs", "hits", "expected_cost"]].tolist() == [4, 2, 2.5]
+    assert profiles.hits(frame([*ROWS, refused("q", "none")])).equals(profiles.hits(TABLE))
     none = profiles.hits(frame([row("p", "a", 0, 0, 3, feasible=False)]))
     assert none[["hits", "rate", "low", "expected_cost"]].iloc[0].tolist() == [0, 0, 0, INF]
 
