@@ -98,7 +98,10 @@ def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
             across, up = np.insert(across, 0, across[0]), np.insert(up, 0, 0.0)
             axes.plot(across, up, drawstyle="steps-post", label=plain(solver), **style)
         axes.set_ylim(-0.02, 1.02)
-        labels = {"ratio": f"{_MEASURES.get(measure, measure)} / least of all solvers", "gap": f"{measure} / ‖C(a)‖²"}
+        labels = {
+            "ratio": f"{_MEASURES.get(measure, measure).removesuffix(', s')} / least of all solvers",
+            "gap": f"{measure} / ‖C(a)‖²",
+        }
         axes.set_xlabel(labels.get(x, _MEASURES.get(measure, measure)))
         axes.set_ylabel(f"share of {data['instances'].iloc[0]} {data['of'].iloc[0]}")
         legend(figure, [axes], ax is None, columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
@@ -27,7 +28,7 @@ def sensitivity(
     rows, references, tolerance
         As of :func:`srnc_manifold.comparison.profiles.performance`.
     setting : str, optional
-        By default the number that has most values in the rows; of several the last one.
+        By default the number that has most values between solvers that differ in nothing else; of several the last one.
 
     Returns
     -------
@@ -44,15 +45,13 @@ def sensitivity(
     kept = available(rows, "settings", "stable_rank_error", "spectral_norm_error", "evaluations")
     runs = scored(kept[kept["settings"].notna()], references, tolerance)
     told = {name: _of(name) for name in dict.fromkeys(runs["settings"])}
-    swept = _values(told)
-    if setting is None:
-        numbers = {name: values for name, values in swept.items() if all(map(_is_number, values))}
-        if not numbers:
-            raise ValueError(f"setting: none given, and no number differs between {', '.join(told)}")
-        most = max(map(len, numbers.values()))
-        setting = [name for name, values in numbers.items() if len(values) == most][-1]
-    elif setting not in swept:
-        raise ValueError(f"setting: {setting!r} given, expected one that differs: {', '.join(swept) or 'none does'}")
+    setting = _most_swept(told) if setting is None else setting
+    own = {name: settings for name, settings in told.items() if setting in settings}
+    swept = _values(own)
+    if setting not in swept:
+        raise ValueError(
+            f"setting: {setting!r} given, expected one that differs: {', '.join(_values(told)) or 'none does'}"
+        )
     runs = runs[[setting in told[name] for name in runs["settings"]]]
     violation = runs[["stable_rank_error", "spectral_norm_error"]].max(axis=1)
     runs = runs.assign(
@@ -75,6 +74,19 @@ def sensitivity(
 def _of(name: str) -> dict[str, Any]:
     """The settings of a canonical name, and the name without them."""
     return {"solver": name.partition("[")[0]} | SOLVERS.settings(name)
+
+
+def _most_swept(told: Mapping[str, Mapping[str, Any]]) -> str:
+    """The number that has most values between solvers that differ in nothing else; of several the last one."""
+    most, best = 1, ""
+    for setting, values in _values(told).items():
+        if all(map(_is_number, values)):
+            alike = Counter(repr({**own, setting: None}) for own in told.values() if setting in own)
+            if (count := max(alike.values())) >= max(most, 2):
+                most, best = count, setting
+    if not best:
+        raise ValueError(f"setting: none given, and no number is swept by {', '.join(told)}")
+    return best
 
 
 def _values(told: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
