@@ -70,7 +70,8 @@ def script(tmp_path_factory):
         out = str(folder / f"{next(numbers)}.txt")
         return Script(asked, asked(code, out, *map(str, arguments)), out)
 
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    pipes["env"] = os.environ | {"PYTHONHASHSEED": "1"}  # sets have another order there
-    with subprocess.Popen([sys.executable, "-c", SERVER], **pipes) as server:  # it ends when its input is closed
-        yield start
+    environment = os.environ | {"PYTHONHASHSEED": "1"}  # sets have another order there
+    command = [sys.executable, "-c", SERVER]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as server:
+        yield start  # it ends when its input is closed

@@ -352,7 +352,9 @@ def test_what_is_done_is_kept_whatever_signal_comes(tmp_path, monkeypatch):
         add(self, *arguments)
 
     monkeypatch.setattr(Store, "add", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     made, _ = compare(solvers="exact", store=tmp_path / "s.db")
+    signal.signal(signal.SIGINT, before)
     assert made.interrupted
     assert len(made.rows) == len(srnc.Comparison.load(tmp_path / "s.db").rows) == 1
 
