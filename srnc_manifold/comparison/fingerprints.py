@@ -280,13 +280,15 @@ def origin_of(module: str) -> str:
     top = module.partition(".")[0]
     if top == OWN:
         return "own"
-    if top in sys.stdlib_module_names and top != "__main__":
+    if top in ("", "__main__"):  # whatever has started Python
+        return "user"
+    if top in sys.stdlib_module_names:
         return "standard"
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None and top != module and top in sys.modules:
         return origin_of(top)
     if file is None:
-        return "user" if module in ("", "__main__") or top in sys.modules or top not in _installed() else "installed"
+        return "user" if top in sys.modules or top not in _installed() else "installed"
     return "installed" if any(Path(file).is_relative_to(place) for place in _site_folders()) else "user"
 
 

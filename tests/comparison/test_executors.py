@@ -7,7 +7,6 @@ import random
 import resource
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import alive, wait_for
 from tiers import slow, some
 
 import srnc_manifold as srnc
@@ -58,7 +58,7 @@ def speaks():
 
 
 BAD = {
-    "hangs": (lambda: time.sleep(600), "killed, it did not end within the timeout of 5 s"),
+    "hangs": (lambda: time.sleep(600), "killed, it did not end within the timeout of 3 s"),
     "exits": (lambda: os._exit(3), "its process ended with exit code 3, 2 times"),
     "is killed": (
         lambda: os.kill(os.getpid(), signal.SIGKILL),
@@ -70,15 +70,17 @@ BAD = {
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_bad_run_costs_no_other_and_is_told_as_what_it_was(tmp_path):
-    solvers = {name: Does(action) for name, (action, _) in BAD.items()}
+@pytest.mark.parametrize("names", ["hangs, is killed, takes all memory", pytest.param(", ".join(BAD), marks=slow)])
+def test_a_bad_run_costs_no_other_and_is_told_as_what_it_was(names, tmp_path):
+    bad = {name: BAD[name] for name in names.split(", ")}
+    solvers = {name: Does(action) for name, (action, _) in bad.items()}
     solvers |= {"good": Does(), "threads": Does(threads), "prints": Does(speaks)}
     done = srnc.compare(
-        {"p": PROBLEMS["p0"]}, solvers, [0], budget=BUDGET, n_jobs=2, timeout=5, store=tmp_path / "s.db"
+        {"p": PROBLEMS["p0"]}, solvers, [0], budget=BUDGET, n_jobs=2, timeout=3, store=tmp_path / "s.db"
     )
     assert len(done.rows) == len(solvers)
     for row in done.row_list:
-        if row.solver in BAD:
+        if row.solver in bad:
             assert row.status == "failed", row
             assert row.message.startswith(BAD[row.solver][1]), row
         else:
@@ -86,7 +88,7 @@ def test_a_bad_run_costs_no_other_and_is_told_as_what_it_was(tmp_path):
     limits = done.results["p", "threads", 0].details["said"]
     assert limits
     assert set(limits) == {1}
-    solvers = {name: Does() for name in BAD}
+    solvers = {name: Does() for name in bad}
     again = srnc.compare({"p": PROBLEMS["p0"]}, solvers, [0], budget=BUDGET, n_jobs=1, store=tmp_path / "s.db")
     assert set(again.rows.status) == {"converged"}
 
@@ -109,12 +111,6 @@ def children(pid=None):
         found += own
         left += own
     return found
-
-
-def alive(pid):
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 def test_a_run_whose_process_is_killed_from_outside_is_made_again(tmp_path):
@@ -169,17 +165,20 @@ def test_a_budget_of_time_has_a_timeout():
 # -- a cluster ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """A scheduler of Dask and two workers, in processes of their own."""
+@pytest.fixture(scope="module", params=["threads", pytest.param("processes", marks=slow)])
+def cluster(request):
+    """A scheduler of Dask and two workers, in threads of this process, or in processes of their own."""
     distributed = pytest.importorskip("distributed")
+    apart = request.param == "processes"
+    options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
     with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
-        ) as made,
+        distributed.LocalCluster(n_workers=2, host="127.0.0.1", processes=apart, protocol="tcp", **options) as made,
         distributed.Client(made) as client,
     ):
         yield made, client
+
+
+only_processes = pytest.mark.parametrize("cluster", [pytest.param("processes", marks=slow)], indirect=True)
 
 
 def test_a_cluster_gives_the_same_rows(cluster, tmp_path):
@@ -198,6 +197,7 @@ def test_a_cluster_gives_the_same_rows(cluster, tmp_path):
         assert np.array_equal(result.kernel, direct.kernel)
 
 
+@only_processes
 def test_a_worker_of_the_cluster_that_dies_loses_nothing(cluster, tmp_path):
     cluster, client = cluster
     pids = [worker.pid for worker in cluster.workers.values()]  # of the nannies' processes
@@ -219,6 +219,7 @@ def test_a_worker_of_the_cluster_that_dies_loses_nothing(cluster, tmp_path):
     client.wait_for_workers(2, timeout=60)
 
 
+@only_processes
 def test_an_interrupt_frees_the_cluster(cluster):
     _, client = cluster
 
@@ -241,12 +242,11 @@ STUDY = """
 import os, signal, sys, time, random, numpy as np, srnc_manifold as srnc
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells take from what they run in the background
 
-class Slow(srnc.solvers.Solver):
-    def __init__(self, seconds):
-        self.seconds = seconds
+os.environ["PACE"] = sys.argv[2]  # not a setting, with which the runs would be others
 
+class Slow(srnc.solvers.Solver):
     def run(self, run):
-        time.sleep(random.uniform(0, self.seconds))
+        time.sleep(random.uniform(0, float(os.environ["PACE"])))
         run.deliver(run.problem.unit_kernel)
         return srnc.Status.CONVERGED, "done"
 
@@ -258,22 +258,10 @@ def log(done, total, row):
         print("complete")
 
 problems = {f"p{k}": srnc.partway(np.random.default_rng(k).standard_normal(3), 8, 0.5) for k in range(4)}
-solvers, seeds = {"slow": Slow(float(sys.argv[2]))}, range(int(sys.argv[4]))
+solvers, seeds = {"slow": Slow()}, range(int(sys.argv[4]))
 found = srnc.compare(problems, solvers, seeds, n_jobs=int(sys.argv[3]), store=sys.argv[1], progress=log)
 print(len(found.rows))
 """
-
-
-def study(store, seconds, n_jobs, n_seeds=10):
-    arguments = [str(store), str(seconds), str(n_jobs), str(n_seeds)]
-    return subprocess.Popen([sys.executable, "-c", STUDY, *arguments], stdout=subprocess.PIPE, text=True)
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def logged(store):
@@ -284,16 +272,16 @@ def logged(store):
 
 
 @pytest.mark.parametrize("number", some([signal.SIGTERM, signal.SIGINT], 1))
-def test_a_signal_ends_the_workers_and_what_was_done_is_kept(number, tmp_path):
+def test_a_signal_ends_the_workers_and_what_was_done_is_kept(number, tmp_path, script):
     store = tmp_path / "s.db"
-    running = study(store, 0.5, 2, 100)
+    running = script(STUDY, store, 0.5, 2, 100)
     wait_for(lambda: len(logged(store)) >= 3)
     own = children(running.pid)
     assert len(own) == 2
-    running.send_signal(number)
-    out, _ = running.communicate(timeout=20)
-    assert running.returncode == (-signal.SIGTERM if number == signal.SIGTERM else 0)
-    assert ("complete" in out) is False
+    os.kill(running.pid, number)
+    code, out = running.wait(20)
+    assert code == (-signal.SIGTERM if number == signal.SIGTERM else 0)
+    assert "complete" not in out
     wait_for(lambda: not any(map(alive, own)), 2)
     loaded = srnc.Comparison.load(store)
     assert loaded.interrupted
@@ -301,53 +289,62 @@ def test_a_signal_ends_the_workers_and_what_was_done_is_kept(number, tmp_path):
     assert set(loaded.rows.status) == {"converged"}
 
 
-def test_workers_end_when_their_parent_is_killed(tmp_path):
-    running = study(tmp_path / "s.db", 100, 2)
+@slow
+def test_workers_end_when_their_parent_is_killed(tmp_path, script):
+    running = script(STUDY, tmp_path / "s.db", 100, 2, 10)
     wait_for(lambda: len(children(running.pid)) == 2)
     time.sleep(1)
     own = children(running.pid)
-    running.kill()
-    running.communicate()
+    os.kill(running.pid, signal.SIGKILL)
     wait_for(lambda: not any(map(alive, own)), 5)
 
 
-@pytest.mark.parametrize("seed", [*some(range(2), 2), *(pytest.param(k, marks=slow) for k in range(2, 40))])
-def test_kill_9_loses_nothing(seed, tmp_path):
-    """The main process or a worker is killed at random moments, until the study is complete.
-
-    Five kills in the fast tier, a hundred in all.
-    """
-    draw, store, n_kills = random.Random(seed), tmp_path / "s.db", 0
-    n_jobs, n_seeds, wanted = 1 + seed % 2, 20, 3 - seed % 2
-    while True:
-        running = study(store, 0.05, n_jobs, n_seeds)
-        if n_kills < wanted:
-            time.sleep(draw.uniform(0.3, 2.5))
-            workers_only = n_jobs == 2 and draw.random() < 0.5 and children(running.pid)
-            with contextlib.suppress(ProcessLookupError, IndexError):
-                os.kill(draw.choice(children(running.pid)) if workers_only else running.pid, signal.SIGKILL)
-            n_kills += 1
-            if not workers_only:
-                killed = time.time()
-                running.communicate()
-                kept = set()
-                if store.exists() and store.stat().st_size:
-                    with contextlib.closing(sqlite3.connect(store)) as connection:
-                        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-                    kept = {(row.problem, row.seed) for row in srnc.Comparison.load(store).row_list}
-                assert kept >= {(problem, k) for problem, k, when in logged(store) if when < killed - 1}
-                continue
-        out, _ = running.communicate(timeout=120)
-        assert running.returncode == 0
-        if "complete" in out and f"{4 * n_seeds}" in out and n_kills >= wanted:
-            break
-    loaded = srnc.Comparison.load(store)
-    assert not loaded.interrupted
-    assert len(loaded.rows) == len(loaded.results) == 4 * n_seeds
-    assert not loaded.rows.duplicated(["problem", "seed"]).any()
+def whole(store):
     with contextlib.closing(sqlite3.connect(store)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (4 * n_seeds,)
-    if set(loaded.rows.status) != {"converged"}:  # a run whose worker was killed twice says so, and is made again
-        study(store, 0.05, 1, n_seeds).communicate()
-        assert set(srnc.Comparison.load(store).rows.status) == {"converged"}
+        return connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+
+
+def wait_for_more(store):
+    before = len(logged(store))
+    wait_for(lambda: len(logged(store)) > before)
+
+
+# How many processes, how often the main one is killed, and how often first another and then the main one: six kills in
+# the fast tier, a hundred in all.
+KILLS = [(1, 4, 0), (2, 0, 1), *[(1, 4, 0)] * 10, *[(2, 3, 3)] * 6]
+
+
+@pytest.mark.parametrize(
+    ("seed", "n_jobs", "mains", "others"),
+    [pytest.param(k, *kills, marks=[slow] if k > 1 else []) for k, kills in enumerate(KILLS)],
+)
+def test_kill_9_loses_nothing(seed, n_jobs, mains, others, tmp_path, script):
+    """The main process or a worker is killed at random moments, until the study is complete."""
+    draw, store, n_seeds = random.Random(seed), tmp_path / "s.db", 25 + 10 * others
+    kills = ["main"] * mains + ["other"] * others
+    draw.shuffle(kills)
+    for kill in kills:
+        running = script(STUDY, store, 0.05 if n_jobs == 1 else 0.2, n_jobs, n_seeds)
+        if kill == "other":
+            wait_for_more(store)
+            time.sleep(draw.uniform(0, 0.3))
+            os.kill(draw.choice(children(running.pid)), signal.SIGKILL)
+            wait_for_more(store)  # the study goes on
+        else:
+            time.sleep(draw.uniform(0, 0.6 if n_jobs == 1 else 2.0))
+        os.kill(running.pid, signal.SIGKILL)
+        killed = time.time()
+        running.wait()
+        kept = set()
+        if store.exists() and store.stat().st_size:
+            whole(store)
+            kept = {(row.problem, row.seed) for row in srnc.Comparison.load(store).row_list}
+        assert kept >= {(problem, k) for problem, k, when in logged(store) if when < killed - 1}
+    code, out = script(STUDY, store, 0.001, 1, n_seeds).wait()
+    assert (code, out.split()) == (0, ["complete", f"{4 * n_seeds}"])
+    loaded = srnc.Comparison.load(store)
+    assert not loaded.interrupted
+    assert len(loaded.rows) == len(loaded.results) == whole(store) == 4 * n_seeds
+    assert not loaded.rows.duplicated(["problem", "seed"]).any()
+    assert set(loaded.rows.status) == {"converged"}

@@ -4,9 +4,9 @@ import importlib
 import os
 import pickle
 import shutil
+import signal
 import sqlite3
 import stat
-import subprocess
 import sys
 import threading
 import zlib
@@ -18,15 +18,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from tiers import some
+from tiers import slow, some
 
 import srnc_manifold as srnc
 from srnc_manifold import exchange
-from srnc_manifold.comparison import database
+from srnc_manifold.comparison import database, fingerprints
 from srnc_manifold.comparison.fingerprints import UnknownSourceError, fingerprint
 from srnc_manifold.comparison.rows import Row
+from srnc_manifold.comparison.runs import Task
 from srnc_manifold.comparison.store import Store
+from srnc_manifold.comparison.workers import own_modules, pickled
 from srnc_manifold.exchange import pack, unpack
+from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.solvers import Budget, Exact, Riemannian, Solver
 
 RNG = np.random.default_rng(0)
@@ -38,12 +41,14 @@ PROBLEMS = {
 SOLVERS = ["exact", "l-bfgs", "slsqp[n_starts=1]"]
 
 
-def compare(problems=PROBLEMS, solvers=SOLVERS, seeds=(0, 1), n_jobs=1, **options):
+BUDGET = Budget(max_evaluations=30)
+
+
+def compare(problems=PROBLEMS, solvers=SOLVERS, seeds=(0, 1), n_jobs=1, budget=BUDGET, **options):
     """A comparison in this process, and how many of its runs were made."""
     made = []
-    comparison = srnc.compare(
-        problems, solvers, seeds, n_jobs=n_jobs, progress=lambda *state: made.append(state), **options
-    )
+    options |= {"n_jobs": n_jobs, "budget": budget, "progress": lambda *state: made.append(state)}
+    comparison = srnc.compare(problems, solvers, seeds, **options)
     return comparison, len(made) - 1
 
 
@@ -100,7 +105,7 @@ def test_a_store_is_read_back_as_it_was(kept):
     for key, result in made.results.items():
         assert loaded.results[key] == result
     for (name, solver, seed), result in list(loaded.results.items())[::3]:
-        direct = srnc.solve(PROBLEMS[name], solver, rng=seed)
+        direct = srnc.solve(PROBLEMS[name], solver, rng=seed, budget=BUDGET)
         assert np.array_equal(direct.kernel, result.kernel)
         assert len(direct.history) == len(result.history)
     result = loaded.results["layer", "exact", 0]
@@ -143,7 +148,7 @@ def test_nothing_is_run_twice_and_what_is_missing_is_run(path):
     assert compare(seeds=(0, 1, 2), store=path)[1] == 2 * len(PROBLEMS)  # exact has no seed
     assert compare(seeds=(5,), solvers="exact", store=path)[1] == 0
     assert compare(problems={"other name": PROBLEMS["taps"]}, solvers={"mine": Exact()}, store=path)[1] == 0
-    assert compare(budget=Budget(max_evaluations=10**6), solvers="l-bfgs", store=path)[1] == 2 * len(PROBLEMS)
+    assert compare(budget=Budget(max_evaluations=29), solvers="l-bfgs", store=path)[1] == 2 * len(PROBLEMS)
     assert compare(solvers="l-bfgs[max_iterations=7]", seeds=[0], store=path)[1] == len(PROBLEMS)
     loaded = srnc.Comparison.load(path)
     assert not loaded.rows.duplicated(["problem", "solver", "seed"]).any()
@@ -201,7 +206,8 @@ def penalty(view, xp):
 
 class Squares(srnc.costs.Cost):
     def value(self, view, xp):
-        return strength() * penalty(view, xp) ** 2 + WEIGHT * view.fidelity
+        import late
+        return late.factor() * strength() * penalty(view, xp) ** 2 + WEIGHT * view.fidelity
 
 class Other(srnc.costs.Cost):
     def value(self, view, xp):
@@ -222,12 +228,13 @@ def other():
 
 EDITS = {
     "nothing": ("mine", "problem", "problem", 0),
-    "a comment": ("mine", "import numpy as np\n", "import numpy as np  # a comment\n\n", 0),
     "its value": ("mine", "** 2 + WEIGHT", "** 4 + WEIGHT", 2),
+    "a module that is imported late": ("late", "return 1.0", "return 2.0", 2),
     "what its value calls": ("mine", " - view.target", " - 2 * view.target", 2),
     "a constant": ("mine", "WEIGHT = 0.01", "WEIGHT = 0.02", 2),
     "a function of another module": ("helper", "return 1", "return 2", 2),
     "what that reads": ("helper", "POWER = 3", "POWER = 4", 2),
+    "a comment": ("mine", "import numpy as np\n", "import numpy as np  # a comment\n\n", 0),
     "something else there": ("helper", "return 'unused'", "return 'not used'", 0),
     "the other cost": ("mine", "values**2)", "values**3)", 2),
 }
@@ -238,6 +245,7 @@ def test_an_edit_of_one_s_own_code_runs_its_own_rows_again_and_no_others(edit, t
     files = {
         "mine": MINE,
         "helper": "POWER = 3\ndef strength():\n    return 1 * POWER\ndef other():\n    return 'unused'\n",
+        "late": "def factor():\n    return 1.0\n",
     }
     monkeypatch.syspath_prepend(tmp_path)
     module, old, new, expected = EDITS[edit]
@@ -250,53 +258,118 @@ def test_an_edit_of_one_s_own_code_runs_its_own_rows_again_and_no_others(edit, t
         shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
         mine = importlib.import_module("mine")
         solvers = {"squares": Riemannian(mine.Squares()), "other": Riemannian(mine.Other()), "slsqp": "slsqp"}
-        budget = Budget(max_evaluations=20)
-        comparison, n_made = compare({"p": mine.problem}, solvers, store=tmp_path / "s.db", budget=budget)
+        comparison, n_made = compare({"p": mine.problem}, solvers, store=tmp_path / "s.db")
         counts.append(n_made)
         # The rows are those of the code as it is now.
         for label in ("squares", "other"):
-            direct = srnc.solve(mine.problem, solvers[label], rng=1, budget=budget)
+            direct = srnc.solve(mine.problem, solvers[label], rng=1, budget=BUDGET)
             assert comparison.results["p", label, 1].cost == direct.cost
     assert counts == [6, expected]
     for name in files:
         sys.modules.pop(name, None)
 
 
+EDITED = """
+import srnc_manifold as srnc
+class Mine(srnc.costs.Cost):
+    def value(self, view, xp):
+        return (xp.max(view.squared_singular_values) - view.target) ** 2 + view.fidelity
+"""
+
+
+def written(folder, text):
+    """A module of one's own, imported anew."""
+    (folder / "edited.py").write_text(text)
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    sys.modules.pop("edited", None)
+    importlib.invalidate_caches()
+    return importlib.import_module("edited")
+
+
+@slow
 def test_a_worker_does_not_keep_the_code_of_before(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     found = []
     for power in (2, 4):
-        (tmp_path / "edited.py").write_text(
-            "import srnc_manifold as srnc\nclass Mine(srnc.costs.Cost):\n    def value(self, view, xp):\n"
-            f"        return (xp.max(view.squared_singular_values) - view.target) ** {power} + view.fidelity\n"
-        )
-        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
-        sys.modules.pop("edited", None)
-        importlib.invalidate_caches()
-        cost = importlib.import_module("edited").Mine()
-        solver, budget = Riemannian(cost), Budget(max_evaluations=20)
-        comparison, n_made = compare(
-            {"p": PROBLEMS["taps"]}, {"mine": solver}, [0], 2, store=tmp_path / "s.db", budget=budget
-        )
+        solver = Riemannian(written(tmp_path, EDITED.replace("** 2", f"** {power}")).Mine())
+        comparison, n_made = compare({"p": PROBLEMS["taps"]}, {"mine": solver}, [0], 2, store=tmp_path / "s.db")
         assert n_made == 1
         found.append(comparison.results["p", "mine", 0].cost)
-        assert found[-1] == srnc.solve(PROBLEMS["taps"], solver, rng=0, budget=budget).cost
+        assert found[-1] == srnc.solve(PROBLEMS["taps"], solver, rng=0, budget=BUDGET).cost
     assert found[0] != found[1]
     sys.modules.pop("edited", None)
 
 
-def test_the_digest_is_the_same_in_every_process(tmp_path, monkeypatch):
+def test_what_is_run_is_what_was_looked_at(tmp_path, monkeypatch, script):
+    """A file that is edited, or missing, where a run is made: it takes the code of the process that asked for it."""
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "sets.py").write_text(
-        "def strength(x, names={'a', 'b', 'c'}):\n    return x in {'d', 'e', 'f'} or names\n"
-    )
-    code = (
-        "import sets; from srnc_manifold.comparison.fingerprints import fingerprint; print(fingerprint(sets.strength))"
-    )
-    environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == fingerprint(importlib.import_module("sets").strength)
-    sys.modules.pop("sets")
+    solver = Riemannian(written(tmp_path, EDITED).Mine())
+    task = Task(0, NamedProblem("p", PROBLEMS["taps"]), "mine", solver, 0, BUDGET, "mine")
+    content = pickled(task, own_modules())
+    (tmp_path / "task").write_bytes(content)
+    (tmp_path / "edited.py").write_text("raise SystemExit('edited meanwhile')")
+    code, out = script(
+        "import pickle, sys; sys.path.insert(0, sys.argv[1])\n"
+        "print(pickle.load(open(sys.argv[1] + '/task', 'rb')).carry_out().row.objective)",
+        tmp_path,
+    ).wait()
+    assert code == 0, out
+    assert float(out) == srnc.solve(PROBLEMS["taps"], solver, rng=0, budget=BUDGET).evaluation.objective
+    sys.modules.pop("edited", None)
+
+
+def test_versions_of_installed_helpers_count(tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(fingerprints, "_site_folders", lambda: [site])
+    digests = []
+    for version in ("1.0", "1.0", "2.0"):
+        for name, text in {
+            "helpers.py": "def strength():\n    return 1\n",
+            f"helpers-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: helpers\nVersion: {version}\n",
+            f"helpers-{version}.dist-info/top_level.txt": "helpers\n",
+        }.items():
+            (site / name).parent.mkdir(exist_ok=True, parents=True)
+            (site / name).write_text(text)
+        importlib.invalidate_caches()
+        for cached in (fingerprints._installed, fingerprints._distribution, fingerprints.origin_of):
+            cached.cache_clear()
+        here = {"__name__": "__main__"}
+        exec("import helpers\ndef value():\n    return helpers.strength()\n", here)
+        digests.append(fingerprint(here["value"]))
+        shutil.rmtree(site)
+    for cached in (fingerprints._installed, fingerprints._distribution, fingerprints.origin_of):
+        cached.cache_clear()
+    sys.modules.pop("helpers")
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_what_is_done_is_kept_whatever_signal_comes(tmp_path, monkeypatch):
+    add = Store.add
+
+    def interrupted(self, *arguments):
+        signal.raise_signal(signal.SIGINT)
+        add(self, *arguments)
+
+    monkeypatch.setattr(Store, "add", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+    made, _ = compare(solvers="exact", store=tmp_path / "s.db")
+    signal.signal(signal.SIGINT, before)
+    assert made.interrupted
+    assert len(made.rows) == len(srnc.Comparison.load(tmp_path / "s.db").rows) == 1
+
+
+STRENGTH = """
+def strength(x, names={'a', 'b', 'c'}):
+    return x in {'d', 'e', 'f'} or names
+"""
+
+
+def test_the_digest_is_the_same_in_every_process(script):
+    code = STRENGTH + "from srnc_manifold.comparison.fingerprints import fingerprint; print(fingerprint(strength))"
+    here = {"__name__": "__main__"}
+    exec(STRENGTH, here)
+    assert script(code).wait() == (0, fingerprint(here["strength"]) + "\n")
 
 
 class Plain:
@@ -396,20 +469,22 @@ def test_a_failure_does_not_replace_what_was_found(tmp_path):
 
 WRITER = """
 import sys, numpy as np, srnc_manifold as srnc
-problems = {f"p{k}": srnc.partway(np.random.default_rng(k).standard_normal(3), 8, 0.5) for k in range(10)}
-srnc.compare(problems, ["l-bfgs", "exact"], range(int(sys.argv[2]), int(sys.argv[3])), store=sys.argv[1], n_jobs=1)
+problems = {f"p{k}": srnc.partway(np.random.default_rng(k).standard_normal(3), 8, 0.5) for k in range(5)}
+budget = srnc.Budget(max_evaluations=20)
+seeds = range(int(sys.argv[2]), int(sys.argv[3]))
+srnc.compare(problems, ["l-bfgs", "exact"], seeds, store=sys.argv[1], n_jobs=1, budget=budget)
 """
 
 
-def test_two_processes_write_at_once(tmp_path):
+def test_two_processes_write_at_once(tmp_path, script):
     store = tmp_path / "s.db"
     seeds = [("0", "6"), ("3", "9")]  # half of them twice
-    running = [subprocess.Popen([sys.executable, "-c", WRITER, str(store), *some]) for some in seeds]
-    assert [one.wait(120) for one in running] == [0, 0]
+    running = [script(WRITER, store, *some) for some in seeds]
+    assert [one.wait() for one in running] == [(0, ""), (0, "")]
     loaded = srnc.Comparison.load(store)
     assert not loaded.interrupted
-    assert len(loaded.rows) == 10 * (9 + 1)
-    assert len(loaded.results) == 100
+    assert len(loaded.rows) == 5 * (9 + 1)
+    assert len(loaded.results) == 50
     with sqlite3.connect(store) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()
@@ -498,15 +573,14 @@ except ValueError as error:
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
-def test_a_store_that_may_only_be_read(path):
+def test_a_store_that_may_only_be_read(path, script):
     for one in (path.parent, path.parent.parent, path.parent.parent.parent):
         os.chmod(one, stat.S_IMODE(one.stat().st_mode) | 0o555)
     before = path.read_bytes()
-    done = subprocess.run([sys.executable, "-c", READ_ONLY, str(path)], capture_output=True, text=True)
+    code, out = script(READ_ONLY, path).wait()
     os.chmod(path.parent, 0o755)
-    assert done.returncode == 0, done.stderr
-    assert f"store: {str(path)!r} given, which exists and is not writable" in done.stdout
+    assert code == 0, out
+    assert f"store: {str(path)!r} given, which exists and is not writable" in out
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == ["study.db"]
 
@@ -518,7 +592,16 @@ def test_a_network_drive(monkeypatch, tmp_path):
     with sqlite3.connect(tmp_path / "s.db") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     connection.close()
+    with pytest.warns(UserWarning, match="without a write-ahead log"), Store.writing(tmp_path / "s.db") as store:
+        assert store._read("PRAGMA synchronous") == [(2,)]  # a loss of power does not damage it
     assert len(srnc.Comparison.load(tmp_path / "s.db").rows) == 3
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mounts"), reason="Linux")
+def test_the_file_system_of_what_a_link_points_to(tmp_path):
+    (tmp_path / "link").symlink_to("/proc/self")
+    assert database._file_system(tmp_path / "link" / "s.db") == "proc"
+    assert database._file_system(tmp_path) != "proc"
 
 
 def test_a_file_system_that_has_no_shared_memory(monkeypatch, tmp_path):
@@ -531,19 +614,19 @@ def test_a_file_system_that_has_no_shared_memory(monkeypatch, tmp_path):
 FULL = """
 import resource, sys, warnings, numpy as np, srnc_manifold as srnc
 warnings.simplefilter("always")
-problems = {f"p{k}": srnc.partway(np.random.default_rng(k).standard_normal((3, 3)), 8, 0.5) for k in range(30)}
-resource.setrlimit(resource.RLIMIT_FSIZE, (130_000, 130_000))
-found = srnc.compare(problems, ["l-bfgs"], [0], store=sys.argv[1], n_jobs=1)
-assert len(found.rows) == len(found.results) == 30 and not found.interrupted, found
+problems = {f"p{k}": srnc.partway(np.random.default_rng(k).standard_normal((3, 3)), 8, 0.5) for k in range(20)}
+resource.setrlimit(resource.RLIMIT_FSIZE, (110_000, 110_000))
+budget = srnc.Budget(max_evaluations=30)
+found = srnc.compare(problems, ["l-bfgs"], [0], store=sys.argv[1], n_jobs=1, budget=budget)
+assert len(found.rows) == len(found.results) == 20 and not found.interrupted, found
 assert all(result.evaluation is not None for result in found.results.values())
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
-def test_a_full_disk_loses_nothing(tmp_path):
-    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "s.db")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "the runs go on, but no more of them are kept there" in done.stderr
+def test_a_full_disk_loses_nothing(tmp_path, script):
+    code, out = script(FULL, tmp_path / "s.db").wait()
+    assert code == 0, out
+    assert "the runs go on, but no more of them are kept there" in out
     loaded = srnc.Comparison.load(tmp_path / "s.db")
     assert loaded.interrupted
-    assert 0 < len(loaded.rows) == len(loaded.results) < 30
+    assert 0 < len(loaded.rows) == len(loaded.results) < 20
