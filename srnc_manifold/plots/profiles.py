@@ -1,4 +1,4 @@
-"""Figures of the profiles of a comparison, from the data of :meth:`srnc_manifold.Comparison.profile`."""
+"""Figures of profiles of a comparison that are curves, from the data of :meth:`srnc_manifold.Comparison.profile`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.plots.drawing import (
     DASHES,
     FLOOR,
+    LINE_HEIGHT,
     MARKERS,
     PALETTE,
-    QUIET,
-    colour,
     feasible_limit,
     figure_of,
     floored,
@@ -24,7 +23,7 @@ from srnc_manifold.plots.drawing import (
     line_styles,
     logarithmic_with_zero,
     plain,
-    sample,
+    require_columns,
     saved,
     unmarked,
 )
@@ -42,17 +41,11 @@ _QUANTITIES = {
     "evaluations": ("evaluations", False),
 }
 
-# Chance of a difference by mere luck, over all pairs, below which a pair has a star.
-_SIGNIFICANT = 0.05
-
 # Lines of one colour that dashes can tell apart.
 _PER_COLOUR = 3
 
-# Characters of a legend's labels in an inch, and the height of a line of text in inches.
-_PER_INCH, _LINE = 12, 0.17
-
-# Characters of a line of a solver's name beside an axis.
-_NAME = 32
+# Characters of a legend's labels in an inch.
+_PER_INCH = 12
 
 
 def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
@@ -76,9 +69,9 @@ def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
     TypeError, ValueError
         If ``data`` or ``ax`` is something else.
     """
-    _require(data, "solver", "settings", "share", "measure", "instances", "of")
+    require_columns(data, "solver", "settings", "share", "measure", "instances", "of")
     x = next((name for name in ("ratio", "budget", "gap") if name in data.columns), "")
-    _require(data, x or "ratio")
+    require_columns(data, x or "ratio")
     measure = data["measure"].iloc[0]
     size, columns = _with_legend((7.0, 4.0), data["solver"])
     with figure_of(ax, size) as (figure, (axes,)):
@@ -108,62 +101,6 @@ def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
         return saved(figure, path)
 
 
-def hit_rates(data: Any, ax: Any = None, path: Path = None) -> Any:
-    """Hit rates per start, with intervals, and on the right hits, starts and the expected cost to the first hit.
-
-    There is one row for each solver, and in it one mark for each problem.
-
-    Parameters
-    ----------
-    data : DataFrame
-        A profile of the kind ``"hits"``.
-    ax, path
-        As of :func:`shares`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``data`` or ``ax`` is something else.
-    """
-    _require(data, "problem", "solver", "settings", "runs", "hits", "rate", "low", "high", "expected_cost", "measure")
-    solvers, problems = list(dict.fromkeys(data["solver"])), list(dict.fromkeys(data["problem"]))
-    n, measure = len(problems), data["measure"].iloc[0]
-    names = [plain(solver, _NAME) for solver in solvers]
-    size = (8.5, 1.6 + len(solvers) * _row_height(names, max(0.4, 0.2 * n)) + 0.1 * n)
-    with figure_of(ax, size) as (figure, (axes,)):
-        for record in data.to_dict("records"):
-            k = problems.index(record["problem"])
-            row = solvers.index(record["solver"]) + 0.8 * (k + 0.5) / n - 0.4
-            own = colour(record["settings"])
-            reach = [[record["rate"] - record["low"]], [record["high"] - record["rate"]]]
-            mark = {"marker": MARKERS[k % len(MARKERS)], "color": own, "markersize": 6, "capsize": 2.5}
-            axes.errorbar([record["rate"]], [row], xerr=np.maximum(reach, 0.0), linewidth=1.2, **mark)
-            note = f"{record['hits']}/{record['runs']}"
-            note += f", {_number(record['expected_cost'])}"
-            axes.annotate(note, (1.0, row), xycoords=("axes fraction", "data"), xytext=(6, 0), fontsize=8,
-                          textcoords="offset points", va="center", color=QUIET)  # fmt: skip
-        axes.annotate(f"hits/starts,\n{_short(measure)} to the first hit", (1.0, 1.0), xycoords="axes fraction",
-                      xytext=(6, 4), textcoords="offset points", fontsize=8, color=QUIET)  # fmt: skip
-        axes.set_yticks(range(len(solvers)), names)
-        axes.set_ylim(len(solvers) - 0.5, -0.5)
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_xlabel(f"share of starts that hit the optimum, with {100 * data['confidence'].iloc[0]:g} % intervals")
-        if n > 1:
-            handles = [
-                sample(marker=MARKERS[k % len(MARKERS)], color=QUIET, linestyle="none", label=plain(name))
-                for k, name in enumerate(problems)
-            ]
-            if ax is None:
-                figure.legend(handles=handles, loc="outside lower center", ncols=min(3, n))
-            else:
-                axes.legend(handles=handles, fontsize="small")
-        return saved(figure, path)
-
-
 def bands(data: Any, ax: Any = None, path: Path = None) -> Any:
     """Convergence over the seeds: a line for the median of each solver, in a band; one panel for each problem.
 
@@ -185,7 +122,7 @@ def bands(data: Any, ax: Any = None, path: Path = None) -> Any:
     TypeError, ValueError
         If ``data`` or ``ax`` is something else, or ``ax`` is given for several problems.
     """
-    _require(data, "problem", "solver", "settings", "budget", "low", "median", "high", "measure", "quantity")
+    require_columns(data, "problem", "solver", "settings", "budget", "low", "median", "high", "measure", "quantity")
     measure, quantity = data["measure"].iloc[0], data["quantity"].iloc[0]
     styles, problems = _styles(data), list(dict.fromkeys(data["problem"]))
     _require_finite(data, quantity, ["low", "median", "high"])
@@ -226,53 +163,6 @@ def bands(data: Any, ax: Any = None, path: Path = None) -> Any:
         return saved(figure, path)
 
 
-def pairs(data: Any, ax: Any = None, path: Path = None) -> Any:
-    """Wins of each solver (row) against each other one (column): wins, losses and ties of the row, and their balance.
-
-    A star marks pairs whose difference is unlikely to be chance: the adjusted p-value of the sign test is below 0.05.
-
-    Parameters
-    ----------
-    data : DataFrame
-        A profile of the kind ``"pairs"``.
-    ax, path
-        As of :func:`shares`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``data`` or ``ax`` is something else.
-    """
-    _require(data, "solver", "other", "wins", "losses", "ties", "adjusted", "measure", "unit")
-    solvers = list(dict.fromkeys(data["solver"]))
-    n = len(solvers)
-    names = [f"{plain(solver, _NAME)}  {k}" for k, solver in enumerate(solvers, 1)]
-    balance = np.full((n, n), np.nan)
-    with figure_of(ax, (4.2 + 0.75 * n, 1.6 + n * _row_height(names, 0.45))) as (figure, (axes,)):
-        for record in data.to_dict("records"):
-            row, column = solvers.index(record["solver"]), solvers.index(record["other"])
-            wins, losses, ties = (int(record[name]) for name in ("wins", "losses", "ties"))
-            balance[row, column] = value = (wins - losses) / max(wins + losses + ties, 1)
-            star = "*" if record["adjusted"] < _SIGNIFICANT else ""
-            dark = "white" if abs(value) > 0.6 else "black"
-            axes.text(column, row, f"{wins}–{losses}–{ties}{star}", ha="center", va="center", fontsize=8, color=dark)
-        image = axes.imshow(balance, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
-        axes.set_yticks(range(n), names)
-        axes.set_xticks(range(n), [str(k) for k in range(1, n + 1)])
-        axes.grid(False)
-        axes.set_xlabel("against the solver of this number")
-        of, by = data["unit"].iloc[0], data["measure"].iloc[0]
-        axes.set_title(
-            f"wins–losses–ties over {of}s, by {_short(by)}\n* p < 0.05 by sign tests of all pairs", fontsize=9
-        )
-        figure.colorbar(image, ax=axes, label="(wins − losses) / all", shrink=0.8)
-        return saved(figure, path)
-
-
 def sweeps(data: Any, ax: Any = None, path: Path = None, *, y: str = "violation") -> Any:
     """What a setting does: a median or a share over the values of the setting, one line for what else differs.
 
@@ -295,7 +185,7 @@ def sweeps(data: Any, ax: Any = None, path: Path = None, *, y: str = "violation"
     """
     if y not in _QUANTITIES:
         raise ValueError(f"y: {y!r} given, expected one of {', '.join(_QUANTITIES)}")
-    _require(data, "setting", "line", "value", y)
+    require_columns(data, "setting", "line", "value", y)
     _require_finite(data, y, [y])
     label, vanishing = _quantity(y)
     setting, values = data["setting"].iloc[0], list(dict.fromkeys(data["value"]))
@@ -329,16 +219,6 @@ def sweeps(data: Any, ax: Any = None, path: Path = None, *, y: str = "violation"
         return saved(figure, path)
 
 
-def _require(data: Any, *columns: str) -> None:
-    if not hasattr(data, "columns") or not hasattr(data, "groupby"):
-        raise TypeError(f"data: {type(data).__name__} given, expected a DataFrame, such as comparison.profile(...)")
-    missing = [name for name in columns if name not in data.columns]
-    if missing:
-        raise ValueError(f"data: no column {missing[0]!r}, expected a profile of another kind")
-    if not len(data):
-        raise ValueError("data: no rows given, expected at least one")
-
-
 def _styles(data: Any) -> dict[str, dict[str, Any]]:
     """The style of each solver's line. Of a sweep of one solver, the lines have several colours."""
     solvers = data.drop_duplicates("solver")
@@ -358,26 +238,12 @@ def _with_legend(size: tuple[float, float], labels: Any) -> tuple[tuple[float, f
     longest = max(len(line) for lines in shown for line in lines)
     columns = max(1, min(3, int(size[0] * _PER_INCH / (longest + 6))))
     rows = -(-len(shown) // columns)
-    return (size[0], size[1] + 0.3 + _LINE * rows * max(map(len, shown))), columns
-
-
-def _row_height(names: list[str], least: float) -> float:
-    """Inches of a row that is as high as its name."""
-    return max(least, 0.1 + _LINE * max(name.count("\n") + 1 for name in names))
+    return (size[0], size[1] + 0.3 + LINE_HEIGHT * rows * max(map(len, shown))), columns
 
 
 def _quantity(name: str) -> tuple[str, bool]:
     """The label of a quantity, and whether it tends to zero."""
     return _QUANTITIES.get(name, (name.replace("_", " "), name.endswith("_error") or name == "gradient_norm"))
-
-
-def _number(cost: float) -> str:
-    """A number of evaluations, or of seconds."""
-    return "never" if not np.isfinite(cost) else f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
-
-
-def _short(measure: str) -> str:
-    return "seconds" if measure == "time" else measure
 
 
 def _ends(data: Any) -> tuple[float, float]:
