@@ -184,7 +184,7 @@ only_processes = pytest.mark.parametrize("cluster", [pytest.param("processes", m
 
 def test_a_cluster_gives_the_same_rows(cluster, tmp_path):
     cluster, client = cluster
-    solvers = ["exact", "slsqp", "particle-swarm"]
+    solvers = ["exact", "slsqp[n_starts=2]", "l-bfgs"]
     rows = []
     for executor, n_jobs in (("joblib", 1), ("joblib", 2), (client, None), (cluster.scheduler_address, 1)):
         store = tmp_path / f"{len(rows)}.db"
