@@ -171,7 +171,7 @@ def cluster(request):
     """A scheduler of Dask and two workers, in threads of this process, or in processes of their own."""
     distributed = pytest.importorskip("distributed")
     apart = request.param == "processes"
-    options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
     with (
         distributed.LocalCluster(n_workers=2, host="127.0.0.1", processes=apart, protocol="tcp", **options) as made,
         distributed.Client(made) as client,
