@@ -88,7 +88,7 @@ def training(only: str) -> None:
                 *(convolution(16, mode), layers.ReLU(), layers.Flatten(), layers.Linear(16 * 64, 4)),
             )
             for place in (2, 4):
-                nn.stable_rank_norm(model[place], stable_rank_fraction=0.3, input_size=8)
+                nn.stable_rank_norm(model[place], stable_rank_fraction=0.1, input_size=8)
             optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
             for step in range(1, max(found) + 1):
                 kinds = torch.randint(4, (32,))

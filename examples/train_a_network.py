@@ -1,6 +1,6 @@
 """Train a small denoising network with and without a limit on the stable ranks of its layers.
 
-    python examples/train_a_network.py --steps 300 --fraction 0.2
+    python examples/train_a_network.py --steps 300 --fraction 0.1
 
 Needs PyTorch: pip install "srnc-manifold[torch]". Takes less than a minute on one core. It shows how a layer is
 normalized in training, what that does to the operators of the layers, and that nothing is lost when the network is
@@ -67,7 +67,7 @@ def psnr(model: layers.Module, seed: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=300, help="of Adam (default: %(default)s)")
-    parser.add_argument("--fraction", type=float, default=0.2, help="of the first stable rank (default: %(default)s)")
+    parser.add_argument("--fraction", type=float, default=0.1, help="of the first stable rank (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     given = parser.parse_args()
 

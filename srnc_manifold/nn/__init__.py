@@ -1,4 +1,4 @@
-"""Layers and models of PyTorch: stable rank normalization in training, measures (docs/theory.md, section 17)."""
+"""Layers and models of PyTorch: stable rank normalization in training, measures (docs/theory.md, sections 17 and 18)."""
 
 try:
     import torch as _torch  # noqa: F401

@@ -109,13 +109,21 @@ class FeatureMaps(PairIteration):
 
     def improved(self, kernel: Tensor, pairs: Pairs, steps: int) -> tuple[Pairs, Tensor]:
         """Steps of subspace iteration for all pairs together, which are then in the order of their values."""
-        u, v, sizes = pairs.u, pairs.v, torch.zeros(len(pairs.v), dtype=kernel.dtype, device=kernel.device)
+        sizes = torch.zeros(len(pairs.v), dtype=kernel.dtype, device=kernel.device)
         for _ in range(steps):
-            basis = _orthonormal(self.apply(kernel, v))
-            images = self.transpose(kernel, basis)
-            turns = torch.linalg.eigh(images @ images.T)[1].T.flip(0)
-            u, _ = normalized(turns @ basis, u)
-            v, sizes = normalized(turns @ images, v)
+            pairs, _ = self.half_improved(kernel, pairs, to_left=True)
+            pairs, sizes = self.half_improved(kernel, pairs, to_left=False)
+        return pairs, sizes
+
+    def half_improved(self, kernel: Tensor, pairs: Pairs, to_left: bool) -> tuple[Pairs, Tensor]:
+        """One product: the ``u`` that belong to the span of all ``v``, or the ``v`` to that of all ``u``."""
+        product, given = (self.apply, pairs.v) if to_left else (self.transpose, pairs.u)
+        images = product(kernel, given)
+        # The vectors given are orthonormal but for rounding; these are orthogonal whether they are or not.
+        turns = torch.linalg.eigh(images @ images.T)[1].T.flip(0)
+        found, sizes = normalized(turns @ images, pairs.u if to_left else pairs.v)
+        turned = turns @ given
+        u, v = (found, turned) if to_left else (turned, found)
         return Pairs(pairs.blocks, u, v), sizes
 
     # -- geometry of kernels --------------------------------------------------------------------------------------
@@ -172,13 +180,6 @@ class FeatureMaps(PairIteration):
             tolerance=tolerance,
         )
         return blocks, found.u, found.v, found.values
-
-
-def _orthonormal(rows: Tensor) -> Tensor:
-    """An orthonormal basis of what some rows span, unless they are nearly dependent; faster than by a QR algorithm."""
-    squares, turns = torch.linalg.eigh(rows @ rows.T)
-    least = torch.finfo(rows.dtype).eps * squares[-1] + torch.finfo(rows.dtype).tiny
-    return (turns / torch.sqrt(torch.clamp(squares, min=least))).T @ rows
 
 
 def _is_plain(axis: Axis) -> bool:

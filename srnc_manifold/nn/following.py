@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from srnc_manifold.nn.feature_maps import FeatureMaps
 from srnc_manifold.nn.pairs import PairIteration, Pairs
+from srnc_manifold.nn.state import State, write
 
-_STATE = ("u", "v", "sizes", "gradient")
 
-
-class Following(nn.Module):
+class Following(State):
     """Singular pairs as buffers, in single precision at least.
 
     Attributes
@@ -29,6 +29,9 @@ class Following(nn.Module):
         The next one in turn.
     """
 
+    floats: ClassVar[tuple[str, ...]] = ("u", "v", "sizes", "gradient")
+    integers: ClassVar[tuple[str, ...]] = ("blocks",)
+
     blocks: Tensor
     u: Tensor
     v: Tensor
@@ -38,9 +41,6 @@ class Following(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for part in _STATE:
-            self.register_buffer(part, torch.zeros(0))
-        self.register_buffer("blocks", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("turn", torch.zeros((), dtype=torch.int64))
 
     def begin(self, iteration: PairIteration, like: Tensor) -> None:
@@ -56,7 +56,7 @@ class Following(nn.Module):
 
     def start_as(self, other: Following) -> None:
         """Start from the pairs of another weight."""
-        for part in (*_STATE, "blocks"):
+        for part in (*self.floats, *self.integers):
             self._buffers[part] = getattr(other, part).clone()
 
     def settle(self, iteration: PairIteration, kernel: Any, tolerance: float = 1e-14) -> None:
@@ -78,10 +78,19 @@ class Following(nn.Module):
         """Steps of power iteration for a ``count`` of pairs, the largest, and as many in turn; or for all."""
         places = None if count is None or iteration.mixes else self._next(count)
         old = Pairs(self.blocks, self.u, self.v) if places is None else self.at(places)
-        pairs, sizes = iteration.improved(kernel, old, steps)
+        self._keep(*iteration.improved(kernel, old, steps), places)
+        write(self.gradient, iteration.gradient(self.top()))
+
+    def half_step(self, iteration: FeatureMaps, kernel: Tensor, steps: int, to_left: bool) -> None:
+        """As many steps for all pairs, without the last product or with it alone."""
+        pairs, _ = iteration.improved(kernel, Pairs(self.blocks, self.u, self.v), steps - 1)
+        self._keep(*iteration.half_improved(kernel, pairs, to_left))
+        if not to_left:
+            write(self.gradient, iteration.gradient(self.top()))
+
+    def _keep(self, pairs: Pairs, sizes: Tensor, places: Tensor | None = None) -> None:
         for buffer, new in zip((self.u, self.v, self.sizes), (pairs.u, pairs.v, sizes), strict=True):
-            _write(buffer, new if places is None else buffer.index_copy(0, places, new))
-        _write(self.gradient, iteration.gradient(self.top()))
+            write(buffer, new if places is None else buffer.index_copy(0, places, new))
 
     def _next(self, count: int) -> Tensor | None:
         if 2 * count >= len(self.blocks):
@@ -89,27 +98,3 @@ class Following(nn.Module):
         in_turn = (self.turn + torch.arange(count, device=self.turn.device)) % len(self.blocks)
         torch.remainder(self.turn + count, len(self.blocks), out=self.turn)
         return torch.cat([torch.topk(self.sizes, count).indices, in_turn])
-
-    # -- moving and loading ---------------------------------------------------------------------------------------
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Following:
-        """Move the state; in half precision the pairs would not follow."""
-        before = {part: self._buffers[part] for part in _STATE}
-        super()._apply(fn, recurse)
-        for part, state in before.items():
-            moved = self._buffers[part]
-            if state is not None and moved is not None and torch.finfo(moved.dtype).bits < 32:
-                self._buffers[part] = state.to(moved.device)
-        return self
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        for part in (*_STATE, "blocks"):
-            given = state_dict.get(prefix + part)
-            if given is not None:
-                self._buffers[part] = torch.empty_like(given, device=self.turn.device)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _write(buffer: Tensor, values: Tensor) -> None:
-    # Not copied into it: under torch.func.grad a buffer takes nothing but the output of an operation.
-    torch.mul(values, 1.0, out=buffer)

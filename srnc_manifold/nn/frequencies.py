@@ -74,10 +74,14 @@ class Frequencies(PairIteration):
         return factor, followed
 
     def _made_constants(self, like: Tensor) -> tuple[Tensor, ...]:
-        """The turned ``f_l(j)`` in the phase of each tap, zero in the others, shape ``(L, 2, n_phases, q)``."""
+        """The turned ``f_l(j)`` in the phase of each tap, zero in the others, shape ``(L, 2, n_phases, q)``; blocks and
+        their weights in the adjoint.
+        """
         phases = np.arange(self.geometry.n_phases)[:, None] == self.geometry.phase_of_tap
         rows = atoms.frame(self.geometry).rows[:, None, :] * phases
-        return (torch.tensor(np.stack([rows.real, rows.imag], axis=1), dtype=like.dtype, device=like.device),)
+        parts = np.stack([rows.real, rows.imag], axis=1), self.geometry.multiplicities / self.gram_weight
+        symbol, weights = (torch.tensor(part, dtype=like.dtype, device=like.device) for part in parts)
+        return symbol, torch.arange(self.geometry.n_blocks, device=like.device), weights
 
     def matrices(self, kernel: Tensor, blocks: Tensor) -> Tensor:
         """Symbols of a kernel in some blocks, shape ``(R, 2, rows, columns)``."""
@@ -88,6 +92,18 @@ class Frequencies(PairIteration):
         else:
             rule, of_block, turned = "roiq,rcpq->rcopi", taps[blocks % geometry.groups], rows[blocks // geometry.groups]
         return torch.einsum(rule, of_block, turned).reshape(-1, 2, self.rows, self.columns)
+
+    def matrices_of_all(self, kernel: Tensor) -> Tensor:
+        """Those of all blocks, none of which is repeated."""
+        return self.matrices(kernel, self._constants(kernel)[1])
+
+    def adjoint(self, matrices: Tensor) -> Tensor:
+        """The kernel ``C*(Y)/g`` of matrices for all blocks, where ``g`` is the Gram weight: the inverse on symbols."""
+        geometry, (rows, _, weights) = self.geometry, self._constants(matrices)
+        (n_out, n_in), groups = (self.rows, geometry.channels[1]), geometry.groups
+        shape = len(rows), groups, 2, n_out, geometry.n_phases, n_in
+        weighted = (matrices * weights[:, None, None, None]).reshape(shape)
+        return torch.einsum("lgcopi,lcpq->goiq", weighted, rows).reshape(geometry.kernel_shape)
 
     def improved(self, kernel: Tensor, pairs: Pairs, steps: int) -> tuple[Pairs, Tensor]:
         matrices, (u, v), sizes = self.matrices(kernel, pairs.blocks), (pairs.u, pairs.v), pairs.v[:, 0, 0]

@@ -1,4 +1,4 @@
-"""The module that keeps the stable rank of a layer's operator (docs/theory.md, section 17)."""
+"""The module that keeps the stable rank of a layer's operator (docs/theory.md, section 18)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from srnc_manifold.nn.following import Following
 from srnc_manifold.nn.frequencies import Frequencies
 from srnc_manifold.nn.layout import Layout
 from srnc_manifold.nn.pairs import Atom, Pairs
+from srnc_manifold.nn.raising import MOST_MULTIPLIERS, Raising
 from srnc_manifold.nn.tensors import on_host
 from srnc_manifold.operators import Operator
 from srnc_manifold.operators.circular import Circular
@@ -29,6 +30,7 @@ from srnc_manifold.validation import require_choice, require_count, require_posi
 
 GRADIENTS = ("detached", "one-step", "implicit")
 FRACTIONS_OF = ("initial", "current")
+MODES = ("at_most", "equal")
 
 # Power steps at registration, or at the first forward; of the result so many blocks are improved in each of them. With
 # feature maps, of which many have almost the largest singular value, some steps are by Lanczos' method, to a tolerance.
@@ -44,6 +46,7 @@ class Settings:
     value: float
     fraction_of: str
     clip: bool
+    mode: str
     spectral_norm: float | None
     n_power_iterations: int
     n_frequencies: int
@@ -52,6 +55,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_choice(FRACTIONS_OF, fraction_of=self.fraction_of)
+        require_choice(MODES, mode=self.mode)
         require_choice(GRADIENTS, gradient=self.gradient)
         require_count(n_power_iterations=self.n_power_iterations, n_frequencies=self.n_frequencies)
         require_positive(eps=self.eps)
@@ -81,7 +85,8 @@ class StableRankNorm(nn.Module):
         self.layout, self.settings = layout, settings
         self._iteration: Frequencies | FeatureMaps | None = None
         self.raw, self.result = Following(), Following()
-        self._turn_of_raw = False
+        self._turn = 0
+        self.raising = Raising() if settings.mode == "equal" else None
         self.register_buffer("input_size", torch.full((layout.axes,), -1, dtype=torch.int64))
         self.register_buffer("target", torch.zeros(()))
 
@@ -110,6 +115,7 @@ class StableRankNorm(nn.Module):
         kernel = _computed(weight)
         if not torch.isfinite(kernel).all():
             raise ValueError("weight: entries that are not finite, expected finite ones")
+        self._tell_of_coarser_grid()
         self.raw.begin(self.iteration, kernel)
         if self.iteration.mixes and torch.any(kernel != 0):
             # Their largest singular values are so near one another that steps would take long.
@@ -120,12 +126,65 @@ class StableRankNorm(nn.Module):
             self.raw.step(self.iteration, kernel, _MORE_STEPS, _FIRST_FREQUENCIES)
         self._buffers["target"] = kernel.new_tensor(self._first_target(kernel))
         self._begin_result(kernel)
+        if self.raising is not None:
+            self._begin_raising(self.raising, kernel)
+
+    def _begin_raising(self, raising: Raising, kernel: Tensor) -> None:
+        raising.begin(self._decomposed, kernel)
+        norm = self._norm(kernel)
+        if norm > self.settings.eps and self._own(kernel, norm) < self.target:
+            raising.settle(self._decomposed, kernel / norm, self._size_of(self.target))
+
+    @property
+    def _decomposed(self) -> Frequencies:
+        assert isinstance(self.iteration, Frequencies)
+        return self.iteration
+
+    def _require_blocks(self, iteration: Frequencies | FeatureMaps) -> None:
+        """To raise the stable rank, all singular values are needed."""
+        if not isinstance(iteration, Frequencies):
+            raise ValueError("mode: 'equal' given for a layer without a symbol, expected 'at_most'")
+        needed = 8 * iteration.geometry.n_blocks * iteration.rows * iteration.columns
+        if needed > MOST_MULTIPLIERS or iteration.overlooked > 1:
+            raise ValueError(
+                f"mode: 'equal' given for a layer that has {iteration.geometry.n_blocks} blocks of {iteration.rows} by "
+                f"{iteration.columns} on this input size, expected 'at_most' for more than {MOST_MULTIPLIERS // 8} "
+                "entries of all"
+            )
 
     def _set_size(self, size: tuple[int, ...]) -> None:
         operator = self.layout.operator(size)
         assert isinstance(operator, Circular | Padded)
-        self._iteration = Frequencies(operator) if isinstance(operator, Circular) else FeatureMaps(operator)
+        iteration = Frequencies(operator) if isinstance(operator, Circular) else FeatureMaps(operator)
+        if self.raising is not None:
+            self._require_blocks(iteration)
+        self._iteration = iteration
         self._buffers["input_size"] = torch.tensor(size, dtype=torch.int64, device=self.input_size.device)
+
+    @property
+    def overlooked(self) -> float:
+        """The norm is at most this times the largest one that is followed: 1, unless a coarser grid is."""
+        return self.iteration.overlooked if isinstance(self.iteration, Frequencies) else 1.0
+
+    def _tell_of_coarser_grid(self) -> None:
+        if self.overlooked > 1:
+            warnings.warn(
+                f"input_size: {tuple(self.input_size.tolist())} has more frequencies than are kept for this layer; a "
+                "coarser grid of them is followed, between which the norm can be larger by up to "
+                f"{self.overlooked - 1:.2%}",
+                stacklevel=4,
+            )
+
+    def extra_repr(self) -> str:
+        """The target and the input size, where they are known."""
+        if not self.is_known:
+            return "input_size=unknown"
+        told = f"stable_rank={float(self.target):.6g}"
+        if self.settings.floats:
+            told = f"stable_rank_fraction={self.settings.value:g} of the current one"
+        if self.layout.axes:
+            told += f", input_size={tuple(self.input_size.tolist())}"
+        return told if self.overlooked == 1 else f"{told}, norm within {self.overlooked - 1:.2%}"
 
     def _first_target(self, kernel: Tensor) -> float:
         settings, (low, high) = self.settings, self.iteration.stable_rank_range
@@ -182,10 +241,8 @@ class StableRankNorm(nn.Module):
     def _normalized(self, kernel: Tensor, given: Tensor) -> Tensor:
         settings = self.settings
         if self.training:
-            # Where a step takes as long as the layer itself, either the raw weight or the result has one.
-            self._turn_of_raw = self.iteration.mixes and not self._turn_of_raw
-            if self._turn_of_raw or not self.iteration.mixes:
-                self._step(self.raw, kernel)
+            self._turn = (self._turn + 1) % 4 if self.iteration.mixes else 0
+            self._step(self.raw, kernel)
         norm = self._norm(kernel)
         own = self._own(kernel, norm)
         target = self._wanted(own)
@@ -197,16 +254,30 @@ class StableRankNorm(nn.Module):
             wanted = torch.full_like(norm, settings.spectral_norm)
         size = torch.sqrt(torch.clamp(self.iteration.squared_size(used), min=settings.eps**2))
         point = self._nearest(used / size, self._level(torch.minimum(target, own.detach())))
-        result = (wanted * torch.sqrt(target / self.iteration.gram_weight) * point).to(given.dtype)
+        result = (wanted * self._size_of(target) * point).to(given.dtype)
         if settings.spectral_norm is None:
             kept = given
         else:
             kept = (kernel * (wanted / torch.clamp(norm, min=settings.eps))).to(given.dtype)
+        if self.raising is not None:
+            raised = (own < target) & (norm > settings.eps)
+            kept = torch.where(raised, self._raised(self.raising, kernel, raised).to(given.dtype), kept)
         return torch.where(needed, result, kept)
+
+    def _raised(self, raising: Raising, kernel: Tensor, is_used: Tensor) -> Tensor:
+        """The nearest weight whose stable rank is the target, which is larger than its own."""
+        settings = self.settings
+        kernel = torch.where(is_used, kernel, kernel.detach())
+        norm = torch.clamp(self._norm(kernel), min=settings.eps)
+        size = self._size_of(self._wanted(self._own(kernel, norm)))
+        if self.training:
+            with torch.no_grad():
+                raising.step(self._decomposed, kernel.detach() / norm.detach(), size, settings.n_power_iterations)
+        return (settings.spectral_norm or norm) * raising.point(kernel / norm, size)
 
     def _nearest(self, direction: Tensor, level: Tensor) -> Tensor:
         """The unit kernel of a level that is nearest to a unit kernel, as far as its pair is known."""
-        if self.training and not self._turn_of_raw:
+        if self.training:
             self._step(self.result, self._atom(self.result).nearest(direction.detach(), level.detach()))
         if self.settings.gradient == "detached":
             atom = self._atom(self.result)
@@ -233,7 +304,12 @@ class StableRankNorm(nn.Module):
     @torch.no_grad()
     def _step(self, following: Following, kernel: Tensor) -> None:
         steps, count = self.settings.n_power_iterations, self.settings.n_frequencies
-        following.step(self.iteration, kernel.detach(), steps, count)
+        if isinstance(self.iteration, Frequencies):
+            following.step(self.iteration, kernel, steps, count)
+        elif (following is self.raw) == (self._turn % 2 == 1):
+            # A product takes as long as the layer itself. So the raw weight and the result have one in turn, and each
+            # of them a whole step in four forwards.
+            following.half_step(self.iteration, kernel, steps, to_left=self._turn < 2)
 
     def _atom(self, following: Following) -> Atom:
         """The atom on top, a constant of the backward pass; a copy, since the state may change before that."""
@@ -252,6 +328,10 @@ class StableRankNorm(nn.Module):
         """The target, for a raw weight of a stable rank."""
         return self.settings.value * own if self.settings.floats else self.target
 
+    def _size_of(self, stable_rank: Tensor) -> Tensor:
+        """``‖x‖_W`` of a kernel with this stable rank and a spectral norm of one."""
+        return torch.sqrt(stable_rank / self.iteration.gram_weight)
+
     def _level(self, stable_rank: Tensor) -> Tensor:
         """The largest squared singular value that a unit kernel of a stable rank has; none has a smaller one."""
         return self.iteration.gram_weight / torch.clamp(stable_rank, min=self.iteration.stable_rank_range[0])
@@ -267,9 +347,13 @@ class StableRankNorm(nn.Module):
             goal = {"stable_rank_fraction": self.settings.value}
         size = tuple(self.input_size.tolist())
         problem = SRNProblem(kernel, size, clip=True, **goal, **self.layout.words)
-        result = solve(problem) if problem.regime == "reduce" else None
-        if result is not None:
+        result = None
+        if problem.regime == "reduce":
+            result = solve(problem)
             self.result.settle(self.iteration, result.kernel / problem.radius)
+        elif problem.regime == "raise" and self.raising is not None:
+            result = solve(problem)
+            self._settle_raising(self.raising, _computed(weight), result.kernel / problem.spectral_norm)
         was, after = problem.evaluate(before), self._as_in_evaluation(weight)
         norm = self.settings.spectral_norm or problem.spectral_norm
         rank = problem.stable_rank if result is not None else was.stable_rank
@@ -279,6 +363,11 @@ class StableRankNorm(nn.Module):
             float(np.linalg.norm(after - before) / np.linalg.norm(before)),
             result,
         )
+
+    def _settle_raising(self, raising: Raising, kernel: Tensor, point: Any) -> None:
+        unit = kernel / self._norm(kernel)
+        raising.settle(self._decomposed, unit, self._size_of(self.target))
+        raising.settle_at(unit, point)
 
     def _as_in_evaluation(self, weight: Tensor) -> Any:
         training = self.training

@@ -1,4 +1,4 @@
-"""Stable rank normalization as a parametrization of a layer (docs/theory.md, section 17)."""
+"""Stable rank normalization as a parametrization of a layer (docs/theory.md, section 18)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def stable_rank_norm(
     fraction_of: Literal["initial", "current"] = "initial",
     clip: bool = True,
     input_size: Any = None,
+    mode: Literal["at_most", "equal"] = "at_most",
     spectral_norm: float | None = None,
     n_power_iterations: int = 1,
     n_frequencies: int = 8,
@@ -60,6 +61,10 @@ def stable_rank_norm(
     input_size : int or sequence of int, optional
         Size of the input along each spatial axis. By default it is learned from the first forward, until which the
         weight stays as it is.
+    mode : {"at_most", "equal"}, optional
+        What a raw weight with a stable rank below the target becomes: what it is, or the nearest weight with the target
+        and its norm, also followed. The latter is for linear layers and for layers with a symbol (circular padding),
+        and decomposes all blocks of the symbol in each forward.
     spectral_norm : float, optional
         The norm that the layer is to have; by default it keeps that of the raw weight.
     n_power_iterations : int, optional
@@ -97,6 +102,7 @@ def stable_rank_norm(
         float(target.values[0]),
         fraction_of,
         clip,
+        mode,
         spectral_norm,
         n_power_iterations,
         n_frequencies,

@@ -257,8 +257,7 @@ def test_an_edit_of_one_s_own_code_runs_its_own_rows_again_and_no_others(edit, t
         importlib.invalidate_caches()
         shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
         mine = importlib.import_module("mine")
-        solvers = {name: RiemannianLBFGS(cost()) for name, cost in (("squares", mine.Squares), ("other", mine.Other))}
-        solvers["slsqp"] = "slsqp[n_starts=1]"
+        solvers = {"squares": RiemannianLBFGS(mine.Squares()), "other": RiemannianLBFGS(mine.Other()), "slsqp": "slsqp"}
         comparison, n_made = compare({"p": mine.problem}, solvers, store=tmp_path / "s.db")
         counts.append(n_made)
         # The rows are those of the code as it is now.

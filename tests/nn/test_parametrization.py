@@ -7,49 +7,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from normalized_layers import CASES, NAMES, inputs, normalized, numbers, random_like, seeded
 from tiers import slow, some
 from torch import nn as layers
 from torch.nn.utils import parametrize
 
 import srnc_manifold as srnc
 from srnc_manifold import nn
-
-CASES = [
-    (lambda: layers.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), (8, 6), {}),
-    (lambda: layers.Linear(7, 5), (), {}),
-    (lambda: layers.Conv1d(4, 4, 3, padding="same", padding_mode="circular", groups=4), (16,), {"groups": 4}),
-    (lambda: layers.Conv3d(2, 2, 3, padding=2, dilation=2, padding_mode="circular"), (5, 5, 7), {"dilation": 2}),
-    (
-        lambda: layers.Conv2d(4, 6, 3, padding=1, padding_mode="circular", stride=2, groups=2),
-        (8, 6),
-        {"stride": 2, "groups": 2},
-    ),
-]
-NAMES = ["Conv2d", "Linear", "depthwise Conv1d", "dilated Conv3d", "strided Conv2d"]
-
-
-def seeded(make, dtype=torch.float64):
-    torch.manual_seed(0)
-    return make().to(dtype)
-
-
-def normalized(make, size, dtype=torch.float64, **settings):
-    target = {"stable_rank_fraction": 0.7} | settings
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the fraction may be below what is feasible
-        return nn.stable_rank_norm(seeded(make, dtype), input_size=size or None, **target)
-
-
-def numbers(weight, size, dense, layout):
-    """Norm and stable rank of the operator, from a dense matrix."""
-    matrix = dense(weight.detach().double().cpu().numpy(), size, **layout) if size else weight.detach().numpy()
-    norm = np.linalg.norm(matrix, 2)
-    return norm, np.linalg.norm(matrix) ** 2 / norm**2
-
-
-def inputs(module, size, dtype=torch.float64):
-    shape = (module.in_channels, *size) if size else (module.in_features,)
-    return torch.randn(2, *shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize(("make", "size", "layout"), some(CASES), ids=NAMES)
@@ -144,10 +108,6 @@ def slope_of(module, weights):
     return found
 
 
-def random_like(weight, seed):
-    return torch.randn(weight.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
 @pytest.mark.parametrize("gradient", ["detached", "one-step", "implicit"])
 @pytest.mark.parametrize(("make", "size", "layout"), some(CASES[:3]), ids=NAMES[:3])
 def test_gradients_against_those_of_the_explicit_solution(make, size, layout, gradient):
@@ -214,8 +174,10 @@ def test_a_coarser_grid_is_followed_where_there_are_too_many_frequencies(monkeyp
 
     make, size = lambda: layers.Conv1d(2, 3, 3, padding=1, padding_mode="circular"), (64,)
     monkeypatch.setattr(frequencies, "MOST_STATE", 1_500)
-    module = normalized(make, size)
+    with pytest.warns(UserWarning, match=r"input_size: \(64,\) .* can be larger by up to [0-9.]+%"):
+        module = nn.stable_rank_norm(seeded(make), stable_rank_fraction=0.7, input_size=size)
     part = module.parametrizations.weight[0]
+    assert "norm within" in repr(part)
     followed, factor = len(part.raw.blocks), part.iteration.overlooked
     assert followed == 17 + 1  # every second of 33, and that of the best
     assert 1 < factor < 1.1
