@@ -2,7 +2,7 @@
 
 from srnc_manifold import bounds, costs, files, interop, plots, solvers
 from srnc_manifold.bounds import bound
-from srnc_manifold.comparison import Comparison, compare
+from srnc_manifold.comparison import Comparison, compare, sweep
 from srnc_manifold.exact.path import PathResult, solve_path
 from srnc_manifold.exact.sensitivity import Sensitivity, sensitivity
 from srnc_manifold.files import read_arrays
@@ -75,4 +75,5 @@ __all__ = [
     "spectral_norms",
     "stable_rank",
     "stable_ranks",
+    "sweep",
 ]

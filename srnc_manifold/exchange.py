@@ -1,4 +1,4 @@
-"""JSON that every tool reads, and that comes back bit for bit; ``.npz`` files of others.
+"""JSON that every tool reads, and that comes back bit for bit; ``.npz`` files of others; JSON and arrays as bytes.
 
 In JSON, numbers that are not finite are written as ``{"nonfinite": "nan"}``, because it has none.
 """
@@ -10,7 +10,8 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,29 +33,100 @@ UNREADABLE = (
     TypeError,
     ValueError,
     zipfile.BadZipFile,
+    zlib.error,
 )
 
-_NONFINITE = "nonfinite"
+_NONFINITE, _ARRAY = "nonfinite", "array in this file"
 
 # What every file may take in memory, in bytes, and how many times its size. More is unpacked from a file only if it was
 # made to harm: real arrays are not compressed to a hundredth.
 _ROOM, _GROWTH = 2**28, 100
 
 
-def to_json(value: Any) -> str:
+def to_json(value: Any, array: Callable[[NDArray[Any]], Any] = np.ndarray.tolist) -> str:
     """JSON text of mappings, sequences, arrays, numbers and texts.
+
+    Parameters
+    ----------
+    value : Any
+    array : callable, optional
+        What is written for an array; by default its entries.
 
     Raises
     ------
     TypeError
         If a value is none of these.
     """
-    return json.dumps(_plain(value), allow_nan=False)
+    return json.dumps(_plain(value, array), allow_nan=False)
 
 
 def from_json(text: str) -> Any:
     """What :func:`to_json` wrote; arrays and tuples are lists."""
     return json.loads(text, object_hook=_number)
+
+
+def apart(fields: Mapping[str, Any]) -> tuple[dict[str, NDArray[Any]], str]:
+    """The arrays of a description, by name, and the JSON text of the rest, where they are named."""
+    arrays: dict[str, NDArray[Any]] = {}
+
+    def name(array: NDArray[Any]) -> dict[str, str]:
+        key = f"array{len(arrays)}" if arrays else "kernel"  # of a single kernel, the array is the kernel
+        arrays[key] = array
+        return {_ARRAY: key}
+
+    text = to_json(dict(sorted(fields.items())), name)
+    return arrays, text
+
+
+def together(value: Any, array: Callable[[Any], NDArray[Any]]) -> Any:
+    """A description whose arrays are apart, from its text as :func:`from_json` reads it, and what gives an array."""
+    if isinstance(value, dict):
+        if _ARRAY in value:
+            return array(value[_ARRAY])
+        return {key: together(part, array) for key, part in value.items()}
+    return [together(part, array) for part in value] if isinstance(value, list) else value
+
+
+def pack(fields: Mapping[str, Any]) -> bytes:
+    """JSON values and arrays as compressed bytes: a line of JSON, and the contents of the arrays in their order."""
+    contents: list[bytes] = []
+
+    def mark(array: NDArray[Any]) -> dict[str, Any]:
+        contents.append(array.tobytes())
+        return {_ARRAY: (array.dtype.str, array.shape)}
+
+    text = to_json(fields, mark)
+    return zlib.compress(b"".join((text.encode(), b"\n", *contents)), 1)  # more effort saves nothing: digits are random
+
+
+def unpack(content: bytes) -> dict[str, Any]:
+    """What :func:`pack` wrote.
+
+    Raises
+    ------
+    One of ``UNREADABLE``
+        If it is anything else.
+    """
+    unpacking = zlib.decompressobj()
+    plain = unpacking.decompress(content, max(_ROOM, _GROWTH * len(content)))
+    if unpacking.unconsumed_tail or not unpacking.eof:
+        raise ValueError("it is cut off, or unpacks to far more than its size")
+    text, _, buffer = plain.partition(b"\n")
+    place = 0
+
+    def next_array(mark: Any) -> NDArray[Any]:
+        nonlocal place
+        dtype, shape = np.dtype(mark[0]), tuple(mark[1])
+        if dtype.kind not in "bfciu":
+            raise TypeError(f"dtype {mark[0]!r}")
+        array = np.frombuffer(buffer, dtype, math.prod(shape), place).reshape(shape).copy()
+        place += array.nbytes
+        return array
+
+    fields = together(from_json(text.decode()), next_array)
+    if not isinstance(fields, dict):
+        raise ValueError("it is no description")
+    return fields
 
 
 def array_from(value: Any, dtype: Any) -> NDArray[Any]:
@@ -123,17 +195,20 @@ def _npz_entry(archive: zipfile.ZipFile, member: zipfile.ZipInfo, left: int) -> 
         return reason(error)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, float) and not math.isfinite(value):
-        return {_NONFINITE: str(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if value is None or isinstance(value, str | int | float):
+def _plain(value: Any, array: Callable[[NDArray[Any]], Any]) -> Any:
+    if value is None or isinstance(value, str | int):
         return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {_NONFINITE: str(float(value))}
+    if isinstance(value, Mapping):
+        return {key: _plain(part, array) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part, array) for part in value]
+    if isinstance(value, np.ndarray):
+        made = array(value)
+        return _plain(made, array) if isinstance(made, float | list) else made
+    if isinstance(value, np.generic):
+        return _plain(value.tolist(), array)
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 

@@ -145,6 +145,26 @@ class Names:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.kind}: {text!r} given, but {error}") from error
 
+    def settings(self, text: str) -> dict[str, Any]:
+        """All settings that a canonical name stands for, and those of instances among them, such as a solver's cost.
+
+        Of a name that is not known here, those that it tells.
+        """
+        head, told = _split_head(text, self.kind)
+        entry = self._entries.get(head)
+        named = {**self._of_settings, **(entry.nested if entry else {})}
+        usual = {key: self._text(value) for key, value in (entry.defaults() if entry else {}).items()}
+        found: dict[str, Any] = {}
+        inner: dict[str, Any] = {}
+        for key, value in {**usual, **told}.items():
+            if key in named or "[" in value:
+                own = named.get(key, self)
+                found[key] = _split_head(value, own.kind)[0]
+                inner |= own.settings(value)
+            else:
+                found[key] = _plain(value)
+        return {**inner, **found}
+
     def _text(self, value: Any, depth: int = 3) -> str:
         inner = [names for entry in self._entries.values() for names in entry.nested.values()]
         for names in (*self._of_settings.values(), *inner):

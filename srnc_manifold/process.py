@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,6 +23,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _LOCK = threading.RLock()
 
+# Of one_thread: a lock for the others, how many blocks there are, in all threads; what restores the threads after the
+# last of them; and how many modules there were when it was told to the libraries.
+_LIMITING, _LIMITS = threading.Lock(), contextlib.ExitStack()
+_BLOCKS = _MODULES = 0
+
 # What NumPy does by default, whatever the caller has set.
 _ERRORS: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
@@ -31,6 +37,30 @@ def alone() -> Iterator[None]:
     """One thread at a time is in such a block. Afterwards warnings are treated as before."""
     with _LOCK, warnings.catch_warnings():
         yield
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Linear algebra uses one thread in such a block, in all of this process, so that sums have one order.
+
+    To tell the libraries takes as long as a short run. Inside another such block it is done only if modules were
+    imported since, which may have brought a library.
+    """
+    global _BLOCKS, _MODULES
+    with _LIMITING:
+        if not _BLOCKS or len(sys.modules) != _MODULES:
+            from threadpoolctl import threadpool_limits
+
+            _LIMITS.enter_context(threadpool_limits(1))
+            _MODULES = len(sys.modules)
+        _BLOCKS += 1
+    try:
+        yield
+    finally:
+        with _LIMITING:
+            _BLOCKS -= 1
+            if not _BLOCKS:
+                _LIMITS.close()
 
 
 def exclusive(function: F) -> F:
@@ -51,25 +81,29 @@ def exclusive(function: F) -> F:
 def interrupts_deferred() -> Iterator[list[int]]:
     """Ctrl-C is not heard in such a block, but in the list that is given: what is begun can be ended, or undone.
 
-    If the block did not act on it, it is heard at its end. Only the main thread hears Ctrl-C at all.
+    So is SIGTERM, where it does not end the process at once. If the block did not act on it, it is heard at its end.
+    Only the main thread hears signals at all.
     """
     heard: list[int] = []
-    usual = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or usual is None:
+    if threading.current_thread() is not threading.main_thread():
         yield heard
         return
-    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    usual = {number: handler for number, handler in usual.items() if callable(handler)}
+    for number in usual:
+        signal.signal(number, lambda which, _: heard.append(which))
     try:
         yield heard
     finally:
-        signal.signal(signal.SIGINT, usual)
+        for number, handler in usual.items():
+            signal.signal(number, handler)
     if heard:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(heard[0])
 
 
 def _renew() -> None:
-    global _LOCK
-    _LOCK = threading.RLock()
+    global _LOCK, _LIMITING
+    _LOCK, _LIMITING = threading.RLock(), threading.Lock()
 
 
 # The copy of a process has none of its other threads: a lock that one of them held would never be released.

@@ -16,10 +16,11 @@ Progress = Callable[[str, int, int], Any]
 def progress_bar() -> Iterator[Progress]:
     """The function that is called to show the progress."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
+    columns = (BarColumn(), MofNCompleteColumn(), *times, TextColumn("{task.description}", markup=False))
     bar = Bar(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task("", total=None)
 

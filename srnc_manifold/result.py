@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -233,15 +233,34 @@ class Result(Shown):
             "kernel": f"shape {self.kernel.shape}",
         }
 
-    def to_json(self) -> str:
-        """The whole result as JSON text; floats are written so that they read back bit for bit."""
+    def to_fields(self) -> dict[str, Any]:
+        """The whole result as JSON values and arrays."""
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["evaluation"] = None if self.evaluation is None else asdict(self.evaluation)
         data["restored"] = None if self.restored is None else asdict(self.restored)
         data["dtype"] = self.kernel.dtype.name
-        data["bound"] = None if self.bound is None else _bound_to_json(self.bound)
-        data["history"] = {"columns": self.history.columns, "points": self.history.points}
-        return to_json(data)
+        data["bound"] = None if self.bound is None else _bound_to_fields(self.bound)
+        columns = {name: np.asarray(column) for name, column in self.history.columns.items()}
+        points: Any = self.history.points
+        if len({point.shape for point in points}) == 1:
+            points = np.array(points)  # one array is written faster than many
+        data["history"] = {"columns": columns, "points": points}
+        return data
+
+    @classmethod
+    def from_fields(cls, data: Mapping[str, Any]) -> Result:
+        """The result of what :meth:`to_fields` gave; arrays may be lists, as in JSON.
+
+        Raises
+        ------
+        One of ``srnc_manifold.exchange.UNREADABLE``
+            If they are something else.
+        """
+        return cls(**_from_fields(dict(data)))
+
+    def to_json(self) -> str:
+        """The whole result as JSON text; floats are written so that they read back bit for bit."""
+        return to_json(self.to_fields())
 
     @classmethod
     def from_json(cls, text: str) -> Result:
@@ -253,7 +272,7 @@ class Result(Shown):
             If the text is not the JSON of a result.
         """
         try:
-            return cls(**_fields_from_json(from_json(text)))
+            return cls.from_fields(from_json(text))
         except UNREADABLE as error:
             raise ValueError(f"text: not the JSON of a Result ({reason(error)})") from None
 
@@ -278,11 +297,11 @@ class Result(Shown):
             raise ValueError(f"path: {str(path)!r} is not a saved Result ({reason(error)})") from None
 
 
-def _fields_from_json(data: dict[str, Any]) -> dict[str, Any]:
+def _from_fields(data: dict[str, Any]) -> dict[str, Any]:
     """The fields of a :class:`Result`, each of the type that it has."""
     dtype = data.pop("dtype")
     history = data["history"]
-    columns = {str(name): [float(x) for x in column] for name, column in history["columns"].items()}
+    columns = {str(name): array_from(column, float).tolist() for name, column in history["columns"].items()}
     if len({len(column) for column in columns.values()}) > 1:
         raise ValueError("columns of the history that are not equally long")
     read: dict[str, Any] = {
@@ -290,7 +309,7 @@ def _fields_from_json(data: dict[str, Any]) -> dict[str, Any]:
         "status": Status(data["status"]),
         "kernel": array_from(data["kernel"], dtype),
         "alternatives": tuple(array_from(k, dtype) for k in data["alternatives"]),
-        "bound": None if data["bound"] is None else _bound_from_json(data["bound"]),
+        "bound": None if data["bound"] is None else _bound_from_fields(data["bound"]),
         "details": dict(data["details"]),
     }
     for name in ("evaluation", "restored"):
@@ -310,7 +329,7 @@ def _fields_from_json(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, **read}
 
 
-def _bound_to_json(bound: Bound) -> dict[str, Any]:
+def _bound_to_fields(bound: Bound) -> dict[str, Any]:
     arrays = {}
     for name, array in bound.certificate.items():
         parts = [array.real, array.imag] if np.iscomplexobj(array) else [array]
@@ -318,16 +337,16 @@ def _bound_to_json(bound: Bound) -> dict[str, Any]:
         arrays[name] = {"shape": array.shape, "dtype": array.dtype.name, "parts": [part.ravel() for part in parts]}
     data = {"objective": bound.objective, "method": bound.method, "kind": bound.kind, "certificate": arrays}
     data["version"] = bound.version
-    return {**data, "parts": [_bound_to_json(part) for part in bound.parts]} if bound.parts else data
+    return {**data, "parts": [_bound_to_fields(part) for part in bound.parts]} if bound.parts else data
 
 
-def _bound_from_json(data: dict[str, Any]) -> Bound:
+def _bound_from_fields(data: dict[str, Any]) -> Bound:
     certificate = {}
     for name, stored in data["certificate"].items():
         array = np.array(array_from(stored["parts"][0], float), array_from([], stored["dtype"]).dtype)
         if len(stored["parts"]) == 2:  # set, not added: 1j times a number loses the sign of zeros
             array.imag = stored["parts"][1]
         certificate[name] = array.reshape(stored["shape"])
-    summands = tuple(_bound_from_json(part) for part in data.get("parts", ()))
+    summands = tuple(_bound_from_fields(part) for part in data.get("parts", ()))
     texts = str(data["method"]), str(data["kind"])
     return Bound(float(data["objective"]), *texts, certificate, summands, int(data.get("version", 1)))

@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -149,11 +149,30 @@ def require_new_folder(path: FilePath, name: str, overwrite: bool) -> None:
         )
 
 
-def unused_folder(path: FilePath) -> Path:
-    """The given folder if it is empty or does not exist, otherwise ``path-2``, ``path-3`` and so on."""
+def unused_folder(path: FilePath, resumed: str | None = None) -> Path:
+    """The given folder if it is empty or does not exist, otherwise ``path-2``, ``path-3`` and so on.
+
+    One that has a file of the name ``resumed`` is used, too.
+    """
+
+    def usable(folder: Path) -> bool:
+        if not folder.is_dir():
+            return not folder.exists()
+        return not any(folder.iterdir()) or (resumed is not None and (folder / resumed).exists())
+
     first = Path(path) if Path(path).name else Path(path).resolve()
-    folder, number = first, 1
-    while folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    return _first_usable(first, first.name, "", usable)
+
+
+def unused_file(path: FilePath, usable: Callable[[Path], bool]) -> Path:
+    """The given file if it does not exist or may be replaced, otherwise ``name-2.csv``, ``name-3.csv`` and so on."""
+    first = Path(path)
+    return _first_usable(first, first.stem, first.suffix, lambda one: not os.path.lexists(one) or usable(one))
+
+
+def _first_usable(first: Path, stem: str, suffix: str, usable: Callable[[Path], bool]) -> Path:
+    found, number = first, 1
+    while not usable(found):
         number += 1
-        folder = first.with_name(f"{first.name}-{number}")
-    return folder
+        found = first.with_name(f"{stem}-{number}{suffix}")
+    return found

@@ -374,7 +374,7 @@ def test_results_are_written_whatever_becomes_of_the_printing(folder, ending, co
     assert np.load(folder / "out.npy").shape == (3, 3)
     done = shell(f"{COMPARE} {ending}", folder)
     assert done.returncode == code
-    assert sorted(os.listdir(folder / "results")) == ["comparison.png", "rows.csv", "table.csv"]
+    assert sorted(os.listdir(folder / "results")) == ["comparison.png", "rows.csv", "study.db", "table.csv"]
     assert list(pd.read_csv(folder / "results" / "rows.csv")["status"]) == ["converged"] * 4
 
 
@@ -407,17 +407,37 @@ def test_outputs_are_checked_before_the_work(folder, run):
     assert "which is a folder" in run(*SOLVE.split()[1:-1], "folder.npy", code=2)
 
 
-def test_compare_leaves_what_is_there(folder, run):
+def test_compare_resumes_and_leaves_what_is_there(folder, run):
     arguments = COMPARE.split()[1:]
-    run(*arguments)
+    assert "Saved: results/study.db, results/rows.csv" in run(*arguments)
+    before = (folder / "results" / "rows.csv").read_text()
+    again = run(*arguments)
+    assert "4 of these runs were in results/study.db already" in again
+    assert "Saved: results/study.db, results/rows.csv" in again
+    assert (folder / "results" / "rows.csv").read_text() == before  # the times, too: nothing was run
+    run("compare", "random_kernels", "--solvers", "reshape-then-srn", "--jobs", "1")
+    assert len(pd.read_csv(folder / "results" / "rows.csv")) > 4  # of all that is in the store
     (folder / "results" / "rows.csv").write_text("mine")
-    out = run(*arguments)
-    assert "results exists and is not changed" in out
-    assert f"Saved: {Path('results-2') / 'rows.csv'}" in out
+    assert "results/rows-2.csv, results/table.csv" in run(*arguments)
     assert (folder / "results" / "rows.csv").read_text() == "mine"
-    assert len(pd.read_csv(folder / "results-2" / "rows.csv")) == 4
-    assert "Saved: results/rows.csv" in run(*arguments, "--overwrite")
-    assert len(pd.read_csv(folder / "results" / "rows.csv")) == 4
+    assert "Saved: results/study.db, results/rows.csv" in run(*arguments, "--overwrite")
+    assert len(srnc.Comparison.load(folder / "results" / "study.db").rows) > 4  # the store is never overwritten
+
+
+def test_compare_leaves_a_folder_of_something_else(folder, run):
+    (folder / "results").mkdir()
+    (folder / "results" / "notes.txt").write_text("mine")
+    arguments = COMPARE.split()[1:]
+    for _ in range(2):
+        out = run(*arguments)
+        assert "results exists and is not changed" in out
+        assert "Saved: results-2/study.db" in out
+    assert "4 of these runs were in" in out
+    assert os.listdir(folder / "results") == ["notes.txt"]
+    (folder / "other").mkdir()
+    (folder / "other" / "study.db").write_text("mine")
+    assert "other/study.db' given, which is not a store" in run(*arguments, "--output", "other", code=2)
+    assert os.listdir(folder / "other") == ["study.db"]
 
 
 def test_help_texts_have_examples_and_goals_end_runs(run):

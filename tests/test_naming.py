@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import srnc_manifold as srnc
 from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
-from srnc_manifold.naming import Names, split
+from srnc_manifold.naming import SOLVERS, Names, split
 from srnc_manifold.registry import COST_NAMES, SOLVER_NAMES, cost_from_name, solver_from_name
 from srnc_manifold.solvers import (
     SRNC,
@@ -151,3 +151,20 @@ def test_a_name_stands_for_one_thing():
         names.add("one", LogSumExp)
     assert list(names) == ["one"]
     assert names.of(PNorm(2)) == "one[p=2]"
+
+
+def test_settings_of_a_name_are_those_it_tells_and_the_defaults_of_names_that_are_known():
+    name = "trust-regions[cost=lse[alpha=100], tolerance=0.01]"
+    found, solver = SOLVERS.settings(name), solver_from_name(name)
+    assert (found["alpha"], found["fidelity_weight"]) == (solver.cost.alpha, solver.cost.fidelity_weight)
+    assert (found["cost"], found["tolerance"], found["max_iterations"]) == ("lse", 0.01, solver.max_iterations)
+    inner = SOLVERS.settings("batch[method=slsqp[n_starts=3], starts=7]")
+    assert (inner["method"], inner["n_starts"], inner["starts"]) == ("slsqp", 3, 7)
+    unknown = SOLVERS.settings("trust-regions[cost=own.PNorm[p=4, name='a b']]")
+    assert (unknown["cost"], unknown["p"], unknown["name"]) == ("own.PNorm", 4, "a b")
+    assert SOLVERS.settings("own.Solver[cost=lse[alpha=3], steps=5]") == {
+        "cost": "lse",
+        "alpha": 3,
+        "fidelity_weight": 0.1,
+        "steps": 5,
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import typer
 
 import srnc_manifold as srnc
 from srnc_manifold.cli.arguments import EvaluationsOption, GradientNormGoal, ViolationGoal
-from srnc_manifold.comparison.rows import Row
+from srnc_manifold.comparison.rows import FAILED, Row
 from srnc_manifold.naming import split
 from srnc_manifold.plugins import working
 from srnc_manifold.printing import printable
@@ -30,9 +30,13 @@ from srnc_manifold.studies import run as run_study
 from srnc_manifold.writing import unused_folder
 
 _SEEDS = typer.Option(min=1, help="Number of seeds: each solver is run on each problem with seeds 0, 1, ….")
+_STORE = "study.db"
 _MAX_TIME = typer.Option(min=0.001, help="Time limit of a run in seconds.")
 JobsOption = Annotated[int, typer.Option("--jobs", "-j", help="Processes; -1 for all cores.")]
 OutputOption = Annotated[Path, typer.Option(help="Folder for the results. If it is not empty, results-2, … is used.")]
+StoreOption = Annotated[
+    Path, typer.Option(help="Folder for the results: study.db, in which runs are found again, tables and a figure.")
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Write to this folder even if it is not empty.")]
 
 
@@ -54,37 +58,52 @@ def compare(
     goal_violation: ViolationGoal = None,
     goal_gradient_norm: GradientNormGoal = None,
     jobs: JobsOption = -1,
-    output: OutputOption = Path("results"),
+    scheduler: Annotated[str | None, typer.Option(help="Run on this cluster of Dask: tcp://host:8786.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds after which a run is killed; 10 × --max-time + 60.")
+    ] = None,
+    output: StoreOption = Path("results"),
     overwrite: OverwriteOption = False,
-    details: Annotated[bool, typer.Option("--details", help="Print all columns, 126 characters wide.")] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="Print all columns (126 characters), and tables of each of many problems.")
+    ] = False,
     device: Annotated[
         str | None, typer.Option(help="Device of torch for the solvers that take one (batch): cuda, cuda:1, cpu.")
     ] = None,
 ) -> None:
-    """Compare solvers on problems. The tables are printed; rows, tables and figures are saved.
+    """Compare solvers on problems. The tables are printed; runs, tables and a figure are saved.
+
+    Runs that are in the folder's study.db are not made again, unless they failed or their code has changed.
 
     Example: srnc compare paper mine.py --solvers exact,slsqp[n_starts=3] --seeds 5 --output results
     """
     from rich.console import Console
 
     from srnc_manifold.comparison import report
+    from srnc_manifold.comparison.exports import export
 
-    folder = output if overwrite else unused_folder(output)
+    folder = output if overwrite else unused_folder(output, resumed=_STORE)
+    watched = _Watched()
     with progress_bar() as progress:
         comparison = srnc.compare(
             problem_files,
             _solvers(list(DEFAULT_SOLVERS) if solvers is None else split(solvers), device),
             range(seeds),
             budget=srnc.Budget(max_evaluations, max_time, goal_gradient_norm, goal_violation),
-            n_jobs=jobs,
-            progress=lambda done, total, row: progress(_running(row), done, total),
-            output=folder / "rows.csv",
-            overwrite=overwrite,
+            store=folder / _STORE,
+            executor=scheduler or "joblib",
+            n_jobs=None if scheduler and jobs == -1 else jobs,
+            timeout=timeout,
+            progress=lambda done, total, row: progress(watched.look(done, row), done, total),
         )
-    with _saving(comparison, folder, output):
+    with _saving(
+        comparison, lambda: [folder / _STORE, *export(comparison, folder / _STORE, overwrite=overwrite)], folder, output
+    ):
         # Never narrower than a table: wrapped lines are readable, but numbers that are cut off are not.
         console = Console(width=max(Console().width, report.width_of(details)))
         report.print_report(comparison.table(), comparison.problems, console, details=details)
+        if watched.found:
+            typer.echo(f"{watched.found} of these runs were in {printable(folder / _STORE)} already")
 
 
 def _solvers(names: list[str], device: str | None) -> Any:
@@ -129,17 +148,17 @@ def study(
         findings = run_study(
             name, chosen, budget=budget, n_jobs=jobs, progress=progress, output=folder, overwrite=overwrite
         )
-    with _saving(findings, folder, output):
+    with _saving(findings, lambda: findings.save(folder), folder, output):
         if not findings.interrupted:
             typer.echo(findings.summary())
 
 
 @contextmanager
-def _saving(results: Any, folder: Path, asked: Path) -> Iterator[None]:
+def _saving(results: Any, save: Callable[[], list[Path]], folder: Path, asked: Path) -> Iterator[None]:
     """Save results; then print them, in the body; then say where they are. If saving fails, they are still printed."""
     saved: list[Path] = []
     try:
-        saved = results.save(folder)
+        saved = save()
     finally:
         yield
     if folder != asked:
@@ -150,8 +169,24 @@ def _saving(results: Any, folder: Path, asked: Path) -> Iterator[None]:
         raise typer.Exit(130)
 
 
-def _running(row: Row | None) -> str:
-    return "" if row is None else f"{row.problem}, {row.solver}"
+class _Watched:
+    """What is told of runs while they are made.
+
+    Attributes
+    ----------
+    found, failed : int
+        Runs that were in the store already, and that failed.
+    """
+
+    def __init__(self) -> None:
+        self.found = self.failed = 0
+
+    def look(self, done: int, row: Row | None) -> str:
+        if row is None:
+            self.found = done
+            return ""
+        self.failed += row.status == FAILED
+        return f"{f'{self.failed} failed; ' if self.failed else ''}{row.problem}, {row.solver}"
 
 
 def solvers() -> None:

@@ -2,5 +2,6 @@
 
 from srnc_manifold.comparison.comparison import Comparison
 from srnc_manifold.comparison.run import compare
+from srnc_manifold.comparison.sweeping import sweep
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "sweep"]

@@ -8,18 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from srnc_manifold import plots
+from srnc_manifold.comparison import profiles
+from srnc_manifold.comparison.identity import Identity
 from srnc_manifold.comparison.report import html_winners, text_report
-from srnc_manifold.comparison.rows import Row, frame
+from srnc_manifold.comparison.results import Results
+from srnc_manifold.comparison.rows import FAILED, Key, Row, frame
+from srnc_manifold.comparison.store import Kept, Planned, Store
 from srnc_manifold.comparison.summary import summary, winners
 from srnc_manifold.display import Shown, short
 from srnc_manifold.problem.families import NamedProblem
-from srnc_manifold.result import Result
 from srnc_manifold.writing import write_table
+
+#: Names of the files that a comparison is saved to.
+FILES = ("rows.csv", "table.csv", "comparison.png")
 
 
 @dataclass(repr=False, eq=False)
 class Comparison(Shown):
-    """Outcome of :func:`compare`.
+    """Outcome of :func:`compare`, in memory or in a store.
 
     Attributes
     ----------
@@ -27,16 +33,148 @@ class Comparison(Shown):
         Problems by name.
     row_list : list of Row
         One row per run, in the order of problems, solvers and seeds.
-    results : dict
-        Maps ``(problem, solver, seed)`` to a :class:`srnc_manifold.Result`, including its history.
+    results : Mapping
+        Maps ``(problem, solver, seed)`` to a :class:`srnc_manifold.Result`, including its history. Results are kept
+        packed, and read anew each time one is asked for.
     interrupted : bool
         Whether the comparison was stopped before all runs were done. The runs that were done are kept.
+    identities : dict
+        Maps ``(problem, solver, seed)`` to what the run was of, in digests.
+    environments : dict
+        Where runs were made, by the names in the rows: machine, processor, versions and commit.
     """
 
     problems: dict[str, NamedProblem]
     row_list: list[Row] = field(default_factory=list)
-    results: dict[tuple[str, str, int], Result] = field(default_factory=dict)
+    results: Results = field(default_factory=Results)
     interrupted: bool = False
+    identities: dict[Key, Identity] = field(default_factory=dict)
+    environments: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, store: str | os.PathLike[str]) -> Comparison:
+        """All that a store has: of each problem, solver and seed the run that was asked for last.
+
+        Problems with an operator of one's own that cannot be saved are missing in :attr:`problems`; their rows are not.
+
+        Parameters
+        ----------
+        store : path
+            A file that :func:`compare` wrote, or is writing.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is not a store, a damaged one, or one of a newer release.
+        """
+        with Store.reading(store) as opened:
+            found, missing = opened.rows()
+            loaded = cls(opened.problems(), interrupted=missing > 0, environments=opened.environments())
+            path = opened.path
+        for one in found:
+            row = one.row if isinstance(one, Kept) else one
+            loaded.row_list.append(row)
+            if isinstance(one, Kept):
+                loaded.identities[row.key] = one.identity
+                if one.has_result:
+                    loaded.results.places[row.key] = path, one.identity.key
+        return loaded
+
+    def merge(
+        self, *others: Comparison | str | os.PathLike[str], store: str | os.PathLike[str] | None = None
+    ) -> Comparison:
+        """This comparison and others, or their stores, as one.
+
+        Where several have a row of the same problem, solver and seed, the last one counts that has not failed.
+
+        Parameters
+        ----------
+        *others : Comparison, or path of a store
+        store : path, optional
+            File for all of them, which is made if there is none; if it has runs already, they stay.
+
+        Returns
+        -------
+        Comparison
+            With a store, all that is in it.
+
+        Raises
+        ------
+        ValueError
+            If a name is that of different problems, or a store cannot be used.
+        """
+        merged = Comparison({})
+        for other in (self, *(o if isinstance(o, Comparison) else Comparison.load(o) for o in others)):
+            merged._take(other)
+        if store is None:
+            return merged
+        digests = merged._digests()
+        with Store.writing(store) as opened:
+            opened.plan(
+                [Planned(row, merged.identities.get(row.key)) for row in merged.row_list],
+                {name: (entry, digests[name]) for name, entry in merged.problems.items() if name in digests},
+            )
+            for row in merged.row_list:
+                if row.key in merged.identities:
+                    content = merged.results.packed(row.key) if row.key in merged.results else None
+                    header = merged.environments.get(row.environment or "")
+                    opened.add(merged.identities[row.key], row, content, header)
+        return Comparison.load(store)
+
+    def _take(self, other: Comparison) -> None:
+        """Add the rows of another comparison, after those that are here."""
+        mine, theirs = self._digests(), other._digests()
+        for name in mine.keys() & theirs.keys():
+            if mine[name] != theirs[name]:
+                raise ValueError(f"others: {name!r} is another problem in one of them, expected different names")
+        rows = {row.key: row for row in self.row_list}
+        # A solver in which nothing is random has one row, whatever its seed.
+        fixed = {key[:2]: key for key, identity in self.identities.items() if identity.seed is None}
+        for row in other.row_list:
+            before = row.key if row.key in rows else fixed.get(row.key[:2])
+            if before in rows and row.status == FAILED:
+                continue
+            if before is not None:
+                rows.pop(before, None)
+            rows[row.key] = row
+            if row.key in other.identities:
+                self.identities[row.key] = other.identities[row.key]
+            self.results.places.pop(row.key, None)
+            if row.key in other.results:
+                self.results.places[row.key] = other.results.places[row.key]
+        self.row_list = list(rows.values())
+        self.problems |= other.problems
+        self.environments |= other.environments
+        self.interrupted |= other.interrupted
+
+    def _digests(self) -> dict[str, str]:
+        """The digests of the problems that were run, by name."""
+        return {row.problem: self.identities[row.key].problem for row in self.row_list if row.key in self.identities}
+
+    def query(self, expression: str) -> Any:
+        """The rows of which something holds, as a pandas DataFrame.
+
+        Parameters
+        ----------
+        expression : str
+            As of :meth:`pandas.DataFrame.query`: ``"solver == 'slsqp' and feasible and objective < 3"``. Columns are
+            the fields of a row; see :attr:`rows`.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be evaluated.
+        """
+        rows = self.rows
+        try:
+            return rows.query(expression)
+        except Exception as error:  # whatever pandas, or Python's own parser, says of it
+            columns = ", ".join(rows.columns)
+            raise ValueError(
+                f"expression: {expression!r} given, expected a condition on {columns} ({type(error).__name__}: {error})"
+            ) from None
 
     def summary(self) -> dict[str, str]:
         solvers = dict.fromkeys(row.solver for row in self.row_list if row.solver)
@@ -66,21 +204,71 @@ class Comparison(Shown):
         return winners(self.table())
 
     def report(self, *, details: bool = False) -> str:
-        """Who wins, and the tables of all problems, as plain text of 80 columns; with all columns if asked for."""
+        """Who wins, and tables, as plain text of 80 columns.
+
+        With ``details``, all columns. Of more than twenty problems there is one table of all of them; with ``details``,
+        a table of each.
+        """
         return text_report(self.table(), self.problems, details=details)
 
     def _repr_html_(self) -> str:
         return super()._repr_html_() + html_winners(self.winners())
 
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """A figure of violations and objectives. It is saved if a path is given."""
-        return plots.overview(self, path)
+    def profile(self, kind: str = "performance", *, where: str | None = None, **options: Any) -> Any:
+        """A pandas DataFrame that says how the solvers compare, in one of several ways; :meth:`plot` draws it.
+
+        Parameters
+        ----------
+        kind : str
+            ``"performance"``: performance profile of Dolan and Moré. ``"data"``: data profile of Moré and Wild.
+            ``"ecdf"``: share of targets reached over the budget. ``"quality"``: gap to the certified bound. ``"hits"``:
+            hit rate per start, and expected cost to the first hit. ``"convergence"``: bands over the seeds.
+            ``"pairs"``: wins over each other, with a sign test. ``"sensitivity"``: what a setting does.
+        where : str, optional
+            Rows to take, as of :meth:`query`. Gaps are measured by what all rows know.
+        **options
+            Of the function of this name in :mod:`srnc_manifold.comparison.profiles`, such as ``measure="time"``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such kind, an option is not valid, or times would be compared that are not of one machine,
+            its versions and commit.
+        """
+        return profiles.profile(self, kind, where, **options)
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        kind: str = "overview",
+        *,
+        ax: Any = None,
+        **options: Any,
+    ) -> Any:
+        """A figure: violations and gaps, or a profile. It is saved if a path is given.
+
+        Parameters
+        ----------
+        path : path, optional
+        kind : str
+            ``"overview"``, or a kind of :meth:`profile`.
+        ax : matplotlib Axes, optional
+            Where to draw a profile.
+        **options
+            Of :meth:`profile`.
+        """
+        if kind == "overview" and ax is None and not options:
+            return plots.overview(self, path)
+        return profiles.draw(self, kind, path, ax, **options)
 
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Write ``rows.csv``, ``table.csv`` and, if any run returned a kernel, ``comparison.png``. Return the paths."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        rows, table, figure = (directory / name for name in ("rows.csv", "table.csv", "comparison.png"))
+        return self.save_as(*(directory / name for name in FILES))
+
+    def save_as(self, rows: Path, table: Path, figure: Path) -> list[Path]:
+        """The same, under the given names."""
         write_table(rows, self.rows)
         write_table(table, self.table())
         if not self.rows["objective"].notna().any():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.comparison.rows import UNAVAILABLE
-from srnc_manifold.comparison.summary import NO_GAP, winners
+from srnc_manifold.comparison.summary import NO_GAP, comparable, winners
 from srnc_manifold.printing import printable
 from srnc_manifold.problem.families import NamedProblem
 
@@ -22,6 +22,12 @@ _NAME_WIDTH = 24
 
 # With more solvers than this, those that solve nothing are listed below the table, so that it fits on a screen.
 _MANY = 12
+
+# With more problems than this, a table for each is printed only if details are asked for.
+_SCREENFUL = 20
+
+# Names of problems that are listed.
+_LISTED = 8
 
 _ALL, _SOME, _NONE, _NOT_RUN = "●", "◐", "○", "–"
 
@@ -87,6 +93,8 @@ def winners_parts(summary: Any) -> list[Any]:
     if len(best):
         parts.append("* optimum not known: within 1e-6 of the best that was found" if shown else
                      "Where the optimum is not known, the best that was found counts.")  # fmt: skip
+    if not comparable(summary["environment"]):
+        parts.append("Times are of several machines or versions, and are not compared.")
     missing = summary[summary["status"] == UNAVAILABLE]["problem"]
     if len(missing):
         parts.append(f"left out: {escape(', '.join(map(str, missing)))}")
@@ -106,6 +114,8 @@ def html_winners(table: Any) -> str:
         others = "".join(f"<{tag} style='text-align: right'>{cell}</{tag}>" for cell in rest)
         return f"<tr><th style='text-align: left'>{first}</th>{others}</tr>"
 
+    if len(table.columns) > 2 + _SCREENFUL:  # the solvers alone
+        table = table.iloc[:, :2]
     rows = [
         row([str(solver), share(record["solved"]), _seconds(record["time"]), *map(share, record.iloc[2:])])
         for solver, record in table.iterrows()
@@ -123,10 +133,10 @@ def rich_tables(summary: Any, problems: Mapping[str, NamedProblem], *, details: 
     parts: list[Any] = []
     for name, block in summary.groupby("problem", sort=False):
         entry = problems.get(str(name))
-        if entry is None:
+        if entry is None and not block["runs"].any():
             parts += [f"[bold]{escape(str(name))}[/bold]: skipped, {escape(block.iloc[0]['message'])}", ""]
             continue
-        parts.append(_title(entry, block.iloc[0]))
+        parts.append(_title(str(name), entry, block.iloc[0]))
         gaps: dict[str, Any] = {"padding": (0, 1), "collapse_padding": True} if details else {"padding": 0}
         table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, **gaps)
         for column, justify, _ in columns:
@@ -142,12 +152,51 @@ def rich_tables(summary: Any, problems: Mapping[str, NamedProblem], *, details: 
     return parts
 
 
-def _title(entry: NamedProblem, record: Any) -> str:
+def tables_of_all(summary: Any) -> list[Any]:
+    """What many problems say together: a table of the solvers, and the problems that somebody should look at."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    tried = summary[summary["runs"] > 0]
+    names = list(dict.fromkeys(tried["problem"]))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0)
+    for column in ("solver", "problems", "feasible", "violation", "gap", "largest gap", "time", "longest"):
+        left = column == "solver"
+        table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    for solver in winners(summary).index:
+        block = tried[tried["solver"] == solver]
+        if not len(block):
+            continue
+        feasible = float((block["success"] * block["runs"]).sum() / block["runs"].sum())
+        violation = block[["stable_rank_error", "spectral_norm_error"]].max(axis=1).median()
+        gaps = [_small(block["gap"].median()), _small(block["gap"].max())]
+        times = [_seconds(block["time"].median()), _seconds(block["time"].max())]
+        share = f"{100 * feasible:.0f} %"
+        table.add_row(_plain(solver), str(len(block)), share, f"{violation:.0e}", *gaps, *times)
+    parts: list[Any] = [f"[bold]All {len(names)} problems together[/bold]", table, ""] if names else []
+    solved = set(tried[tried["solved"] > 0]["problem"])
+    hard = [name for name in names if name not in solved]
+    if hard:
+        parts += [escape(f"solved by none: {_listed(hard)}"), ""]
+    without = summary[(summary["runs"] == 0) & (summary["solver"] != "")]
+    for (solver, status), block in without.groupby(["solver", "status"], sort=False):
+        first = block.iloc[0]
+        parts.append(escape(f"{solver}: {status} on {len(block)}, such as {first['problem']}: {first['message']}"))
+    return [*parts, "A table for each problem: srnc compare --details, or report(details=True) in Python.", ""]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED
+    return f"{len(names)} problems: {', '.join(names[:_LISTED])}{f' and {more} more' if more > 0 else ''}"
+
+
+def _title(name: str, entry: NamedProblem | None, record: Any) -> str:
     reference = f"; {record['reference_kind']} {record['reference']:.6g}" if record["reference_kind"] else ""
     if np.isfinite(record["bound"]) and record["reference_kind"] != "optimum":
         reference += f"; proved bound {record['bound']:.6g}"
-    text = f"{entry.problem.describe()}{reference}"
-    return f"[bold]{escape(entry.name)}[/bold]: {escape(text)}" + (f"\n{escape(entry.note)}" if entry.note else "")
+    asked = "its operator could not be saved" if entry is None else entry.problem.describe()
+    note = f"\n{escape(entry.note)}" if entry is not None and entry.note else ""
+    return f"[bold]{escape(name)}[/bold]: {escape(asked + reference)}{note}"
 
 
 def _symbol(share: float) -> str:
@@ -225,6 +274,13 @@ gap        (objective − reference) / ‖C(a)‖², feasible runs only; can be
 objective  ‖C(x) − C(a)‖², as found; a violation can buy a lower one
 {_MEDIANS}"""
 
+LEGEND_OF_ALL = """\
+feasible   runs that ended feasible, as found: violation below 1e-6
+violation  the larger relative error of stable rank and norm, as found
+gap        (objective − reference) / ‖C(a)‖², feasible runs only
+Values are medians over the problems, of medians over the seeds.
+"""
+
 DETAILED_LEGEND = f"""\
 feas.         runs that ended feasible, as found: relative errors of stable rank and norm both below 1e-6
 srank, norm   these two errors, as found
@@ -238,10 +294,16 @@ evals         kernels whose singular values were computed
 
 
 def print_report(summary: Any, problems: Mapping[str, NamedProblem], console: Any, *, details: bool = False) -> None:
-    """Print who wins, all tables and the legend to a rich console, which should have the width of :func:`width_of`."""
-    for part in [*winners_parts(summary), *rich_tables(summary, problems, details=details)]:
+    """Print who wins, tables and the legend to a rich console, which should have the width of :func:`width_of`.
+
+    There is a table for each problem, or one for all of them if they are more than a screenful; then with details.
+    """
+    each = details or summary["problem"].nunique() <= _SCREENFUL
+    tables = rich_tables(summary, problems, details=details) if each else tables_of_all(summary)
+    legend = DETAILED_LEGEND if details else LEGEND if each else LEGEND_OF_ALL
+    for part in [*winners_parts(summary), *tables]:
         console.print(part, highlight=False, emoji=False)
-    console.print(DETAILED_LEGEND if details else LEGEND, highlight=False)
+    console.print(legend, highlight=False)
 
 
 def width_of(details: bool) -> int:
@@ -250,7 +312,7 @@ def width_of(details: bool) -> int:
 
 
 def text_report(summary: Any, problems: Mapping[str, NamedProblem], *, details: bool = False) -> str:
-    """Who wins, all tables and the legend as plain text, without escape sequences wherever it is asked for."""
+    """The same as plain text, without escape sequences wherever it is asked for."""
     from rich.console import Console
 
     text = io.StringIO()

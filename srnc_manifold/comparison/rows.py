@@ -6,7 +6,7 @@ import contextlib
 import csv
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -17,6 +17,9 @@ from srnc_manifold.writing import FilePath
 #: Statuses of rows without a result, in addition to those of :class:`srnc_manifold.Status`.
 UNSUPPORTED, UNAVAILABLE, FAILED = "unsupported", "unavailable", "failed"
 
+#: Problem, solver and seed.
+Key = tuple[str, str, int]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -24,7 +27,8 @@ class Row:
 
     ``objective`` and ``restored_objective`` are ``‖C(x) − C(a)‖_F²`` as found and after the local restoration.
     ``bound`` is the lower bound on the objective that the run proved, if any. ``squared_norm`` is ``‖C(a)‖_F²``.
-    ``time`` is in seconds.
+    ``time`` is in seconds; times can be compared where ``environment`` is the same, which names one of
+    :attr:`Comparison.environments`. ``settings`` is the canonical name of the solver. Both are None without a run.
     """
 
     problem: str
@@ -44,13 +48,31 @@ class Row:
     hessians: float = np.nan
     gradient_norm: float = np.nan
     time: float = np.nan
+    settings: str | None = None
+    environment: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """What names it in a comparison: problem, solver and seed."""
+        return self.problem, self.solver, self.seed
+
+
+#: The columns that say how a run went, without those that say which it is.
+OUTCOME = tuple(f.name for f in fields(Row))[3:]
 
 
 def frame(rows: Sequence[Row]) -> Any:
     """A pandas DataFrame with one row per run."""
     import pandas
 
-    return pandas.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(Row)])
+    columns = [f.name for f in fields(Row)]
+    return pandas.DataFrame([[getattr(row, name) for name in columns] for row in rows], columns=columns)
+
+
+def environments(times: Iterable[float], names: Iterable[str | None]) -> list[str]:
+    """Where runs that took time were made, of the times and environments of all runs."""
+    pairs = zip(times, names, strict=True)
+    return list(dict.fromkeys(name if isinstance(name, str) else "unknown" for time, name in pairs if time == time))
 
 
 class RowWriter:

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import pickle
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
+from srnc_manifold.comparison import environment
 from srnc_manifold.comparison import tasks as checked
 from srnc_manifold.comparison.comparison import Comparison
-from srnc_manifold.comparison.rows import FAILED, UNAVAILABLE, Row, RowWriter
+from srnc_manifold.comparison.database import StoreError
+from srnc_manifold.comparison.executors import Done, Executor, executor_of
+from srnc_manifold.comparison.identity import Identities, Identity
+from srnc_manifold.comparison.rows import UNAVAILABLE, Row, RowWriter
+from srnc_manifold.comparison.runs import Task
+from srnc_manifold.comparison.store import Planned, Store
 from srnc_manifold.comparison.tasks import Problems
-from srnc_manifold.problem.families import FILE_MODULES, NamedProblem, UnavailableProblem
-from srnc_manifold.result import Result
-from srnc_manifold.solvers import Budget, Solver, solve
-from srnc_manifold.validation import require_jobs, require_seeds
-from srnc_manifold.writing import require_new, writable
+from srnc_manifold.problem.families import Entry, NamedProblem, UnavailableProblem
+from srnc_manifold.process import interrupts_deferred
+from srnc_manifold.solvers import Budget, Solver
+from srnc_manifold.validation import require_jobs, require_positive, require_seeds
+from srnc_manifold.writing import require_new
 
 Progress = Callable[[int, int, "Row | None"], Any]
-Task = tuple[int, NamedProblem, str, Solver, int]
-Outcome = tuple[int, Row, "Result | None"]
 
 
 def compare(
@@ -32,7 +34,10 @@ def compare(
     seeds: Iterable[int] = range(10),
     *,
     budget: Budget | None = None,
-    n_jobs: int = 1,
+    store: str | os.PathLike[str] | None = None,
+    executor: Any = "joblib",
+    n_jobs: int | None = None,
+    timeout: float | None = None,
     progress: Progress | None = None,
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -40,7 +45,8 @@ def compare(
     """Run every solver on every problem with every seed.
 
     For a given problem and seed, every solver starts from the same point. If a solver does not support a problem, or
-    fails, the table has a row with the reason.
+    fails, the table has a row with the reason. Each run has one thread of linear algebra, so that times can be
+    compared and results depend neither on ``executor`` nor on ``n_jobs``.
 
     Parameters
     ----------
@@ -52,9 +58,21 @@ def compare(
         Values of ``rng`` for the runs. A deterministic solver is run once.
     budget : Budget, optional
         Limits of each run.
-    n_jobs : int
-        Number of processes (joblib), -1 for all cores. Inside ``joblib.parallel_config(backend="dask")`` these run on a
-        cluster. The results do not depend on this number.
+    store : path, optional
+        File for the runs, which is made if there is none. Each run is in it as soon as it is done. Runs that are in it
+        already are not made again, unless they failed. A run is another one if its problem, its solver with all
+        settings, its seed, its budget, the sources of this package, or the code of one's own costs, solvers and
+        problems has changed. See :meth:`Comparison.load`.
+    executor : ``"joblib"``, dask.distributed.Client, or str
+        Where the runs are made: in processes of this machine, or on a cluster of Dask, given by a client or by the
+        address of its scheduler, ``"tcp://host:8786"``. See :mod:`srnc_manifold.comparison.executors`.
+    n_jobs : int, optional
+        Number of processes of joblib, -1 for all cores, which is the default. With 1 the runs are made in this process,
+        one after the other, unless there is a ``timeout``. Of a cluster it is the number of runs at once; by default
+        the number of its threads.
+    timeout : float, optional
+        Seconds after which a run's process is killed, for a solver that does not come back. By default ten times the
+        ``max_time`` of the budget and a minute; without ``max_time`` there is none.
     progress : callable, optional
         Called with the number of runs done, the number of all runs, and the latest row (None before the first). If it
         raises an exception, there is a warning, and the runs continue without it.
@@ -67,144 +85,169 @@ def compare(
     Raises
     ------
     TypeError, ValueError
-        If a problem, a solver, a seed or the output is not valid. This is checked before anything is run.
+        If a problem, a solver, a seed, the store or the output is not valid. This is checked before anything is run.
     """
     entries = checked.entries(problems)
     methods = checked.solvers(solvers)
     seed_list = require_seeds(seeds)
-    require_jobs(n_jobs=n_jobs)
+    if n_jobs is not None:
+        require_jobs(n_jobs=n_jobs)
+    if timeout is not None:
+        require_positive(timeout=timeout)
     if budget is not None and not isinstance(budget, Budget):
         raise TypeError(f"budget: {budget!r} given, expected a srnc.Budget")
     if output is not None:
         require_new(output, "output", overwrite)
     comparison = Comparison({e.name: e for e in entries if isinstance(e, NamedProblem)})
-    report = _SafeProgress(progress)
+    planned, tasks, unknown = _plan(entries, methods, seed_list, budget)
+    with contextlib.ExitStack() as opened:
+        engine = opened.enter_context(executor_of(executor, n_jobs, _limit(timeout, budget)))
+        kept = None if store is None else opened.enter_context(Store.writing(store))
+        run = _Comparing(comparison, planned, kept, opened.enter_context(RowWriter(output)), progress)
+        left = run.begin(tasks, unknown)
+        run.make(left, engine)
+    return comparison
 
-    known: list[tuple[int, Row]] = []
+
+def _limit(timeout: float | None, budget: Budget | None) -> float | None:
+    """Seconds after which a run is killed. A budget's time is watched by the run itself, which may fail to."""
+    if timeout is None and budget is not None and budget.max_time is not None:
+        return 10 * budget.max_time + 60
+    return timeout
+
+
+def _plan(
+    entries: Sequence[Entry], methods: Mapping[str, Solver], seeds: Sequence[int], budget: Budget | None
+) -> tuple[list[Planned], list[Task], dict[str, str]]:
+    """The rows that there will be, those that are to be run, and of which problems and solvers no code can be read."""
+    from srnc_manifold import __version__
+
+    identities = Identities(__version__, budget)
+    planned: list[Planned] = []
     tasks: list[Task] = []
-    order = 0
     for entry in entries:
         if isinstance(entry, UnavailableProblem):
-            known.append((order, Row(entry.name, "", seed_list[0], UNAVAILABLE, entry.reason)))
-            order += 1
+            planned.append(Planned(Row(entry.name, "", seeds[0], UNAVAILABLE, entry.reason)))
             continue
         for label, solver in methods.items():
             status, reason = checked.refusal(solver, entry.problem)
             if status:
-                known.append((order, Row(entry.name, label, seed_list[0], status, reason)))
-                order += 1
+                planned.append(Planned(Row(entry.name, label, seeds[0], status, reason)))
                 continue
-            for seed in seed_list if solver.stochastic else seed_list[:1]:
-                tasks.append((order, entry, label, solver, seed))
-                order += 1
+            settings = solver.name
+            for seed in seeds if solver.stochastic else seeds[:1]:
+                tasks.append(Task(len(planned), entry, label, solver, seed, budget, settings))
+                identity = identities.of(entry, label, solver, seed)
+                planned.append(Planned(Row(entry.name, label, seed, "", ""), identity))
+    return planned, tasks, identities.unknown
 
-    numbered: list[tuple[int, Row]] = []
-    with RowWriter(output) as writer:
-        for number, row in known:
-            numbered.append((number, row))
-            writer.add(row)
+
+class _Comparing:
+    """Collects what is done: in the comparison, in the store, in the CSV file, and for whoever watches."""
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        planned: Sequence[Planned],
+        store: Store | None,
+        writer: RowWriter,
+        progress: Progress | None,
+    ) -> None:
+        self._comparison, self._planned, self._store, self._writer = comparison, planned, store, writer
+        self._report = _SafeProgress(progress)
+        self._rows: dict[int, Row] = {}
+        self._total = self._n_done = 0
+        self._twins: dict[str, list[Task]] = {}
+
+    def begin(self, tasks: Sequence[Task], unknown: Mapping[str, str]) -> list[Task]:
+        """Take down what is known; return what is to be run."""
+        self._total = len(tasks)
+        for number, one in enumerate(self._planned):
+            if one.identity is None:
+                self._keep(number, one.row)
+        if self._store is None:
+            return list(tasks)
+        for name, reason in unknown.items():
+            warnings.warn(
+                f"store: runs of {name!r} are made again each time, because of {reason}", UserWarning, stacklevel=3
+            )
+        digests = {one.row.problem: one.identity.problem for one in self._planned if one.identity}
+        problems = self._comparison.problems
+        self._store.plan(self._planned, {name: (problems[name], digest) for name, digest in digests.items()})
+        self._comparison.environments.update(self._store.environments())
+        found = self._store.done(self._identity(task.number).key for task in tasks)
+        left: list[Task] = []
+        for task in tasks:
+            key = self._identity(task.number).key
+            if key in found:
+                row = replace(found[key].row, problem=task.entry.name, solver=task.label, seed=task.seed)
+                self._n_done += 1
+                self._keep(task.number, row, (self._store.path, key) if found[key].has_result else None)
+            elif key in self._twins:
+                self._twins[key].append(task)
+            else:
+                self._twins[key] = []
+                left.append(task)
+        return left
+
+    def make(self, tasks: Sequence[Task], engine: Executor) -> None:
+        """Have the runs made, until all are done or someone stops it."""
         try:
-            report(0, len(tasks), None)
-            for done, (number, row, result) in enumerate(_run_all(tasks, budget, n_jobs), start=1):
-                numbered.append((number, row))
-                writer.add(row)
-                if result is not None:
-                    comparison.results[row.problem, row.solver, row.seed] = result
-                    if result.details.get("interrupted"):
-                        raise KeyboardInterrupt
-                report(done, len(tasks), row)
+            self._report(self._n_done, self._total, None)
+            with contextlib.closing(engine.run(tasks)) as outcomes:
+                for done in outcomes:
+                    self._take(done)
         except KeyboardInterrupt:
-            comparison.interrupted = True
-        except Exception as error:  # outside of the runs: for example, a process was killed
-            done_already = {number for number, _ in numbered}
-            for number, entry, label, _, seed in tasks:
-                if number not in done_already:
-                    row = Row(entry.name, label, seed, FAILED, f"not finished: {type(error).__name__}: {error}")
-                    numbered.append((number, row))
-                    writer.add(row)
-    comparison.row_list = [row for _, row in sorted(numbered, key=lambda pair: pair[0])]
-    return comparison
+            self._comparison.interrupted = True
+        except Exception as error:  # outside of the runs: for example, the cluster is gone
+            for task in tasks:
+                if task.number not in self._rows:
+                    self._keep(task.number, task.failed(f"not finished: {type(error).__name__}: {error}").row)
+        finally:
+            self._comparison.row_list = [self._rows[number] for number in sorted(self._rows)]
 
+    def _identity(self, number: int) -> Identity:
+        identity = self._planned[number].identity
+        assert identity is not None
+        return identity
 
-def _run_all(tasks: Sequence[Task], budget: Budget | None, n_jobs: int) -> Iterator[Outcome]:
-    """The outcomes of the tasks. A task that cannot go to another process, or come back, is run in this one."""
-    import joblib
+    def _take(self, done: Done) -> None:
+        """Keep a run that was made, whatever signal comes meanwhile, and tell of it."""
+        with interrupts_deferred():
+            row = self._kept(done)
+        if done.outcome.interrupted:
+            raise KeyboardInterrupt
+        self._report(self._n_done, self._total, row)
 
-    jobs = min(joblib.effective_n_jobs(n_jobs), len(tasks))
-    if jobs <= 1:
-        yield from (_run_one(*task, budget, task[3].name) for task in tasks)
-        return
-    # The names are computed in this process, because other processes do not know the names that a script registers.
-    # A task is pickled when it is sent, so that not all kernels are in memory at once.
-    contents = ((task[0], _pickled((*task, budget, task[3].name))) for task in tasks)
-    left = {task[0]: task for task in tasks}
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    calls = (joblib.delayed(_run_pickled)(number, content) for number, content in contents if content is not None)
-    for number, content in parallel(calls):
-        if content is not None:
-            del left[number]
-            yield pickle.loads(content)
-    for task in left.values():
-        yield _run_one(*task, budget, task[3].name)
+    def _kept(self, done: Done) -> Row:
+        outcome, identity = done.outcome, self._identity(done.outcome.number)
+        name = environment.name_of(done.environment)
+        header = None if name in self._comparison.environments else done.environment
+        self._comparison.environments[name] = done.environment
+        row, content = replace(outcome.row, environment=name), outcome.content
+        place: Any = content
+        if self._store is not None and not outcome.interrupted:
+            try:
+                self._store.add(identity, row, content, header)
+                place = None if content is None else (self._store.path, identity.key)
+            except StoreError as error:
+                self._store = None
+                warnings.warn(f"{error}; the runs go on, but no more of them are kept there", stacklevel=4)
+        self._keep(outcome.number, row, place)
+        self._n_done += 1
+        for twin in self._twins.get(identity.key, ()):
+            self._keep(twin.number, replace(row, problem=twin.entry.name, solver=twin.label, seed=twin.seed), place)
+            self._n_done += 1
+        return row
 
-
-def _pickled(value: Any) -> bytes | None:
-    """A value as bytes, with the classes of scripts and problem files in them; None if it cannot be pickled."""
-    import cloudpickle
-
-    for module in FILE_MODULES.values():
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        content: bytes = cloudpickle.dumps(value)
-        return content
-    except Exception:
-        return None
-    finally:
-        for module in FILE_MODULES.values():
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-def _run_pickled(number: int, content: bytes) -> tuple[int, bytes | None]:
-    """Run a task in another process; None if it cannot be read there, or its outcome cannot be sent back."""
-    try:
-        task = pickle.loads(content)
-    except Exception:
-        return number, None
-    return number, _pickled(_run_one(*task))
-
-
-def _run_one(
-    number: int, entry: NamedProblem, label: str, solver: Solver, seed: int, budget: Budget | None, name: str
-) -> Outcome:
-    try:
-        result = replace(solve(entry.problem, solver, budget=budget, rng=seed), solver=name)
-        return number, _row(entry, label, seed, result), result
-    except (Exception, SystemExit) as error:
-        return number, Row(entry.name, label, seed, FAILED, writable(f"{type(error).__name__}: {error}")), None
-
-
-def _row(entry: NamedProblem, label: str, seed: int, result: Result) -> Row:
-    evaluation, restored = result.evaluation, result.restored
-    assert evaluation is not None
-    return Row(
-        problem=entry.name,
-        solver=label,
-        seed=seed,
-        status=result.status.value,
-        message=result.message,
-        feasible=evaluation.feasible,
-        stable_rank_error=evaluation.stable_rank_error,
-        spectral_norm_error=evaluation.spectral_norm_error,
-        objective=evaluation.objective,
-        restored_objective=np.nan if restored is None else restored.objective,
-        bound=np.nan if result.bound is None else result.bound.objective,
-        squared_norm=entry.problem.squared_norm,
-        evaluations=result.n_evaluations,
-        gradients=result.n_gradients,
-        hessians=result.n_hessians,
-        gradient_norm=result.gradient_norm,
-        time=result.runtime,
-    )
+    def _keep(self, number: int, row: Row, place: Any = None) -> None:
+        self._rows[number] = row
+        self._writer.add(row)
+        identity = self._planned[number].identity
+        if identity is not None:
+            self._comparison.identities[row.key] = identity
+        if place is not None:
+            self._comparison.results.places[row.key] = place
 
 
 class _SafeProgress:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from srnc_manifold import bounds
-from srnc_manifold.comparison.rows import UNSUPPORTED, Row, frame
+from srnc_manifold.comparison.references import lower_bounds, references
+from srnc_manifold.comparison.rows import UNSUPPORTED, Row, environments, frame
+from srnc_manifold.numerics import Array
 from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 
@@ -39,6 +42,7 @@ SUMMARY_COLUMNS = (
     "message",
     "reference",
     "reference_kind",
+    "environment",
 )
 
 
@@ -73,18 +77,19 @@ def summary(rows: Sequence[Row], problems: Mapping[str, NamedProblem]) -> Any:
         The most frequent status, and the message of a run with this status.
     reference, reference_kind
         The optimum if a formula or the explicit solution gives it, otherwise the best feasible objective found.
+    environment
+        Where the runs were made, by the names in the rows. Times are compared only if they are all of one.
     """
     import pandas
 
+    table = frame(rows)
+    measured, proved = references(table, problems), lower_bounds(table, problems)
     records: list[dict[str, Any]] = []
-    for name, of_problem in frame(rows).groupby("problem", sort=False):
-        own, entry = [row for row in rows if row.problem == name], problems.get(str(name))
-        reference, kind = _reference(own, entry)
-        bound = _bound(own, entry)
-        block = [
-            _record(of_solver, reference, kind, bound) for _, of_solver in of_problem.groupby("solver", sort=False)
-        ]
-        records.extend(sorted(block, key=_merit))
+    for name, own in _grouped(rows, "problem").items():
+        by = *measured.loc[name], proved[name]
+        block = [_record(some, *by) for some in _grouped(own, "solver").values()]
+        timed = comparable(record["environment"] for record in block)
+        records.extend(sorted(block, key=partial(_merit, timed=timed)))
     return pandas.DataFrame(records, columns=list(SUMMARY_COLUMNS))
 
 
@@ -99,7 +104,8 @@ def winners(summary: Any) -> Any:
         Share of the problems that are solved, of all that are available: the mean of the shares below. A problem that
         the solver does not support counts as not solved.
     time
-        Median over the problems of the median time of a run, in seconds.
+        Median over the problems of the median time of a run, in seconds. NaN where times cannot be compared, because
+        the runs are of several machines, versions or commits.
     the name of each problem
         Share of the runs that are feasible, as found, and within 1e-6 of ``‖C(a)‖²`` of the optimum, or of the best
         known objective. NaN if the solver was not run, because it does not support the problem. A problem whose name
@@ -109,6 +115,7 @@ def winners(summary: Any) -> Any:
 
     runs = summary[summary["solver"] != ""]  # without the problems that are not available here
     problems = list(dict.fromkeys(runs["problem"]))
+    timed = comparable(runs["environment"])
     records = []
     for solver, block in runs.groupby("solver", sort=False):
         tried = block[block["status"] != UNSUPPORTED]
@@ -116,7 +123,7 @@ def winners(summary: Any) -> Any:
         cells = {name: shares.get(name, np.nan) for name in problems}
         mean = float(np.nansum(list(cells.values()))) / len(problems)
         feasible = float(tried["success"].sum()) / len(problems)
-        time = float(tried["time"].median()) if tried["time"].notna().any() else np.nan
+        time = float(tried["time"].median()) if timed and tried["time"].notna().any() else np.nan
         errors = tried[["stable_rank_error", "spectral_norm_error"]].max(axis=1)
         # Among solvers that solve nothing, the faster one is not better; the one that is nearer to feasible is.
         last = time if mean > 0 else float(errors.median()) if errors.notna().any() else np.nan
@@ -133,68 +140,70 @@ def winners(summary: Any) -> Any:
     )
 
 
-def _reference(rows: Sequence[Row], entry: NamedProblem | None) -> tuple[float, str]:
-    if entry is None:
-        return np.nan, ""
-    if entry.optimum is not None:
-        return entry.optimum, "optimum"
-    for row in rows:
-        if row.feasible and (row.objective - row.bound) / row.squared_norm <= FEASIBILITY_TOLERANCE:
-            return row.objective, "optimum"
-    found = [row.objective for row in rows if row.feasible] + [row.restored_objective for row in rows]
-    found = [value for value in found if np.isfinite(value)]
-    return (min(found), "best known") if found else (np.nan, "")
+def comparable(environments: Iterable[str]) -> bool:
+    """Whether times can be compared: whether a column ``environment`` of :func:`summary` names one at most."""
+    return len({name for names in environments for name in names.split(", ") if name}) <= 1
 
 
-def _bound(rows: Sequence[Row], entry: NamedProblem | None) -> float:
-    proved = [row.bound for row in rows if np.isfinite(row.bound)]
-    if proved:
-        return max(proved)
-    try:
-        # In the raise regime the bound would need a cone program, which is slow.
-        if entry is None or any(part.regime == "raise" for part in entry.problem.parts):
-            return np.nan
-        return bounds.bound(entry.problem).objective
-    except Exception:  # there is none, as for dense operators, or the problem's own class fails: no table is lost
-        return np.nan
+def _record(rows: Sequence[Row], reference: float, kind: str, bound: float) -> dict[str, Any]:
+    """Of the rows of one problem and solver. NumPy, since pandas takes a hundred times as long for a few numbers."""
 
+    def column(name: str) -> Array:
+        return np.array([getattr(row, name) for row in rows], float)
 
-def _record(rows: Any, reference: float, kind: str, bound: float) -> dict[str, Any]:
-    first = rows.iloc[0]
-    size = float(rows["squared_norm"].max())  # the same for all runs that returned a kernel
-    status = rows["status"].mode().iloc[0]
-    feasible = rows[rows["feasible"]]
+    objective, restored, feasible = column("objective"), column("restored_objective"), column("feasible") > 0
+    size = _median(column("squared_norm"))  # the same for all runs that returned a kernel
+    counts = Counter(sorted(row.status for row in rows))
+    status = counts.most_common(1)[0][0]
 
-    def gap(values: Any, reference: float = reference) -> float:
-        difference = (float(values.median()) - reference) / size if len(values) else np.nan
+    def gap(values: Array, reference: float = reference) -> float:
+        difference = (_median(values) - reference) / size
         return 0.0 if abs(difference) < NO_GAP else difference
 
+    found = objective[~np.isnan(objective)]
     return {
-        "problem": first["problem"],
-        "solver": first["solver"],
-        "runs": len(rows) if rows["objective"].notna().any() else 0,
-        "success": float(rows["feasible"].mean()),
-        "solved": float((rows["feasible"] & ((rows["objective"] - reference) / size <= SOLVED)).mean()),
-        "stable_rank_error": float(rows["stable_rank_error"].median()),
-        "spectral_norm_error": float(rows["spectral_norm_error"].median()),
-        "objective": float(rows["objective"].median()),
-        "gap": gap(feasible["objective"]),
-        "restored": float(rows["restored_objective"].median()),
-        "restored_gap": gap(rows["restored_objective"].dropna()),
+        "problem": rows[0].problem,
+        "solver": rows[0].solver,
+        "runs": len(rows) if len(found) else 0,
+        "success": float(feasible.mean()),
+        "solved": float((feasible & ((objective - reference) / size <= SOLVED)).mean()),
+        "stable_rank_error": _median(column("stable_rank_error")),
+        "spectral_norm_error": _median(column("spectral_norm_error")),
+        "objective": _median(objective),
+        "gap": gap(objective[feasible]),
+        "restored": _median(restored),
+        "restored_gap": gap(restored),
         "bound": bound,
-        "bound_gap": gap(feasible["objective"], bound),
-        "spread": float(rows["objective"].max() - rows["objective"].min()) / size,
-        "evaluations": float(rows["evaluations"].median()),
-        "time": float(rows["time"].median()),
+        "bound_gap": gap(objective[feasible], bound),
+        "spread": (float(found.max()) - float(found.min())) / size if len(found) else np.nan,
+        "evaluations": _median(column("evaluations")),
+        "time": _median(column("time")),
         "status": status,
-        "message": rows.loc[rows["status"] == status, "message"].iloc[0],
+        "message": next(row.message for row in rows if row.status == status),
         "reference": reference,
         "reference_kind": kind,
+        "environment": ", ".join(environments((row.time for row in rows), (row.environment for row in rows))),
     }
 
 
-def _merit(record: dict[str, Any]) -> tuple[float, ...]:
-    """Sort key: first the success rate; then the gap if some run is feasible, else the violation; then the time."""
+def _median(values: Array) -> float:
+    """Of those that are there, NaN if none is."""
+    there = values[~np.isnan(values)]
+    return float(np.median(there)) if len(there) else np.nan
+
+
+def _grouped(rows: Iterable[Row], name: str) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(getattr(row, name), []).append(row)
+    return groups
+
+
+def _merit(record: dict[str, Any], timed: bool) -> tuple[float, ...]:
+    """Sort key: first the success rate; then the gap if some run is feasible, else the violation; then the time.
+
+    Times count only where they were taken in one environment.
+    """
 
     def last_if_nan(value: float) -> float:
         return value if np.isfinite(value) else np.inf
@@ -202,4 +211,5 @@ def _merit(record: dict[str, Any]) -> tuple[float, ...]:
     violation = max(last_if_nan(record["stable_rank_error"]), last_if_nan(record["spectral_norm_error"]))
     # Gaps within the feasibility tolerance count as equal, negative ones too. Then the faster solver is better.
     gap = max(last_if_nan(record["gap"]), FEASIBILITY_TOLERANCE)
-    return -record["success"], gap if record["success"] > 0 else violation, last_if_nan(record["time"])
+    time = last_if_nan(record["time"]) if timed else 0.0
+    return -record["success"], gap if record["success"] > 0 else violation, time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ def entries(problems: Problems) -> list[Entry]:
         else:
             raise TypeError(f"problems: {type(item).__name__} given, expected SRNProblem, NamedProblem or a name")
     names = [entry.name for entry in entries]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise ValueError(f"problems: the name {repeated[0]!r} is given twice; names must differ")
     if not entries:

@@ -21,7 +21,7 @@ from srnc_manifold.operators import norms, symbol
 from srnc_manifold.operators.atoms import Level
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.problem.target import Target, regime
-from srnc_manifold.process import exclusive
+from srnc_manifold.process import exclusive, one_thread
 
 # Gap, as a part of ‖C(a)‖², at which a search ends: that of Exact().
 _TOLERANCE = 1e-8
@@ -88,15 +88,13 @@ def solve_path(
     TypeError, ValueError
         If an argument is not valid, or a target is not feasible or above the kernel's own stable rank.
     """
-    from threadpoolctl import threadpool_limits
-
     if not isinstance(problem, SRNProblem):
         raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
     given = _Kernel(problem)
     target = Target.of_path(fractions)
     ranks, clipped = _stable_ranks(problem, target, clip)
     # As for single solutions: for large blocks threads do not pay.
-    with threadpool_limits(1) if given.geometry.block_rank > norms.NormTests.SMALL else nullcontext():
+    with one_thread() if given.geometry.block_rank > norms.NormTests.SMALL else nullcontext():
         return given.result(target.values, ranks, clipped)
 
 

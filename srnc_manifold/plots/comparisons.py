@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ from srnc_manifold.plots.drawing import (
 )
 from srnc_manifold.printing import printable
 
+# With more problems than this they are not told apart by their marks.
+_MANY = 30
+
 # Share of the runs that have to be feasible for a mark to be filled.
 _MOST = 0.5
 
@@ -30,11 +34,12 @@ _MOST = 0.5
 def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any:
     """Violation as found, and the gap, of a :class:`srnc_manifold.Comparison`.
 
-    There is one row per solver, in its colour, and one mark per problem. A mark is filled if at least half of the runs
-    are feasible as found; then the gap is that of the feasible runs. Otherwise it is hollow, and the gap is that after
-    the local restoration, which is not the merit of the solver. Values of at most 1e-12 are drawn as "0".
+    There is one row per solver, in its colour, and one mark per problem; of many problems, all marks are alike. A mark
+    is filled if at least half of the runs are feasible as found; then the gap is that of the feasible runs. Otherwise
+    it is hollow, and the gap is that after the local restoration, which is not the merit of the solver. Values of at
+    most 1e-12 are drawn as "0".
     """
-    require_kind(comparison, "comparison", "a Comparison", "table", "results")
+    require_kind(comparison, "comparison", "a Comparison", "table", "row_list")
     table = comparison.table()
     table = table[table["runs"] > 0]
     if not len(table):
@@ -42,24 +47,24 @@ def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any
     solvers = list(dict.fromkeys(table["solver"]))
     solvers.sort(key=lambda s: _order(table[table["solver"] == s]))
     problems = list(dict.fromkeys(table["problem"]))
-    names = {solver: result.solver for (_, solver, _), result in comparison.results.items()}
+    numbers = {name: k for k, name in enumerate(problems)}
+    names = {row.solver: row.settings for row in comparison.row_list if row.settings}
 
-    size = (11, 2.1 + 0.38 * max(len(solvers), 4) + 0.1 * len(problems))
+    size = (11, 2.1 + 0.38 * max(len(solvers), 4) + 0.1 * min(len(problems), _MANY))
     with figure_of(None, size, 2, sharey=True) as (figure, (left, right)):
-        for k, problem in enumerate(problems):
-            for record in table[table["problem"] == problem].to_dict("records"):
-                found = record["success"] >= _MOST
-                own = colour(names.get(record["solver"], record["solver"]))
-                row = solvers.index(record["solver"]) + 0.6 * (k + 0.5) / len(problems) - 0.3
-                style = _mark(k, own, found) | {"gid": printable(f"{record['solver']} on {problem}")}
-                left.plot(floored([_violation(record)]), [row], **style)
-                right.plot(floored([record["gap" if found else "restored_gap"]]), [row], **style)
+        for name, found, block in _blocks(table, len(problems) > _MANY):
+            places = block["problem"].map(numbers).to_numpy()
+            rows = solvers.index(name) + 0.6 * (places + 0.5) / len(problems) - 0.3
+            style = _mark(places[0] if len(problems) <= _MANY else None, colour(names.get(name, name)), found)
+            style["gid"] = printable(f"{name} on {', '.join(block['problem'][:3])}")
+            left.plot(floored(_violations(block)), rows, **style)
+            right.plot(floored(block["gap" if found else "restored_gap"]), rows, **style)
         left.set_yticks(range(len(solvers)), [plain(solver, 28) for solver in solvers])
         left.set_ylim(len(solvers) - 0.5, -0.5)
         left.set_xlabel("violation as found\n(larger relative error of stable rank and norm)")
         right.set_xlabel("gap to the reference / ‖C(a)‖²\n(hollow: only after a local restoration)")
         gaps = np.where(table["success"] >= _MOST, table["gap"], table["restored_gap"])
-        for axes, values in ((left, [_violation(r) for r in table.to_dict("records")]), (right, gaps)):
+        for axes, values in ((left, _violations(table)), (right, gaps)):
             logarithmic_with_zero(axes, "x", max(1.0, _largest(values)))
         feasible_limit(left, "x")
         _legends(figure, problems)
@@ -68,15 +73,34 @@ def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any
 
 def _order(block: Any) -> tuple[float, float]:
     """Best first: by the share of feasible runs, then by the violation."""
-    return -float(block["success"].mean()), float(np.median([_violation(r) for r in block.to_dict("records")]))
+    return -float(block["success"].mean()), float(np.median(_violations(block)))
 
 
-def _mark(k: int, own: str, found: bool) -> dict[str, Any]:
-    marker = MARKERS[k % len(MARKERS)]
+def _blocks(table: Any, together: bool) -> Iterator[tuple[str, bool, Any]]:
+    """What is drawn at once: a solver, whether it was feasible, and the rows of the table of which this holds.
+
+    That is one row, unless those of the same colour and filling are drawn together.
+    """
+    found = table["success"] >= _MOST
+    each = [table["solver"], found] if together else [table["solver"], found, table["problem"]]
+    for (solver, filled, *_), block in table.groupby(each, sort=False):
+        yield str(solver), bool(filled), block
+
+
+def _mark(number: int | None, own: str, found: bool) -> dict[str, Any]:
+    """The mark of a problem, by its number, or of one of many."""
+    if number is None:
+        return _style("o", 3.0, own, found) | {"alpha": 0.5, "markeredgewidth": 0.5}
+    marker = MARKERS[number % len(MARKERS)]
+    # Little would be left inside of some marks if they are hollow.
+    return _style(marker, 8.5 if marker in "*PX" else 6.5, own, found)
+
+
+def _style(marker: str, size: float, own: str, found: bool) -> dict[str, Any]:
     return {
         "marker": marker,
         "linestyle": "none",
-        "markersize": 8.5 if marker in "*PX" else 6.5,  # of which little would be left inside if they are hollow
+        "markersize": size,
         "markeredgewidth": 1.0,
         "color": own,
         "markerfacecolor": own if found else "white",
@@ -86,14 +110,17 @@ def _mark(k: int, own: str, found: bool) -> dict[str, Any]:
 
 def _legends(figure: Any, problems: list[str]) -> None:
     """Below the panels: the problems by their marks, and what filled and hollow mean."""
-    shapes = [sample(**_mark(k, QUIET, True)) for k in range(len(problems))]
-    labels = [plain(problem) for problem in problems]
+    if len(problems) > _MANY:
+        shapes, labels = [sample(**_mark(None, QUIET, True))], [f"one of {len(problems)} problems"]
+    else:
+        shapes = [sample(**_mark(k, QUIET, True)) for k in range(len(problems))]
+        labels = [plain(problem) for problem in problems]
     kinds = "filled: feasible as found; hollow: not feasible as found"
     figure.legend(shapes, labels, loc="outside lower center", ncols=3, title=kinds, title_fontsize=9)
 
 
-def _violation(record: dict[str, Any]) -> float:
-    return max(record["stable_rank_error"], record["spectral_norm_error"])
+def _violations(table: Any) -> Array:
+    return np.maximum(table["stable_rank_error"].to_numpy(), table["spectral_norm_error"].to_numpy())
 
 
 def _largest(values: Any) -> float:

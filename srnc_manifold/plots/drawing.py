@@ -46,6 +46,9 @@ MARKERS = "osD^v<>P*Xdph"
 #: Where zeros, and what is as good as zero, are drawn on logarithmic axes.
 FLOOR = 1e-12
 
+#: Height of a line of text, in inches.
+LINE_HEIGHT = 0.17
+
 #: Colour of what is not data of a solver: targets, limits, notes.
 QUIET = "0.35"
 
@@ -152,8 +155,9 @@ def plain(text: Any, width: int = _LABEL_WIDTH) -> str:
     characters cannot be drawn, and control characters cannot be in an SVG file.
     """
     text = " ".join(printable(line) for line in str(text).splitlines())
-    lines = textwrap.wrap(text, width, break_on_hyphens=False) or [text]
-    shown = "\n".join(lines).replace("$", r"\$")
+    # Names of solvers are folded after a bracket rather than within a number.
+    lines = textwrap.wrap(text.replace("[", "[\v"), width, break_on_hyphens=False, replace_whitespace=False) or [text]
+    shown = "\n".join(lines).replace("\v", "").replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") or not shown else shown
 
 
@@ -161,6 +165,17 @@ def require_kind(given: Any, name: str, expected: str, *attributes: str) -> None
     """Refuse what is not of a kind that is above this module, and so is known by its attributes only."""
     if not all(hasattr(given, attribute) for attribute in attributes):
         raise TypeError(f"{name}: {type(given).__name__} given, expected {expected}")
+
+
+def require_columns(data: Any, *columns: str) -> None:
+    """Refuse what is no table, or is one of another kind, or has no rows."""
+    if not hasattr(data, "columns") or not hasattr(data, "groupby"):
+        raise TypeError(f"data: {type(data).__name__} given, expected a DataFrame, such as comparison.profile(...)")
+    missing = [name for name in columns if name not in data.columns]
+    if missing:
+        raise ValueError(f"data: no column {missing[0]!r}, expected a profile of another kind")
+    if not len(data):
+        raise ValueError("data: no rows given, expected at least one")
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def _panels_of(comparison: Any, chosen: Any, value: float | None) -> list[Panel]
     table = comparison.table()
     panels = []
     for name in names:
-        lines = [Line(solver, r) for (of, solver, _), r in comparison.results.items() if of == name]
+        lines = [Line(key[1], comparison.results[key]) for key in comparison.results if key[0] == name]
         if lines:
             known = table[table["problem"] == name]["reference"].iloc[0] if value is None else value
             own = float(known) if np.isfinite(known) else None

@@ -1,5 +1,8 @@
 """The problems: of one kernel, of several, of kernels that stay separable; their scores; families of them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from srnc_manifold.problem import storage
 from srnc_manifold.problem.base import KernelProblem, Problem, Regime
 from srnc_manifold.problem.kernel import SRNProblem
@@ -7,7 +10,16 @@ from srnc_manifold.problem.separable import SeparableProblem
 from srnc_manifold.problem.stack import StackProblem
 from srnc_manifold.writing import FilePath
 
-__all__ = ["KernelProblem", "Problem", "Regime", "SRNProblem", "SeparableProblem", "StackProblem", "load_problem"]
+__all__ = [
+    "KernelProblem",
+    "Problem",
+    "Regime",
+    "SRNProblem",
+    "SeparableProblem",
+    "StackProblem",
+    "load_problem",
+    "problem_from_fields",
+]
 
 _KINDS: dict[str, type[Problem]] = {kind.kind: kind for kind in (SRNProblem, StackProblem, SeparableProblem)}
 
@@ -26,3 +38,14 @@ def load_problem(path: FilePath) -> Problem:
     if kind not in _KINDS:
         raise storage.not_a_problem(path, f"it holds {kind!r}, expected one of {', '.join(_KINDS)}")
     return _KINDS[kind].load(path)
+
+
+def problem_from_fields(fields: Mapping[str, Any]) -> Problem:
+    """The problem of what :meth:`Problem.to_fields` gave.
+
+    Raises
+    ------
+    One of ``srnc_manifold.exchange.UNREADABLE``
+        If it is something else.
+    """
+    return _KINDS[fields["kind"]].from_fields(fields)

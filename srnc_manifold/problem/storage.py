@@ -7,16 +7,14 @@ arrays are apart, and the entry ``problem`` is the JSON text of the rest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from srnc_manifold.exchange import UNREADABLE, from_json, npz_entries, reason, to_json
+from srnc_manifold.exchange import UNREADABLE, apart, from_json, npz_entries, reason, to_json, together
 from srnc_manifold.writing import FilePath, replacing, write_text
-
-_ARRAY = "array in this file"
 
 
 def write(path: FilePath, fields: Mapping[str, Any]) -> None:
@@ -31,7 +29,7 @@ def write(path: FilePath, fields: Mapping[str, Any]) -> None:
     if path.suffix == ".json":
         write_text(path, to_json(fields))
     elif path.suffix == ".npz":
-        arrays, text = _apart(fields)
+        arrays, text = apart(fields)
         with replacing(path) as file:
             np.savez(file, problem=np.array(text), **arrays)  # type: ignore[arg-type]
     else:
@@ -66,7 +64,7 @@ def _from_npz(path: Path) -> Any:
         if name in arrays:
             raise ValueError(f"{name!r} is given twice")
         arrays[name] = entry
-    return _together(from_json(str(arrays["problem"])), arrays)
+    return together(from_json(str(arrays["problem"])), arrays.__getitem__)
 
 
 def not_a_problem(path: FilePath, error: Exception | str) -> ValueError:
@@ -76,39 +74,9 @@ def not_a_problem(path: FilePath, error: Exception | str) -> ValueError:
 
 def digest(fields: Mapping[str, Any]) -> str:
     """SHA-256 of the description of a problem, 64 hexadecimal digits."""
-    arrays, text = _apart(fields)
+    arrays, text = apart(fields)
     total = hashlib.sha256(text.encode())
     for array in arrays.values():
         total.update(f"{array.dtype.str}{array.shape}".encode())
         total.update(np.ascontiguousarray(array).tobytes())
     return total.hexdigest()
-
-
-def _apart(fields: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays of a description, by name, and the JSON text of the rest, where they are named."""
-    arrays: dict[str, np.ndarray] = {}
-
-    def name(array: np.ndarray) -> dict[str, str]:
-        key = f"array{len(arrays)}" if arrays else "kernel"  # of a single kernel, the array is the kernel
-        arrays[key] = array
-        return {_ARRAY: key}
-
-    return arrays, to_json(dict(sorted(_replaced(fields, name).items())))
-
-
-def _replaced(value: Any, replace: Callable[[np.ndarray], Any]) -> Any:
-    if isinstance(value, np.ndarray):
-        return replace(value)
-    if isinstance(value, Mapping):
-        return {key: _replaced(part, replace) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_replaced(part, replace) for part in value]
-    return value
-
-
-def _together(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    if isinstance(value, Mapping):
-        if _ARRAY in value:
-            return arrays[value[_ARRAY]]
-        return {key: _together(part, arrays) for key, part in value.items()}
-    return [_together(part, arrays) for part in value] if isinstance(value, list) else value

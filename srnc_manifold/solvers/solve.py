@@ -12,7 +12,7 @@ from srnc_manifold.operators.norms import NormTests
 from srnc_manifold.problem import Problem, SRNProblem, StackProblem
 from srnc_manifold.problem.scores import Restoration
 from srnc_manifold.problem.target import SAME_STABLE_RANK
-from srnc_manifold.process import exclusive
+from srnc_manifold.process import exclusive, one_thread
 from srnc_manifold.registry import solver_from_name
 from srnc_manifold.result import Evaluation, Result
 from srnc_manifold.solvers.base import Solver
@@ -65,8 +65,6 @@ def solve(
     ValueError
         If the solver does not support the problem, with the reason, or ``start`` is not valid.
     """
-    from threadpoolctl import threadpool_limits
-
     if solver is None or isinstance(solver, str):
         solver = Exact() if solver is None else solver_from_name(solver)
     if not isinstance(problem, Problem):
@@ -87,8 +85,8 @@ def solve(
     # for large blocks, since threads do not pay for many matrices of their size; and for least squares where the stable
     # rank is raised, which on a busy machine take ten times as long with threads that wait for each other.
     large = any(part.operator.block_rank > NormTests.SMALL for part in problem.parts)
-    one_thread = solver.stochastic or large or "raise" in problem.regimes
-    with threadpool_limits(1) if one_thread else nullcontext():
+    alone = solver.stochastic or large or "raise" in problem.regimes
+    with one_thread() if alone else nullcontext():
         found = carry_out(solver, problem, start=start, budget=budget, rng=rng, callback=callback, throw=throw)
         return score(problem, found)
 

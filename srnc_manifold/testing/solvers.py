@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from srnc_manifold.problem import Problem
-from srnc_manifold.process import exclusive
+from srnc_manifold.process import exclusive, one_thread
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers import Budget, Solver
 from srnc_manifold.solvers.stacks import carry_out
@@ -70,8 +70,6 @@ def check_solver(solver: Solver, *, rng: int | np.random.Generator = 0) -> None:
     TypeError
         If ``solver`` is not an instance of a solver.
     """
-    from threadpoolctl import threadpool_limits
-
     if not isinstance(solver, Solver):
         raise TypeError(f"solver: {solver!r} given, expected an instance of a solver, such as srnc.solvers.Exact()")
     generator = np.random.default_rng(rng)
@@ -79,7 +77,7 @@ def check_solver(solver: Solver, *, rng: int | np.random.Generator = 0) -> None:
     problems = [problem for problem in candidates if _supported(solver, problem)]
     assert problems, f"{solver.name}: supports none of the problems of the test"
     seed = int(generator.integers(2**32))
-    with threadpool_limits(1):  # as in :func:`srnc_manifold.solve`: with another order of summation the result differs
+    with one_thread():  # as in :func:`srnc_manifold.solve`: with another order of summation the result differs
         for problem in problems:
             trial = _Trial(solver, solver.name, problem, seed)
             rows: list[dict[str, float]] = []

@@ -10,6 +10,7 @@ import rich.console
 
 import srnc_manifold as srnc
 from srnc_manifold.comparison import report
+from srnc_manifold.comparison.rows import Row
 from srnc_manifold.costs import LogSumExp
 from srnc_manifold.registry import COST_NAMES, DEFAULT_SOLVERS, SOLVER_NAMES, solver_from_name
 from srnc_manifold.solvers import Budget, MultiStart, Riemannian
@@ -260,7 +261,8 @@ def test_an_interrupt_inside_a_run_stops_the_comparison(problems):
         def value(self, view, xp):
             raise KeyboardInterrupt
 
-    comparison = srnc.compare(problems[:1], {"interrupted": Riemannian(Interrupted()), "slsqp": "slsqp"}, seeds=[0])
+    solvers = {"interrupted": Riemannian(Interrupted()), "slsqp": "slsqp"}
+    comparison = srnc.compare(problems[:1], solvers, seeds=[0], n_jobs=1)
     assert comparison.interrupted
     assert comparison.rows.message.tolist() == ["interrupted"]
 
@@ -364,10 +366,43 @@ def test_what_cannot_be_sent_to_a_process_is_run_in_this_one(problems):
             raise TypeError("stays here")
 
     solvers = {"refuses": Refuses(), "no pickle": Riemannian(NoPickle())}
-    rows = srnc.compare(problems[:1], solvers, [0], n_jobs=2).rows
+    with pytest.warns(UserWarning, match="1 runs, such as of 'no pickle', cannot be sent to another process"):
+        rows = srnc.compare(problems[:1], solvers, [0], n_jobs=2).rows
     assert rows.status[0] == "failed"
     assert "who asks" in rows.message[0]
     assert rows.objective.notna()[1]
+
+
+def test_many_problems_are_summarized(problems, tmp_path):
+    def row(k, solver, seed):
+        good = solver == "good" or k == 3
+        found = {"feasible": good, "stable_rank_error": 1e-9 if good else 0.1, "spectral_norm_error": 1e-12}
+        scores = {"objective": 1.0 + (k >= 20), "squared_norm": 2.0, "time": 0.01 * k}
+        if solver == "broken":
+            return Row(f"p{k}", solver, seed, "failed", "ValueError: no")
+        return Row(f"p{k}", solver, seed, "converged", "done", **found, **scores)
+
+    names = [f"p{k}" for k in range(40)]
+    made = {name: srnc.NamedProblem(name, problems[0].problem, 1.0) for name in names}
+    solvers = ("good", "bad", "broken")
+    rows = [row(k, solver, seed) for k in range(40) for solver in solvers for seed in range(2)]
+    comparison = srnc.Comparison(made, rows)
+    text = comparison.report()
+    assert len(text.splitlines()) < 40
+    assert max(map(len, text.splitlines())) <= 80
+    lines = {line.split()[0]: line.split() for line in text.partition("All 40 problems")[2].splitlines() if line}
+    # All feasible; half of them at the optimum, half of them above it by half of the squared norm; 0 to 390 ms.
+    assert lines["good"] == ["good", "40", "100", "%", "1e-09", "2e-01", "5e-01", "0.20", "s", "0.39", "s"]
+    assert lines["bad"][1:5] == ["40", "2", "%", "1e-01"]
+    assert "solved by none: 20 problems: p20, p21, p22, p23, p24, p25, p26, p27 and 12 more" in text.replace("\n", " ")
+    assert "broken: failed on 40, such as p0: ValueError: no" in text
+    assert all(f"\n{name}: " in comparison.report(details=True) for name in names)
+    assert "p39" not in comparison._repr_html_().partition("<p>")[2]
+    figure = comparison.plot(tmp_path / "figure.png")
+    assert figure.get_size_inches()[1] < 10
+    assert "one of 40 problems" in [text.get_text() for text in figure.legends[0].get_texts()]
+    few = srnc.Comparison(made, [one for one in rows if int(one.problem[1:]) < 20])
+    assert "together" not in few.report()
 
 
 def test_long_names_are_folded_and_numbers_kept(problems):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from srnc_manifold.numerics import Array, Memo
 from srnc_manifold.problem import Problem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
+from srnc_manifold.process import one_thread
 from srnc_manifold.result import Result, Status
 from srnc_manifold.solvers.base import Solver
 from srnc_manifold.solvers.budget import Budget
@@ -129,12 +130,11 @@ def _one_start(
     """One local search, a run of its own with a share of the whole budget: it may be in another process."""
     # Before the limit below, which reaches only the linear algebra libraries that are loaded.
     import scipy.optimize  # noqa: F401
-    from threadpoolctl import threadpool_limits
 
     run: Run[Problem] = Run(problem, solver.name, budget=budget, callback=callback, whole=whole)
     functions = _Functions(problem, run)
     run.offer(problem.unit_kernels_at(z), np.inf, np.inf)
-    with threadpool_limits(1), warnings.catch_warnings(), np.errstate(all="ignore"):
+    with one_thread(), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         result = run.carry_out(lambda _: _minimize(solver, functions, z))
     violation, cost = (*run.best_key, np.inf)[:2]
