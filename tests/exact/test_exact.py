@@ -323,7 +323,7 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-@pytest.mark.parametrize(("symmetry", "fraction"), [(0, 0.4), (1, 0.7), (-1, 0.2)])
+@pytest.mark.parametrize(("symmetry", "fraction"), some([(0, 0.4), (1, 0.7), (-1, 0.2)]))
 def test_groups_strides_and_dilations(layout, symmetry, fraction):
     shape, size, options = layout
     kernel = np.random.default_rng(5).standard_normal(shape)
