@@ -2,6 +2,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from tiers import times
 
 import srnc_manifold as srnc
 from srnc_manifold.costs import Cost, LogSumExp
@@ -357,6 +358,6 @@ def test_a_new_cost_needs_nothing_but_a_value(random_problem):
 
     problem = random_problem((2, 2, 3), (8,))
     for make in COST_SOLVERS:
-        result = srnc.solve(problem, make(PNorm()), rng=0, budget=Budget(max_evaluations=200))
+        result = srnc.solve(problem, make(PNorm()), rng=0, budget=Budget(max_evaluations=times(60, 200)))
         assert result.status is not srnc.Status.FAILED, result.message
         assert result.cost < result.history["cost"][0]
