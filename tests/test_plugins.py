@@ -55,7 +55,7 @@ def test_names_are_listed_with_their_distribution_and_broken_ones_are_told(comma
 
 
 def test_plugins_are_compared_in_processes_of_their_own(command, tmp_path):
-    solvers = ["random-search", "random-search:p-norm", "trust-regions:p-norm", "exact"]
+    solvers = ["random-search", "random-search:p-norm", "gradient-descent:p-norm", "exact"]
     options = ("--seeds", "1", "--max-time", "0.2", "--jobs", "2")
     command("compare", "paper", "--solvers", ",".join(solvers), *options)
     rows = pd.read_csv(tmp_path / "results" / "rows.csv")

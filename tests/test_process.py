@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch  # it brings threads of its own
 from threadpoolctl import threadpool_info
-from tiers import some
+from tiers import some, times
 
 import srnc_manifold as srnc
 from srnc_manifold.registry import solver_from_name
@@ -135,7 +135,7 @@ SOLVERS += ["slsqp", "trust-regions[cost=lse[alpha=1000]]", "srn-c-repaired", "a
 
 @pytest.mark.parametrize("setting", some(["ignore", "raise"], 1))
 def test_the_caller_s_treatment_of_errors_changes_nothing(setting):
-    budget = srnc.Budget(max_evaluations=300)
+    budget = srnc.Budget(max_evaluations=times(100, 300))
     for problem in (REDUCED, RAISED[0]):
         for name in SOLVERS:
             solver = solver_from_name(name)

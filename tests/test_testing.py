@@ -20,7 +20,7 @@ WITH_OTHER_COSTS = [f"trust-regions:{cost}" for cost in COST_NAMES if cost != "l
 # Of every kind one; the others differ by a setting.
 KINDS = (
     "exact",
-    "slsqp",
+    "slsqp[n_starts=3]",
     "atom-search",
     "exact-penalty",
     "subgradient",

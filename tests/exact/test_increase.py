@@ -169,10 +169,15 @@ def test_more_effort_is_not_worse():
     assert more.bound - more.value <= little.bound - little.value
 
 
+@pytest.fixture(scope="module")
+def not_stopped():
+    problem = raise_problem((5,), (29,), 0.9, 6)
+    return problem, solved(problem, effort=0.2)
+
+
 @pytest.mark.parametrize("n_solves", [0, 1, 5, 20, 40])
-def test_stopping_early_leaves_a_valid_bound(n_solves):
-    problem, asked = raise_problem((5,), (29,), 0.9, 6), iter(range(10**6))
-    best = solved(problem, effort=0.2)
+def test_stopping_early_leaves_a_valid_bound(n_solves, not_stopped):
+    (problem, best), asked = not_stopped, iter(range(10**6))
     found = solved(problem, effort=0.2, keep_going=lambda: next(asked) < n_solves)
     assert best.value - 1e-8 <= found.bound <= 1 + 1e-12
     assert found.value <= best.bound
