@@ -97,7 +97,8 @@ def winners_parts(summary: Any) -> list[Any]:
         parts.append("Times are of several machines or versions, and are not compared.")
     missing = summary[summary["status"] == UNAVAILABLE]["problem"]
     if len(missing):
-        parts.append(f"left out: {escape(', '.join(map(str, missing)))}")
+        told = _listed([*map(str, missing)]) if len(missing) > _LISTED else ", ".join(map(str, missing))
+        parts.append(f"left out: {escape(told)}")
     return [*parts, ""]
 
 
@@ -182,6 +183,8 @@ def tables_of_all(summary: Any) -> list[Any]:
     for (solver, status), block in without.groupby(["solver", "status"], sort=False):
         first = block.iloc[0]
         parts.append(escape(f"{solver}: {status} on {len(block)}, such as {first['problem']}: {first['message']}"))
+    for message, block in summary[summary["status"] == UNAVAILABLE].groupby("message", sort=False):
+        parts.append(escape(f"left out: {len(block)}, such as {block.iloc[0]['problem']}: {message}"))
     return [*parts, "A table for each problem: srnc compare --details, or report(details=True) in Python.", ""]
 
 
