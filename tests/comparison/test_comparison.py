@@ -396,7 +396,8 @@ def test_many_problems_are_summarized(problems, tmp_path):
     assert lines["bad"][1:5] == ["40", "2", "%", "1e-01"]
     assert "solved by none: 20 problems: p20, p21, p22, p23, p24, p25, p26, p27 and 12 more" in text.replace("\n", " ")
     assert "broken: failed on 40, such as p0: ValueError: no" in text
-    assert all(f"\n{name}: " in comparison.report(details=True) for name in names)
+    details = comparison.report(details=True)
+    assert all(f"\n{name}: " in details for name in names)
     assert "p39" not in comparison._repr_html_().partition("<p>")[2]
     figure = comparison.plot(tmp_path / "figure.png")
     assert figure.get_size_inches()[1] < 10
