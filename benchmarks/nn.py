@@ -144,7 +144,7 @@ def others() -> dict[str, Callable[[int, str], layers.Module]]:
     return found
 
 
-def overhead(only: str, device: str) -> None:
+def overhead(only: str, device: str, compiled: bool) -> None:
     """Milliseconds of forward and backward, and times as long as with PyTorch's spectral_norm."""
     for channels in (64, 256):
         for mode in ("circular", "zeros"):
@@ -177,6 +177,9 @@ def overhead(only: str, device: str) -> None:
                     wait()
                     return clock() - began
 
+                if compiled:
+                    torch._dynamo.reset()  # else all these layers share one limit of compilations
+                    made = {name: torch.compile(layer) for name, layer in made.items()}
                 for layer in [*made.values()] * 8:
                     seconds(layer)
                 repeats = 8 if batch == 32 else 40
@@ -201,10 +204,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="lines with this text in their names")
     parser.add_argument("--device", default="cpu", help="of the layers whose overhead is measured")
+    parser.add_argument("--compile", action="store_true", help="compile these layers")
     torch.set_num_threads(1)
 
     def section(name: str, options: argparse.Namespace) -> None:
-        SECTIONS[name](options.only, *([options.device] if name == "overhead" else []))
+        SECTIONS[name](options.only, *([options.device, options.compile] if name == "overhead" else []))
 
     run(parser, SECTIONS, section)
 
