@@ -13,7 +13,11 @@ import numpy as np
 import srnc_manifold as srnc
 
 FOLDER = Path(__file__).parent / "images"
-SOLVERS = ("exact", "slsqp[n_starts=1]", "augmented-lagrangian", "exact-penalty", "continuation", "trust-regions:penalty")
+SOLVERS = (
+    "exact",
+    "slsqp[n_starts=1]",
+    *("augmented-lagrangian", "exact-penalty", "continuation", "trust-regions:penalty"),
+)
 KINDS = ("performance", "data", "ecdf", "quality", "hits", "convergence", "pairs")
 
 
