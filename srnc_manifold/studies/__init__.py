@@ -1,4 +1,4 @@
-"""Studies: experiments that answer one question each and write the answer as a document."""
+"""Studies: comparisons that a file describes; those of this package also write what they found as a document."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 from srnc_manifold.solvers import Budget
 from srnc_manifold.studies import formulations, srnc
 from srnc_manifold.studies.base import Findings, Progress, silent
+from srnc_manifold.studies.definition import Study, read_study
+from srnc_manifold.studies.mistakes import StudyFileError
 from srnc_manifold.validation import require_choice, require_jobs, require_seeds
 from srnc_manifold.writing import FilePath, require_new_folder
 
-__all__ = ["STUDIES", "Findings", "run"]
+__all__ = ["STUDIES", "Findings", "Study", "StudyFileError", "read_study", "run"]
 
 #: The function that runs each study.
 STUDIES: dict[str, Callable[..., Findings]] = {"formulations": formulations.run, "srnc": srnc.run}
