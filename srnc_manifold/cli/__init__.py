@@ -67,6 +67,7 @@ def common(
 for command in (
     comparing.compare,
     comparing.study,
+    comparing.rank,
     solving.solve,
     solving.bound,
     inspecting.inspect,

@@ -13,6 +13,7 @@ import typer
 
 import srnc_manifold as srnc
 from srnc_manifold.cli.arguments import EvaluationsOption, GradientNormGoal, ViolationGoal
+from srnc_manifold.comparison.ranking import rank as ranked
 from srnc_manifold.comparison.rows import FAILED, Row
 from srnc_manifold.naming import split
 from srnc_manifold.plugins import working
@@ -26,7 +27,7 @@ from srnc_manifold.registry import (
     solver_from_name,
     solver_plugins,
 )
-from srnc_manifold.studies import STUDIES, read_study
+from srnc_manifold.studies import RESUMED, STUDIES, read_study
 from srnc_manifold.studies import run as run_study
 from srnc_manifold.writing import unused_folder
 
@@ -97,25 +98,32 @@ def _compare(
     from rich.console import Console
 
     from srnc_manifold.comparison import report
+
+    with _stored(made, jobs, scheduler, output, overwrite) as comparison:
+        # Never narrower than a table: wrapped lines are readable, but numbers that are cut off are not.
+        console = Console(width=max(Console().width, report.width_of(details)))
+        report.print_report(comparison.table(), comparison.problems, console, details=details)
+
+
+@contextmanager
+def _stored(made: Callable[..., Any], jobs: int, scheduler: str | None, output: Path, overwrite: bool) -> Iterator[Any]:
+    """What is made with a store in a folder; it is printed in the body, when tables of the store are written."""
     from srnc_manifold.comparison.exports import export
 
     folder = output if overwrite else unused_folder(output, resumed=_STORE)
-    watched = _Watched()
+    store, watched = folder / _STORE, _Watched()
     with progress_bar() as progress:
-        comparison = made(
-            store=folder / _STORE,
+        found = made(
+            store=store,
             executor=scheduler or "joblib",
             n_jobs=None if scheduler and jobs == -1 else jobs,
             progress=lambda done, total, row: progress(watched.look(done, row), done, total),
         )
-    with _saving(
-        comparison, lambda: [folder / _STORE, *export(comparison, folder / _STORE, overwrite=overwrite)], folder, output
-    ):
-        # Never narrower than a table: wrapped lines are readable, but numbers that are cut off are not.
-        console = Console(width=max(Console().width, report.width_of(details)))
-        report.print_report(comparison.table(), comparison.problems, console, details=details)
+    comparison = getattr(found, "comparison", found)
+    with _saving(comparison, lambda: [store, *export(comparison, store, overwrite=overwrite)], folder, output):
+        yield found
         if watched.found:
-            typer.echo(f"{watched.found} of these runs were in {printable(folder / _STORE)} already")
+            typer.echo(f"{watched.found} of these runs were in {printable(store)} already")
 
 
 def _solvers(names: list[str], device: str | None) -> Any:
@@ -164,7 +172,9 @@ def study(
         chosen = asked.seeds if seeds is None else range(seeds)
         _compare(partial(asked.compare, seeds=chosen, budget=budget), jobs, scheduler, output, overwrite, details)
         return
-    folder = output if overwrite else unused_folder(output)
+    if scheduler is not None:
+        raise ValueError(f"scheduler: {scheduler!r} given, which is for files in TOML, but study is {name!r}")
+    folder = output if overwrite else unused_folder(output, resumed=RESUMED.get(name))
     limits = None if max_time is max_evaluations is None else srnc.Budget(max_evaluations, max_time)
     numbers = None if seeds is None else range(seeds)
     with progress_bar() as progress:
@@ -174,6 +184,28 @@ def study(
     with _saving(findings, lambda: findings.save(folder), folder, output):
         if not findings.interrupted:
             typer.echo(findings.summary())
+
+
+def rank(
+    solver: Annotated[
+        str, typer.Argument(help="As of 'srnc compare', or a class in a Python file: mine.py:RandomSearch[steps=10].")
+    ],
+    only: Annotated[str, typer.Option(help="Pattern for the names of the problems, for a first look.")] = "*",
+    jobs: JobsOption = -1,
+    scheduler: SchedulerOption = None,
+    output: StoreOption = Path("results"),
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Compare a solver with those of this package on the reference set: 63 problems with certified optima.
+
+    It is run with the seeds and the limit of evaluations with which the others were. Solvers are ranked by how much
+    they solve, then by evaluations; not by time, which is of the machine.
+
+    Example: srnc rank mine.py:RandomSearch
+    """
+    made = partial(ranked, {solver: solver_from_name(solver)}, only=only)
+    with _stored(made, jobs, scheduler, output, overwrite) as ranking:
+        typer.echo("\n".join(map(printable, ranking.report().split("\n"))))
 
 
 @contextmanager
