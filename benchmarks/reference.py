@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("what", choices=("make", "rows"))
     parser.add_argument("--overwrite", action="store_true", help="replace the frozen set")
     parser.add_argument("--jobs", type=int, default=-1, help="processes for rows")
-    parser.add_argument("--store", type=Path, default=Path("results-reference.db"), help="where runs are kept")
+    parser.add_argument("--store", type=Path, default=Path("results/reference.db"), help="where runs are kept")
     given = parser.parse_args()
     if given.what == "make":
         make(given.overwrite)
