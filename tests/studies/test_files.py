@@ -1,5 +1,8 @@
 """Studies in files: what is run, and what is said of mistakes."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -7,7 +10,10 @@ from safetensors.numpy import save_file
 import srnc_manifold as srnc
 from srnc_manifold import studies
 from srnc_manifold.cli import app
+from srnc_manifold.studies import formulations
 from srnc_manifold.toml_files import Document, read_toml
+
+README = Path(__file__).parents[2] / "README.md"
 
 OWN = """
 import srnc_manifold as srnc
@@ -136,18 +142,43 @@ name = "exact"
 """
 
 
-def test_the_command_runs_a_file_and_goes_on_where_it_was(folder, monkeypatch, capsys):
+def test_the_command_runs_a_file_and_keeps_its_runs(folder, monkeypatch, capsys):
     written(folder, SMALL)
     monkeypatch.chdir(folder.parent)
-    words = ["study", f"{folder.name}/study.toml", "--jobs", "1", "--output", str(folder / "out")]
+    words = ["study", f"{folder.name}/study.toml", "--jobs", "1", "--output", str(folder / "out"), "--max-time", "9"]
     app(words, standalone_mode=False)
     assert "of a file: stable rank" in capsys.readouterr().out
-    rows = srnc.Comparison.load(folder / "out" / "study.db").rows
+    store = folder / "out" / "study.db"
+    rows = srnc.Comparison.load(store).rows
     assert sorted(rows["solver"].unique()) == ["exact", "own.py:Still[patience=1]", "own.py:Still[patience=2]"]
     assert sorted(rows["seed"].unique()) == [3, 4]
     assert set(rows["status"]) == {"converged"}
-    app([*words, "--seeds", "1"], standalone_mode=False)  # what is given counts more: seed 0, exact has none
-    assert "1 of these runs were in" in capsys.readouterr().out
+    # From Python, with the same limit: nothing is run, the times are those of before.
+    study = studies.read_study(folder / "study.toml")
+    again = study.compare(store=store, n_jobs=1, budget=study.limited(max_time=9.0, max_evaluations=None))
+    assert again.rows.equals(rows)
+
+
+def test_the_example_of_the_readme(folder):
+    (example,) = (
+        block
+        for block in re.findall(r"```toml\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+        if "[[problems]]" in block
+    )
+    (folder / "mine.py").write_text(OWN.replace("Still", "RandomSearch"))
+    (folder / "net.safetensors").rename(folder / "model.safetensors")
+    study = studies.read_study(written(folder, example))
+    assert len(study.solvers) == 1 + 6 + 1
+    assert [e.name for e in study.problems][:2] == ["random 3 taps on 16", "random 3×3 on 16×16"]
+    assert len(study.problems) == 2 + 2 * 2
+
+
+def test_studies_of_the_package_are_files():
+    """Everything in the file of the study of formulations has a name in its findings, and none is left out."""
+    methods = formulations.formulations()
+    assert [method.instance for method in methods] == list(formulations.definition().solvers.values())
+    assert formulations.definition().budget == srnc.Budget(max_time=1.0)
+    assert all(method.formulation and method.solver for method in methods)
 
 
 # Ten mistakes, each marked with what is said about it.
