@@ -166,12 +166,14 @@ def study(
 
     Example: srnc study mine.toml --output study
     """
-    if name not in STUDIES and name.endswith(".toml"):
+    if name.endswith(".toml"):
         asked = read_study(name)
         budget = asked.limited(max_time=max_time, max_evaluations=max_evaluations)
         chosen = asked.seeds if seeds is None else range(seeds)
         _compare(partial(asked.compare, seeds=chosen, budget=budget), jobs, scheduler, output, overwrite, details)
         return
+    if name not in STUDIES:
+        raise ValueError(f"study: {name!r} given, expected one of {', '.join(STUDIES)}, or a file ending in .toml")
     if scheduler is not None:
         raise ValueError(f"scheduler: {scheduler!r} given, which is for files in TOML, but study is {name!r}")
     folder = output if overwrite else unused_folder(output, resumed=RESUMED.get(name))
