@@ -34,6 +34,7 @@ def test_a_network_is_trained(monkeypatch, capsys):
     assert min(float(found[name][1]) for name in found) > 20  # the pictures themselves have 14 dB
 
 
+@slow
 def test_formulations_are_compared(tmp_path, monkeypatch, capsys):
     problem = srnc.SRNProblem([1.0, 2.0, 0.5], 16, stable_rank_fraction=0.8)
     problem.save(tmp_path / "mine.npz")
