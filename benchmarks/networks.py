@@ -15,34 +15,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from srnc_manifold.problems import pretrained
+from srnc_manifold.problems import networks, pretrained
 from threadpoolctl import threadpool_limits
 
 from srnc_manifold.networks import Goal, NetworkLayer, normalize
-from srnc_manifold.operators.layers import Layer
 from srnc_manifold.progress import progress_bar
-
-VALID: Layer = {"padding": 0, "padding_mode": "zeros"}
-ZEROS: Layer = {"padding": 1, "padding_mode": "zeros"}
-HALVING: Layer = {**ZEROS, "stride": 2}
-
-Places = dict[str, tuple[int, Layer]]
-
-PNET: Places = {
-    "conv1": (24, VALID),
-    "conv2": (11, VALID),
-    "conv3": (9, VALID),
-    "conv4_1": (7, VALID),
-    "conv4_2": (7, VALID),
-}
-SILERO: Places = {
-    "stft_conv": (640, {**VALID, "stride": 128}),
-    "conv1": (4, ZEROS),
-    "conv2": (4, HALVING),
-    "conv3": (2, HALVING),
-    "conv4": (1, ZEROS),
-    "final_conv": (1, VALID),
-}
 
 
 def layers_of(name: str, maps: int) -> Iterator[NetworkLayer]:
@@ -51,9 +28,9 @@ def layers_of(name: str, maps: int) -> Iterator[NetworkLayer]:
     arrays, reason = pretrained.read(source)
     if reason:
         raise SystemExit(f"{name}: {reason}")
-    known = {"P-Net": PNET, "silero-vad": SILERO, "FFDNet": {}}[name]
+    known = {} if name == "FFDNet" else networks.LAYERS[name]
     for key, weight in arrays.items():
-        size, words = known.get(key.removesuffix(".weight"), (maps, ZEROS))
+        size, words = known.get(key.removesuffix(".weight"), (maps, networks.ZEROS))
         if weight.ndim == 2:
             yield NetworkLayer(key, weight, (), rounded=_single)
         elif weight.ndim > 2:

@@ -2,7 +2,7 @@
 
 from srnc_manifold import bounds, costs, files, interop, plots, solvers
 from srnc_manifold.bounds import bound
-from srnc_manifold.comparison import Comparison, compare, sweep
+from srnc_manifold.comparison import Comparison, Ranking, compare, rank, sweep
 from srnc_manifold.exact.path import PathResult, solve_path
 from srnc_manifold.exact.sensitivity import Sensitivity, sensitivity
 from srnc_manifold.files import read_arrays
@@ -42,6 +42,7 @@ __all__ = [
     "Padded",
     "PathResult",
     "Problem",
+    "Ranking",
     "Restoration",
     "Result",
     "SRNProblem",
@@ -63,6 +64,7 @@ __all__ = [
     "norm_bracket",
     "partway",
     "plots",
+    "rank",
     "read_arrays",
     "register",
     "sensitivity",

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from srnc_manifold.modules import from_file, names_a_file
+
 #: What separates parts of names.
 RESERVED = set("[],=:")
 
@@ -107,7 +109,7 @@ class Names:
         return _bracketed(name, {k: self._text(v) for k, v in own.items() if not _same(v, defaults.get(k))})
 
     def parse(self, text: str, others: Collection[str] = ()) -> Any:
-        """The instance of a name.
+        """The instance of a name, or of a class in a Python file: ``mine.py:RandomSearch[steps=100]``.
 
         Parameters
         ----------
@@ -122,14 +124,19 @@ class Names:
         """
         head, settings = _split_head(text, self.kind)
         short, _, cost = head.partition(":")
+        if short not in self._entries and names_a_file(head):
+            return self._made(text, head, Entry(from_file(head, self.kind)), settings)
         if short not in self._entries:
             raise ValueError(
                 f"{self.kind}: {text!r} given, expected one of {', '.join(dict.fromkeys((*self._listed, *others)))}"
             )
-        entry = self._entries[short]
-        values: dict[str, Any] = {}
         if cost:
             settings = {"cost": cost, **settings}
+        return self._made(text, short, self._entries[short], settings)
+
+    def _made(self, text: str, short: str, entry: Entry, settings: Mapping[str, str]) -> Any:
+        """What an entry makes with settings that are still text; errors as of :meth:`parse`."""
+        values: dict[str, Any] = {}
         known, named = _parameters(entry.make), {**self._of_settings, **entry.nested}
         for key, value in settings.items():
             if known is not None and key not in known:

@@ -146,6 +146,8 @@ def cost_from_name(name: str) -> Cost:
 def solver_from_name(name: str) -> Solver:
     """The solver of a name: ``"slsqp"``, ``"trust-regions:exact-max"`` with a cost, ``"slsqp[n_starts=3]"``.
 
+    A class of one's own in a Python file is named as ``"mine.py:RandomSearch[steps=10]"``; the file is executed.
+
     Raises
     ------
     ValueError
@@ -157,7 +159,10 @@ def solver_from_name(name: str) -> Solver:
         if plugin.name in name:
             _load_plugin(plugin.name, COSTS, others)
     _load_plugin(name, SOLVERS, solver_plugins())
-    return SOLVERS.parse(name, solver_plugins())
+    made = SOLVERS.parse(name, solver_plugins())
+    if not isinstance(made, Solver):
+        raise ValueError(f"solver: {name!r} given, which makes a {type(made).__name__}, expected a solver")
+    return made
 
 
 def _load_plugin(name: str, names: Names, found: dict[str, plugins.Plugin]) -> None:

@@ -67,6 +67,14 @@ def test_a_study_has_a_name(run):
     assert "Missing argument" in run("study", code=2)
 
 
+def test_each_mistake_in_a_study_has_a_line(folder, run):
+    text = 'schema = 1\nseeds = 0\n[[problems]]\nfamily = "paper"\n[[solvers]]\nname = "slqp"\n'
+    (folder / "mine.toml").write_text(text)
+    first, second = run("study", "mine.toml", code=2).splitlines()
+    assert first == "srnc: mine.toml, line 2: seeds: 0 given, expected at least 1, or a list"
+    assert second.startswith("srnc: mine.toml, line 6: solver: 'slqp' given, expected one of exact")
+
+
 def test_compare_reads_files_of_one_s_own(folder, run):
     (folder / "mine.py").write_text(
         "import srnc_manifold as srnc\n"

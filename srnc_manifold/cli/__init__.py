@@ -38,7 +38,8 @@ def main() -> None:
     except SystemExit as end:
         code = end.code
     except (ValueError, TypeError, OSError, ImportError) as error:
-        typer.secho(f"srnc: {printable(error)}", err=True, fg="red")
+        for message in getattr(error, "messages", (error,)):  # several mistakes in one file
+            typer.secho(f"srnc: {printable(message)}", err=True, fg="red")
         code = 2
     sys.stdout.flush()
     if printed.error is not None and not isinstance(printed.error, BrokenPipeError):
@@ -66,6 +67,7 @@ def common(
 for command in (
     comparing.compare,
     comparing.study,
+    comparing.rank,
     solving.solve,
     solving.bound,
     inspecting.inspect,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 
 import srnc_manifold as srnc
 from srnc_manifold.cli.arguments import EvaluationsOption, GradientNormGoal, ViolationGoal
+from srnc_manifold.comparison.ranking import rank as ranked
 from srnc_manifold.comparison.rows import FAILED, Row
 from srnc_manifold.naming import split
 from srnc_manifold.plugins import working
@@ -25,7 +27,7 @@ from srnc_manifold.registry import (
     solver_from_name,
     solver_plugins,
 )
-from srnc_manifold.studies import STUDIES
+from srnc_manifold.studies import RESUMED, STUDIES, read_study
 from srnc_manifold.studies import run as run_study
 from srnc_manifold.writing import unused_folder
 
@@ -33,7 +35,10 @@ _SEEDS = typer.Option(min=1, help="Number of seeds: each solver is run on each p
 _STORE = "study.db"
 _MAX_TIME = typer.Option(min=0.001, help="Time limit of a run in seconds.")
 JobsOption = Annotated[int, typer.Option("--jobs", "-j", help="Processes; -1 for all cores.")]
-OutputOption = Annotated[Path, typer.Option(help="Folder for the results. If it is not empty, results-2, … is used.")]
+SchedulerOption = Annotated[str | None, typer.Option(help="Run on this cluster of Dask: tcp://host:8786.")]
+DetailsOption = Annotated[
+    bool, typer.Option("--details", help="Print all columns (126 characters), and tables of each of many problems.")
+]
 StoreOption = Annotated[
     Path, typer.Option(help="Folder for the results: study.db, in which runs are found again, tables and a figure.")
 ]
@@ -58,15 +63,13 @@ def compare(
     goal_violation: ViolationGoal = None,
     goal_gradient_norm: GradientNormGoal = None,
     jobs: JobsOption = -1,
-    scheduler: Annotated[str | None, typer.Option(help="Run on this cluster of Dask: tcp://host:8786.")] = None,
+    scheduler: SchedulerOption = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds after which a run is killed; 10 × --max-time + 60.")
     ] = None,
     output: StoreOption = Path("results"),
     overwrite: OverwriteOption = False,
-    details: Annotated[
-        bool, typer.Option("--details", help="Print all columns (126 characters), and tables of each of many problems.")
-    ] = False,
+    details: DetailsOption = False,
     device: Annotated[
         str | None, typer.Option(help="Device of torch for the solvers that take one (batch): cuda, cuda:1, cpu.")
     ] = None,
@@ -77,33 +80,50 @@ def compare(
 
     Example: srnc compare paper mine.py --solvers exact,slsqp[n_starts=3] --seeds 5 --output results
     """
+    made = partial(
+        srnc.compare,
+        problem_files,
+        _solvers(list(DEFAULT_SOLVERS) if solvers is None else split(solvers), device),
+        range(seeds),
+        budget=srnc.Budget(max_evaluations, max_time, goal_gradient_norm, goal_violation),
+        timeout=timeout,
+    )
+    _compare(made, jobs, scheduler, output, overwrite, details)
+
+
+def _compare(
+    made: Callable[..., srnc.Comparison], jobs: int, scheduler: str | None, output: Path, overwrite: bool, details: bool
+) -> None:
+    """Make a comparison with a store in a folder, save its tables there, and print them."""
     from rich.console import Console
 
     from srnc_manifold.comparison import report
-    from srnc_manifold.comparison.exports import export
 
-    folder = output if overwrite else unused_folder(output, resumed=_STORE)
-    watched = _Watched()
-    with progress_bar() as progress:
-        comparison = srnc.compare(
-            problem_files,
-            _solvers(list(DEFAULT_SOLVERS) if solvers is None else split(solvers), device),
-            range(seeds),
-            budget=srnc.Budget(max_evaluations, max_time, goal_gradient_norm, goal_violation),
-            store=folder / _STORE,
-            executor=scheduler or "joblib",
-            n_jobs=None if scheduler and jobs == -1 else jobs,
-            timeout=timeout,
-            progress=lambda done, total, row: progress(watched.look(done, row), done, total),
-        )
-    with _saving(
-        comparison, lambda: [folder / _STORE, *export(comparison, folder / _STORE, overwrite=overwrite)], folder, output
-    ):
+    with _stored(made, jobs, scheduler, output, overwrite) as comparison:
         # Never narrower than a table: wrapped lines are readable, but numbers that are cut off are not.
         console = Console(width=max(Console().width, report.width_of(details)))
         report.print_report(comparison.table(), comparison.problems, console, details=details)
+
+
+@contextmanager
+def _stored(made: Callable[..., Any], jobs: int, scheduler: str | None, output: Path, overwrite: bool) -> Iterator[Any]:
+    """What is made with a store in a folder; it is printed in the body, when tables of the store are written."""
+    from srnc_manifold.comparison.exports import export
+
+    folder = output if overwrite else unused_folder(output, resumed=_STORE)
+    store, watched = folder / _STORE, _Watched()
+    with progress_bar() as progress:
+        found = made(
+            store=store,
+            executor=scheduler or "joblib",
+            n_jobs=None if scheduler and jobs == -1 else jobs,
+            progress=lambda done, total, row: progress(watched.look(done, row), done, total),
+        )
+    comparison = getattr(found, "comparison", found)
+    with _saving(comparison, lambda: [store, *export(comparison, store, overwrite=overwrite)], folder, output):
+        yield found
         if watched.found:
-            typer.echo(f"{watched.found} of these runs were in {printable(folder / _STORE)} already")
+            typer.echo(f"{watched.found} of these runs were in {printable(store)} already")
 
 
 def _solvers(names: list[str], device: str | None) -> Any:
@@ -125,32 +145,69 @@ def _solvers(names: list[str], device: str | None) -> Any:
 
 
 def study(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(STUDIES)}.")],
+    name: Annotated[str, typer.Argument(help=f"A file in TOML, or one of {', '.join(STUDIES)}.")],
     seeds: Annotated[int | None, _SEEDS] = None,
     max_time: Annotated[float | None, _MAX_TIME] = None,
     max_evaluations: EvaluationsOption = None,
     jobs: JobsOption = -1,
-    output: OutputOption = Path("results"),
+    scheduler: SchedulerOption = None,
+    output: StoreOption = Path("results"),
     overwrite: OverwriteOption = False,
+    details: DetailsOption = False,
 ) -> None:
-    """Run a study and write its document. A study has its own problems, solvers, limits and number of seeds.
+    """Run a study: its file names problems, solvers with settings and sweeps, seeds and budgets.
+
+    Runs are kept in the folder's study.db, so a study that was stopped goes on where it was. What is given here counts
+    more than the file. Two studies are part of this package; they also write a document.
 
     formulations: which formulation of the problem, with which parameters, finds the optimum?
 
     srnc: what does the published method SRN-C return, and can it be repaired?
 
-    Example: srnc study srnc --seeds 1 --output study
+    Example: srnc study mine.toml --output study
     """
-    folder = output if overwrite else unused_folder(output)
-    budget = None if max_time is max_evaluations is None else srnc.Budget(max_evaluations, max_time)
-    chosen = None if seeds is None else range(seeds)
+    if name.endswith(".toml"):
+        asked = read_study(name)
+        budget = asked.limited(max_time=max_time, max_evaluations=max_evaluations)
+        chosen = asked.seeds if seeds is None else range(seeds)
+        _compare(partial(asked.compare, seeds=chosen, budget=budget), jobs, scheduler, output, overwrite, details)
+        return
+    if name not in STUDIES:
+        raise ValueError(f"study: {name!r} given, expected one of {', '.join(STUDIES)}, or a file ending in .toml")
+    if scheduler is not None:
+        raise ValueError(f"scheduler: {scheduler!r} given, which is for files in TOML, but study is {name!r}")
+    folder = output if overwrite else unused_folder(output, resumed=RESUMED.get(name))
+    limits = None if max_time is max_evaluations is None else srnc.Budget(max_evaluations, max_time)
+    numbers = None if seeds is None else range(seeds)
     with progress_bar() as progress:
         findings = run_study(
-            name, chosen, budget=budget, n_jobs=jobs, progress=progress, output=folder, overwrite=overwrite
+            name, numbers, budget=limits, n_jobs=jobs, progress=progress, output=folder, overwrite=overwrite
         )
     with _saving(findings, lambda: findings.save(folder), folder, output):
         if not findings.interrupted:
             typer.echo(findings.summary())
+
+
+def rank(
+    solver: Annotated[
+        str, typer.Argument(help="As of 'srnc compare', or a class in a Python file: mine.py:RandomSearch[steps=10].")
+    ],
+    only: Annotated[str, typer.Option(help="Pattern for the names of the problems, for a first look.")] = "*",
+    jobs: JobsOption = -1,
+    scheduler: SchedulerOption = None,
+    output: StoreOption = Path("results"),
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Compare a solver with those of this package on the reference set: 63 problems with certified optima.
+
+    It is run with the seeds and the limit of evaluations with which the others were. Solvers are ranked by how much
+    they solve, then by evaluations; not by time, which is of the machine.
+
+    Example: srnc rank mine.py:RandomSearch
+    """
+    made = partial(ranked, {solver: solver_from_name(solver)}, only=only)
+    with _stored(made, jobs, scheduler, output, overwrite) as ranking:
+        typer.echo("\n".join(map(printable, ranking.report().split("\n"))))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from srnc_manifold.comparison.fingerprints import fingerprint, origin_of
 from srnc_manifold.comparison.identity import sources
-from srnc_manifold.problem.families import FILE_MODULES
+from srnc_manifold.modules import FILE_MODULES
 from srnc_manifold.process import one_thread
 
 # Seconds: between two looks whether the parent lives, and until an idle worker ends.

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from srnc_manifold.exchange import UNREADABLE, reason
 from srnc_manifold.operators.layers import Layer
 from srnc_manifold.operators.padding import MODES
 from srnc_manifold.printing import printable
+from srnc_manifold.toml_files import read_toml
 
 #: Of the form of the tables.
 SCHEMA = 1
@@ -111,19 +110,8 @@ def read_table(path: str | os.PathLike[str]) -> LayerTable:
     ValueError
         If it is no such table.
     """
-    file = os.fspath(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"layers: {file!r} {'is a folder' if os.path.isdir(path) else 'does not exist'}")
-    try:
-        with open(path, "rb") as stream:
-            data = tomllib.load(stream)
-    except UNREADABLE as error:
-        raise ValueError(f"layers: {file!r} is not TOML: {reason(error)}") from None
-    schema = data.pop("schema", None)
-    if schema is None:
-        raise ValueError(f"layers: {file!r} has no schema, expected schema = {SCHEMA}")
-    if type(schema) is not int or schema != SCHEMA:
-        raise ValueError(f"layers: schema {schema!r} given in {file!r}; this release knows schema {SCHEMA}")
+    document = read_toml(path, "layers", SCHEMA)
+    file, data = document.path, document.data
     defaults, entries = data.pop("defaults", {}), data.pop("layers", {})
     if data:
         raise ValueError(f"layers: {next(iter(data))!r} is unknown in {file!r}, expected defaults and layers")

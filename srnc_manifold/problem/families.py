@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from srnc_manifold.modules import import_file
 from srnc_manifold.operators.geometry import InputSize, Layout, PerAxis
 from srnc_manifold.problem.base import Problem
 from srnc_manifold.problem.kernel import SRNProblem
 from srnc_manifold.validation import require_nonnegative
 
 #: Families of this package. They are in ``srnc_manifold.problems``.
-FAMILIES = ("paper", "filters", "random_kernels", "pretrained")
+FAMILIES = ("paper", "filters", "random_kernels", "pretrained", "networks", "hard", "formulations", "reference")
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,6 @@ class FamilyError(ValueError):
 
 Entry = NamedProblem | UnavailableProblem
 
-#: Modules of problem files, which no other process can import.
-FILE_MODULES: dict[str, ModuleType] = {}
-
 
 def _require_texts(entry: Entry, *names: str) -> None:
     """Raise an error unless attributes are texts: tables find their rows by the name."""
@@ -116,7 +111,7 @@ def load_family(name_or_path: str | os.PathLike[str]) -> list[Entry]:
     if text in FAMILIES:
         module = importlib.import_module(f"srnc_manifold.problems.{text}")
     elif text.endswith(".py"):
-        module = _import_file(Path(text))
+        module = import_file(Path(text), "problems")
     else:
         raise ValueError(
             f"problems: {text!r} given, expected one of {', '.join(FAMILIES)} or the path of a .py file with a "
@@ -130,23 +125,6 @@ def load_family(name_or_path: str | os.PathLike[str]) -> list[Entry]:
         raise
     except Exception as error:
         raise FamilyError(f"problems: {text!r} raised {type(error).__name__}: {error}") from error
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ValueError(f"problems: {str(path)!r} {'is a folder' if path.is_dir() else 'does not exist'}")
-    spec = importlib.util.spec_from_file_location(f"srnc_problems_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"problems: {str(path)!r} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look up the module in which they are defined
-    FILE_MODULES[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[spec.name], FILE_MODULES[spec.name]
-        raise FamilyError(f"problems: {str(path)!r} raised {type(error).__name__}: {error}") from error
-    return module
 
 
 def _checked(entries: Iterator[Entry], source: str) -> Iterator[Entry]:

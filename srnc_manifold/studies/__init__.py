@@ -1,4 +1,4 @@
-"""Studies: experiments that answer one question each and write the answer as a document."""
+"""Studies: comparisons that a file describes; those of this package also write what they found as a document."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from pathlib import Path
 from srnc_manifold.solvers import Budget
 from srnc_manifold.studies import formulations, srnc
 from srnc_manifold.studies.base import Findings, Progress, silent
+from srnc_manifold.studies.definition import Study, read_study
+from srnc_manifold.studies.mistakes import StudyFileError
 from srnc_manifold.validation import require_choice, require_jobs, require_seeds
 from srnc_manifold.writing import FilePath, require_new_folder
 
-__all__ = ["STUDIES", "Findings", "run"]
+__all__ = ["STUDIES", "Findings", "Study", "StudyFileError", "read_study", "run"]
 
 #: The function that runs each study.
 STUDIES: dict[str, Callable[..., Findings]] = {"formulations": formulations.run, "srnc": srnc.run}
+
+#: By their names, files in the folders of studies that go on where they were.
+RESUMED = {name: f"data/{name}.db" for name in STUDIES}
 
 
 def run(
@@ -43,7 +48,8 @@ def run(
     progress : callable, optional
         Called with the name of the current experiment, the number of its tasks that are done, and their total number.
     output : path, optional
-        A new or empty folder. Rows are written to it during the study, so that an error does not lose them.
+        A new or empty folder, or that of the same study, which then goes on where it was. Runs, or rows, are written
+        to it during the study, so that an error does not lose them.
     overwrite : bool, optional
         Whether the folder may have files in it, which are then overwritten.
 
@@ -55,7 +61,7 @@ def run(
     require_choice(STUDIES, study=name)
     require_jobs(n_jobs=n_jobs)
     settings = {} if seeds is None else {"seeds": require_seeds(seeds)}
-    if output is not None:
+    if output is not None and not (Path(output) / RESUMED[name]).exists():
         require_new_folder(output, "output", overwrite)
     folder = None if output is None else Path(output)
     return STUDIES[name](**settings, budget=budget, n_jobs=n_jobs, progress=progress, output=folder)

@@ -67,18 +67,23 @@ class Findings(ABC):
         return [document, *paths]
 
 
-def rows_path(directory: str | os.PathLike[str], study: str, name: str) -> Path:
-    """Where a table of a study is written. The folder is made."""
-    data = Path(directory) / "data"
-    data.mkdir(parents=True, exist_ok=True)
-    return data / f"{study}-{name}.csv"
-
-
 def write_rows(directory: str | os.PathLike[str], study: str, name: str, table: Any) -> Path:
-    """Write a table of a study and return its path."""
-    path = rows_path(directory, study, name)
+    """Write a table of a study and return its path. The folder is made."""
+    path = data_folder(directory) / f"{study}-{name}.csv"
     write_table(path, table)
     return path
+
+
+def store_path(directory: str | os.PathLike[str], study: str) -> Path:
+    """The store of a study, in which its runs are found again. The folder is made."""
+    return data_folder(directory) / f"{study}.db"
+
+
+def data_folder(directory: str | os.PathLike[str]) -> Path:
+    """Where tables and stores are written. The folder is made."""
+    data = Path(directory) / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    return data
 
 
 def experiment(

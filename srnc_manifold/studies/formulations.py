@@ -13,25 +13,13 @@ from srnc_manifold import plots
 from srnc_manifold.comparison.comparison import Comparison
 from srnc_manifold.comparison.report import markdown_table
 from srnc_manifold.comparison.run import compare
-from srnc_manifold.costs import Cost, ExactMax, LogSumExp, Penalty
+from srnc_manifold.costs import ExactMax, LogSumExp, Penalty
 from srnc_manifold.problem import SRNProblem
-from srnc_manifold.problem.families import partway
+from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
-from srnc_manifold.solvers import (
-    AugmentedLagrangian,
-    Budget,
-    Continuation,
-    ExactPenalty,
-    GradientDescent,
-    GradientSampling,
-    MultiStart,
-    Riemannian,
-    RiemannianLBFGS,
-    Solver,
-    Subgradient,
-    solve,
-)
-from srnc_manifold.studies.base import Findings, Progress, rows_path, silent
+from srnc_manifold.solvers import Budget, Solver, solve
+from srnc_manifold.studies.base import Findings, Progress, silent, store_path
+from srnc_manifold.studies.definition import Study, read_study
 
 #: A run has found the optimum if its objective exceeds the certified one by at most this fraction of ``‖C(a)‖²``.
 NEAR = 1e-4
@@ -56,55 +44,54 @@ class Method:
     @property
     def label(self) -> str:
         """Name in the rows of the comparison."""
-        parameters = [f"{name}={value:g}" for name, value in (("α", self.alpha), ("λ", self.weight)) if value == value]
-        return " ".join([self.formulation, *parameters, f"by {self.solver}"])
+        return self.instance.name
+
+
+def definition() -> Study:
+    """What the study runs."""
+    return read_study(Path(__file__).with_suffix(".toml"))
 
 
 def formulations() -> list[Method]:
     """The paper's formulations for several ``α`` and ``λ`` with four optimizers, and the methods that change these."""
-    fixed: list[tuple[str, float, float, Cost]] = []
-    for weight in (1e-1, 1e-3, 1e-5, 1e-7):
-        fixed += [("log-sum-exp", alpha, weight, LogSumExp(alpha, weight)) for alpha in (1e1, 1e3, 1e5)]
-        fixed += [("exact maximum", np.nan, weight, ExactMax(weight)), ("penalty", 20.0, weight, Penalty(20.0, weight))]
-    methods = [  # those with fixed parameters
-        Method(name, solver, instance, alpha, weight)
-        for name, alpha, weight, cost in fixed
-        for solver, instance in (
-            ("trust regions", Riemannian(cost, "trust-regions")),
-            ("conjugate gradients", Riemannian(cost, "conjugate-gradient")),
-            ("L-BFGS", RiemannianLBFGS(cost)),
-            ("Barzilai-Borwein", GradientDescent(cost, step_rule="barzilai-borwein", max_iterations=5000)),
-        )
-    ]
-    methods += [
-        Method("log-sum-exp, α and λ changed", "trust regions", Continuation()),
-        Method("exact penalty, Huber", "L-BFGS", ExactPenalty("huber")),
-        Method("exact penalty, log-sum-exp", "L-BFGS", ExactPenalty("log-sum-exp")),
-        Method("augmented Lagrangian", "L-BFGS", AugmentedLagrangian()),
-        Method("exact penalty, not smoothed", "gradient sampling", GradientSampling()),
-        Method("exact penalty, not smoothed", "subgradients, levels", Subgradient("polyak")),
-        Method("exact penalty, not smoothed", "subgradients, diminishing steps", Subgradient("diminishing")),
-        Method("constraints as they are", "SLSQP", MultiStart("SLSQP", n_starts=1)),
-    ]
-    return methods
+    return [_method(solver) for solver in definition().solvers.values()]
 
 
 def study_problems() -> dict[str, SRNProblem]:
     """The paper's instance, and random kernels in 1-D, 2-D and with channels. Some targets reduce, some raise."""
-    problems = {f"paper r={r:.4g}": SRNProblem([1.0, 0.0, 0.0], 64, stable_rank=r) for r in (32.0, 128 / 3)}
-    rng = np.random.default_rng(0)
-    for shape, size in (
-        ((5,), (24,)),
-        ((3, 3), (12, 12)),
-        ((2, 3), (9, 8)),
-        ((2, 2, 3), (16,)),
-        ((3, 2, 3, 3), (6, 6)),
-    ):
-        kernel = rng.standard_normal(shape)
-        name = f"{'×'.join(map(str, shape))} on {'×'.join(map(str, size))}"
-        problems |= {f"{name}, reduce {fraction}": partway(kernel, size, fraction) for fraction in (0.3, 0.7)}
-        problems[f"{name}, raise 0.5"] = partway(kernel, size, 0.5, increase=True)
-    return problems
+    entries = (entry for entry in definition().problems if isinstance(entry, NamedProblem))
+    return {entry.name: entry.problem for entry in entries if isinstance(entry.problem, SRNProblem)}
+
+
+def _method(solver: Solver) -> Method:
+    """What a solver is called in the findings."""
+    if solver.name in _CHANGING:
+        return Method(*_CHANGING[solver.name], solver)
+    cost = getattr(solver, "cost")  # noqa: B009 - solvers with a cost have it, the base class has none
+    name = solver.name.partition("[")[0]
+    return Method(_COSTS[type(cost)], _OPTIMIZERS[name], solver, getattr(cost, "alpha", np.nan), cost.fidelity_weight)
+
+
+_COSTS: dict[type, str] = {LogSumExp: "log-sum-exp", ExactMax: "exact maximum", Penalty: "penalty"}
+
+_OPTIMIZERS = {
+    "trust-regions": "trust regions",
+    "conjugate-gradient": "conjugate gradients",
+    "l-bfgs": "L-BFGS",
+    "gradient-descent-bb": "Barzilai-Borwein",
+}
+
+# Formulation and solver of those that have no fixed parameters.
+_CHANGING = {
+    "continuation": ("log-sum-exp, α and λ changed", "trust regions"),
+    "exact-penalty": ("exact penalty, Huber", "L-BFGS"),
+    "exact-penalty-lse": ("exact penalty, log-sum-exp", "L-BFGS"),
+    "augmented-lagrangian": ("augmented Lagrangian", "L-BFGS"),
+    "gradient-sampling": ("exact penalty, not smoothed", "gradient sampling"),
+    "subgradient": ("exact penalty, not smoothed", "subgradients, levels"),
+    "subgradient-diminishing": ("exact penalty, not smoothed", "subgradients, diminishing steps"),
+    "slsqp[n_starts=1]": ("constraints as they are", "SLSQP"),
+}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -241,7 +228,7 @@ class FormulationsFindings(Findings):
 
 
 def run(
-    seeds: Iterable[int] = range(5),
+    seeds: Iterable[int] | None = None,
     *,
     budget: Budget | None = None,
     n_jobs: int = 1,
@@ -249,7 +236,8 @@ def run(
     output: Path | None = None,
 ) -> FormulationsFindings:
     """Run the study; see :func:`srnc_manifold.studies.run`. By default, a run takes at most one second."""
-    seed_list, methods = list(seeds), formulations()
+    study, methods = definition(), formulations()
+    seed_list = study.seeds if seeds is None else list(seeds)
     problems, optima, left_out = {}, {}, []
     for label, problem in study_problems().items():
         result = solve(problem)
@@ -263,11 +251,10 @@ def run(
         problems,
         {method.label: method.instance for method in methods},
         seed_list,
-        budget=Budget(max_time=1.0) if budget is None else budget,
+        budget=study.budget if budget is None else budget,
         n_jobs=n_jobs,
         progress=lambda done, total, _: progress("runs", done, total),
-        output=None if output is None else rows_path(output, FormulationsFindings.name, "rows"),
-        overwrite=True,
+        store=None if output is None else store_path(output, FormulationsFindings.name),
     )
     return FormulationsFindings(methods, comparison, optima, left_out, len(seed_list))
 

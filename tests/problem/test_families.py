@@ -4,12 +4,17 @@ import importlib.util
 
 import numpy as np
 import pytest
+from networks import FFDNet, PNet, Silero
+from srnc_manifold.problems import networks, pretrained
+from tiers import slow
 
 import srnc_manifold as srnc
 from srnc_manifold.problem.families import FAMILIES, load_family
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=slow) if name == "networks" else name for name in FAMILIES]
+)
 def test_families_yield_named_problems(family):
     entries = load_family(family)
     assert entries
@@ -45,6 +50,24 @@ def test_real_weights_are_read():
         assert problem.kernel.shape == shape
         assert problem.regime == "reduce"
         assert np.ptp(problem.kernel) > 0
+
+
+def test_layers_are_those_of_the_networks():
+    """Every kernel of the files, with the padding and stride of the networks' code (tests/networks.py)."""
+    for source in pretrained.SOURCES:
+        arrays, reason = pretrained.read(source)
+        if reason:
+            pytest.skip(reason)
+        kernels = {name for name, array in arrays.items() if array.ndim > 1}
+        assert {name if name in kernels else f"{name}.weight" for name in networks.LAYERS[source.name]} == kernels
+    for own, name in ((PNet(), "P-Net"), (FFDNet(), "FFDNet"), (Silero(), "silero-vad")):
+        for layer, (_, words) in networks.LAYERS[name].items():
+            if not words:
+                continue
+            module = own.get_submodule(layer)
+            assert set(module.padding) == {words["padding"]}
+            assert set(module.stride) == {words.get("stride", 1)}
+            assert (module.padding_mode, module.groups) == ("zeros", 1)
 
 
 def test_missing_wheels_are_named_with_their_command(monkeypatch):
