@@ -66,6 +66,7 @@ def common(
 for command in (
     comparing.compare,
     comparing.study,
+    comparing.report,
     solving.solve,
     solving.bound,
     inspecting.inspect,

@@ -60,7 +60,7 @@ def spectrum(
     if by not in (None, "frequency", "rank"):
         raise ValueError(f"by: {by!r} given, expected 'frequency' or 'rank'")
     given = kernels if isinstance(kernels, Mapping) else {_name(kernels): kernels}
-    arrays = {str(label): _parts(problem, label, kernel) for label, kernel in given.items()}
+    arrays = {str(label): kernels_of(problem, label, kernel) for label, kernel in given.items()}
     solvers = [k.solver if isinstance(k, Result) else str(label) for label, k in given.items()]
     panels = problem.parts
     rows, columns = grid(len(panels))
@@ -174,7 +174,7 @@ def _name(kernel: Any) -> str:
     return kernel.solver if isinstance(kernel, Result) else "after"
 
 
-def _parts(problem: Problem, label: Any, kernel: Any) -> list[Array]:
+def kernels_of(problem: Problem, label: Any, kernel: Any) -> list[Array]:
     """The kernels of the parts."""
     array = as_kernel(kernel.kernel if isinstance(kernel, Result) else kernel, "kernels")
     expected = problem.kernel.shape
