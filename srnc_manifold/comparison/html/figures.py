@@ -6,6 +6,7 @@ Colours and everything that depends on light or dark are set in the page; see ``
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -58,12 +59,16 @@ def to_json(figure: Any) -> str:
 
 def shares(data: Any) -> Any:
     """Steps of each solver over a ratio, a gap or a budget."""
-    return _lines(share_curves(data), "hv")
+    shown = share_curves(data)
+    best_first = sorted(shown.lines, key=lambda line: -float(line.up[-1]))
+    return _lines(replace(shown, lines=best_first), "hv")
 
 
 def bands(data: Any) -> Any:
     """Convergence over the seeds on one problem."""
-    return _lines(band_curves(data), "hv")
+    shown = band_curves(data)
+    best_first = sorted(shown.lines, key=lambda line: np.nan_to_num(float(line.up[-1]), nan=np.inf))
+    return _lines(replace(shown, lines=best_first), "hv")
 
 
 def sweeps(data: Any, y: str = "violation") -> Any:
@@ -197,7 +202,7 @@ def _lines(shown: Curves, shape: str) -> Any:
         if k > _SHOWN and len(shown.lines) > 2 * _SHOWN:
             own["visible"] = "legendonly"
         dash = {"width": 1.3 * style.get("linewidth", 1.4), "shape": shape, "color": style["color"]}
-        if line.low is not None and line.high is not None:
+        if line.low is not None and line.high is not None and not np.array_equal(line.low, line.high, equal_nan=True):
             band = own | {"mode": "lines", "x": line.across, "showlegend": False, "hoverinfo": "skip"}
             edge = {"width": 0, "shape": shape}
             traces.append(band | {"y": line.low, "line": edge})

@@ -13,7 +13,7 @@ from typing import Any
 
 from srnc_manifold.comparison.html import figures, tables
 from srnc_manifold.comparison.html.sections import Drawn, drawn, sections
-from srnc_manifold.comparison.html.words import Facts, findings, headline
+from srnc_manifold.comparison.html.words import Facts, findings, headline, repeat
 from srnc_manifold.comparison.profiles import profile
 from srnc_manifold.comparison.report import SCREENFUL
 from srnc_manifold.printing import printable
@@ -59,8 +59,7 @@ def page(comparison: Any, version: str) -> Iterator[str]:
         sections=list(sections(facts)),
         n_problems=len(facts.problems),
         settings=[(printable(label), printable(name)) for label, name in facts.settings.items()],
-        problems=[printable(name) for name in facts.problems[:SCREENFUL]],
-        seeds=_ranges(sorted(set(facts.rows["seed"]))),
+        repeat=repeat(facts),
         limits=sorted({identity.budget for identity in comparison.identities.values()}),
         environments=[
             (printable(name), [(printable(key), printable(value)) for key, value in header.items()])
@@ -117,14 +116,3 @@ def _overall(facts: Facts) -> Iterator[Drawn]:
         figure = drawn(caption, lambda k=kind, d=draw, o=options: d(profile(facts.comparison, k, **o)))  # type: ignore[misc]
         if kind != "sensitivity" or figure.content:
             yield figure
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Numbers in words: 0–9, 12."""
-    ends: list[list[int]] = []
-    for number in numbers:
-        if ends and number == ends[-1][1] + 1:
-            ends[-1][1] = number
-        else:
-            ends.append([number, number])
-    return ", ".join(f"{first}–{last}" if last > first else str(first) for first, last in ends)

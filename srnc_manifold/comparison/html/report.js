@@ -41,7 +41,6 @@ function draw(place) {
 const places = [...document.querySelectorAll(".plot")];
 for (const place of places) {
   place.source = place.querySelector("script").textContent;
-  place.style.minHeight = `${JSON.parse(place.source).layout.height}px`;
   place.textContent = "";
 }
 const seen = new IntersectionObserver(

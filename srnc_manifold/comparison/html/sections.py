@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from srnc_manifold.comparison import profiles
 from srnc_manifold.comparison.html import figures
 from srnc_manifold.comparison.html.tables import of_problem
 from srnc_manifold.comparison.html.words import Facts
-from srnc_manifold.comparison.report import SCREENFUL
+from srnc_manifold.comparison.report import COLUMNS, SCREENFUL, Column
 from srnc_manifold.exchange import reason
 from srnc_manifold.numerics import Array
 from srnc_manifold.plots.spectra import kernels_of
@@ -33,6 +33,7 @@ class Drawn:
     caption: str
     content: str = ""
     trouble: str = ""
+    height: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Section:
     asked: str
     reference: str
     note: str
-    titles: list[str]
+    columns: Sequence[Column]
     rows: list[list[str]]
     without: list[str]
     figures: list[Drawn]
@@ -68,7 +69,7 @@ def sections(facts: Facts) -> Iterator[Section]:
     for number, name in enumerate(chosen(facts), 1):
         block = facts.tried[facts.tried["problem"] == name]
         entry, first = facts.comparison.problems.get(name), block.iloc[0]
-        titles, rows = of_problem(block)
+        rows = of_problem(block)
         nothing = block[block["runs"] == 0].to_dict("records")
         without = [f"{record['solver']}: {record['status']}, {record['message']}" for record in nothing]
         kind = first["reference_kind"]
@@ -81,7 +82,7 @@ def sections(facts: Facts) -> Iterator[Section]:
             "its operator could not be saved" if entry is None else printable(entry.problem.describe()),
             reference,
             printable(entry.note) if entry is not None else "",
-            titles,
+            COLUMNS,
             rows,
             list(map(printable, without)),
             list(_figures(facts, name)),
@@ -91,7 +92,8 @@ def sections(facts: Facts) -> Iterator[Section]:
 def drawn(caption: str, draw: Callable[[], Any]) -> Drawn:
     """A figure, or the reason why it cannot be drawn, so that one that cannot does not cost the report."""
     try:
-        return Drawn(caption, figures.to_json(draw()))
+        figure = draw()
+        return Drawn(caption, figures.to_json(figure), height=figure.layout.height)
     except ImportError:
         raise
     except Exception as error:  # of a problem's own class, or a profile that these rows do not have

@@ -119,11 +119,10 @@ def of_runs(facts: Facts) -> Table:
     return Table("runs", titles, (False, False, True, False, False, True, True, True, False), rows, note)
 
 
-def of_problem(block: Any) -> tuple[list[str], list[list[str]]]:
-    """The titles and rows of the table of one problem."""
+def of_problem(block: Any) -> list[list[str]]:
+    """The rows of the table of one problem, with the columns of the printed one."""
     records = block[block["runs"] > 0].to_dict("records")
-    titles = [column.title for column in COLUMNS]
-    return titles, [[printable(column.text(record)) for column in COLUMNS] for record in records]
+    return [[printable(column.text(record)) for column in COLUMNS] for record in records]
 
 
 def _cells(columns: Iterable[Column], record: dict[str, Any]) -> list[Cell]:

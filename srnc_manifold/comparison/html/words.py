@@ -21,13 +21,16 @@ from srnc_manifold.result import Status
 # Chance of a difference by mere luck below which it is told as one.
 _SIGNIFICANT = 0.05
 
+# Solvers that are listed in a sentence.
+_LISTED = 8
+
 
 @dataclass(frozen=True)
 class Finding:
-    """A short title, and what there is to say."""
+    """A short title, and what there is to say, in sentences of their own."""
 
     title: str
-    text: str
+    texts: tuple[str, ...]
 
 
 class Facts:
@@ -76,9 +79,9 @@ class Facts:
 def findings(facts: Facts) -> list[Finding]:
     """The sentences at the beginning of a report."""
     if not len(facts.winners):
-        return [Finding("Nothing was run", "There is no run of a solver on a problem that is available here.")]
-    found = (*_winner(facts), *_proved(facts), *_failed(facts))
-    return [Finding(printable(title), printable(text)) for title, text in found]
+        return [Finding("Nothing was run", ("There is no run of a solver on a problem that is available here.",))]
+    found = (_winner(facts), _proved(facts), _failed(facts))
+    return [Finding(printable(title), tuple(map(printable, texts))) for title, *texts in found]
 
 
 def headline(facts: Facts) -> str:
@@ -91,106 +94,127 @@ def headline(facts: Facts) -> str:
     )
 
 
-def _winner(facts: Facts) -> Iterator[tuple[str, str]]:
+def _winner(facts: Facts) -> tuple[str, ...]:
     table = facts.winners
     names, solved, times = list(map(str, table.index)), table["solved"].to_numpy(float), table["time"].to_numpy(float)
+    meaning = (
+        f"Solved is feasible as found, with an objective within {SOLVED:g} ‖C(a)‖² of the optimum, or of the best that is "
+        "known."
+    )
     if solved[0] == 0:
-        yield "No solver wins", "None of them solved a problem: no run ended feasible and close to the best objective."
-        return
-    meaning = f"feasible as found, and within {SOLVED:g} of the optimum, or of the best known objective, over ‖C(a)‖²"
-    among = f" of the runs, averaged over {_count(len(facts.problems), 'problem')} ({meaning})"
+        return "No solver wins", "None of them solved a problem.", meaning
+    among = f"{_percent(solved[0])} of the runs, averaged over {_count(len(facts.problems), 'problem')}."
     level = [name for name, share in zip(names, solved, strict=True) if share == solved[0]]
-    if len(level) == 1:
-        text = f"It solves {_percent(solved[0])}{among}."
-        if len(names) > 1:
-            text += f" The next one, {names[1]}, solves {_percent(solved[1])}."
-            text += _versus(facts, names[0], names[1])
-        yield f"{names[0]} wins", text
-        return
-    text = f"They solve {_percent(solved[0])}{among}."
-    if np.isfinite(times[: len(level)]).all() and len(level) > 1:
-        ratio = times[1] / times[0] if times[0] > 0 else np.inf
-        text += (
-            f" The fastest of them is {level[0]}, with {seconds(times[0])} a run, the median over the problems; "
-            f"{level[1]} takes {seconds(times[1])}, {ratio:.1f} times as long."
-        )
-    yield (
-        f"{' and '.join(level) if len(level) == 2 else f'{len(level)} solvers'} solve equally much",
-        text + ("" if len(level) == 2 else f" These are {', '.join(level[:8])}{', …' if len(level) > 8 else ''}."),
+    if len(level) > 1:
+        title = f"{' and '.join(level)} win together" if len(level) == 2 else f"{len(level)} solvers win together"
+        whose = "" if len(level) == 2 else f"These are {_some(level)}. "
+        return title, f"{whose}They solve {among}", *_faster(level, times), meaning
+    if len(names) == 1:
+        return f"{names[0]} is alone", f"It solves {among}", meaning
+    next_one = f"The next one, {names[1]}, solves {_percent(solved[1])}."
+    return f"{names[0]} wins", f"It solves {among} {next_one}", *_versus(facts, names[0], names[1]), meaning
+
+
+def _faster(level: list[str], times: Any) -> tuple[str, ...]:
+    """Of solvers that solve equally much, which are listed by their times, how much faster the first one is."""
+    if not np.isfinite(times[: len(level)]).all():
+        return ()
+    ratio = times[1] / times[0] if times[0] > 0 else np.inf
+    return (
+        f"The fastest of them is {level[0]}, with {seconds(times[0])} a run, the median over the problems; {level[1]} "
+        f"takes {seconds(times[1])}, {ratio:.3g} times as long.",
     )
 
 
-def _versus(facts: Facts, one: str, other: str) -> str:
-    """Wins over the next one, with the sign test of this pair among all pairs."""
+def _versus(facts: Facts, one: str, other: str) -> tuple[str, ...]:
+    """Wins over the next one, with the sign test of this pair alone and among all pairs."""
     try:
         data = profile(facts.comparison, "pairs")
     except ValueError:  # no problem and seed that all solvers were run on
-        return ""
+        return ()
     (record,) = data[(data["solver"] == one) & (data["other"] == other)].to_dict("records")
-    chance = record["adjusted"]
-    verdict = "hardly chance" if chance < _SIGNIFICANT else "which may be chance"
+    chance, among = record["p_value"], record["adjusted"]
+    verdict = "hardly chance" if among < _SIGNIFICANT else "which may be chance" if chance >= _SIGNIFICANT else (
+        "hardly chance if no other pair had been looked at"
+    )  # fmt: skip
+    n_pairs = len(data) // 2
+    adjusted = f", {among:.2g} adjusted for all {n_pairs} pairs" if n_pairs > 1 else ""
     return (
-        f" Counted by {record['unit']}, and by the gap, it beats that one {record['wins']} times, loses "
-        f"{record['losses']} and ties {record['ties']}: {verdict} (sign test, p = {chance:.2g})."
+        f"By the gap, {record['unit']} by {record['unit']}, it beats {other} {record['wins']} times, loses "
+        f"{record['losses']} and ties {record['ties']}: {verdict} (sign test, p = {chance:.2g}{adjusted}).",
     )
 
 
-def _proved(facts: Facts) -> Iterator[tuple[str, str]]:
+def _proved(facts: Facts) -> tuple[str, ...]:
     first = facts.tried.drop_duplicates("problem")
-    known, kinds = len(first), first["reference_kind"]
+    kinds = first["reference_kind"]
     optimal = int((kinds == "optimum").sum())
-    text = f"The optimum is known on {optimal} of {_count(known, 'problem')}: by a formula, or because a run proved it."
+    among = _count(len(first), "problem")
+    texts = [f"The optimum is known on {optimal:,} of {among}, by a formula or by a proof of a run."]
     rows = facts.rows[facts.rows["feasible"].astype(bool)]
     gaps = (rows["objective"] - rows["bound"]).astype(float) / rows["squared_norm"]
     proofs = rows[gaps <= FEASIBILITY_TOLERANCE].groupby("solver", sort=False)["problem"].nunique()
     if len(proofs):
-        text += f" Proofs by runs: {', '.join(f'{solver} on {count}' for solver, count in proofs.items())}."
-    open_ones = facts.tried[facts.tried["problem"].isin(first[kinds != "optimum"]["problem"])]
-    if len(open_ones):
-        best = open_ones.groupby("problem")["bound_gap"].min()
-        within = best[np.isfinite(best)]
-        if len(within):
-            text += (
-                f" On {len(within)} others a bound is proved: above it, in units of ‖C(a)‖², the best feasible result "
-                f"is by {small(float(within.median()))} in the median, and by {small(float(within.max()))} at most."
-            )
-        if len(best) > len(within):
-            text += f" On {len(best) - len(within)} nothing is known but what the runs found."
-    yield "What is proved", text
+        on = [f"{solver} on {n:,}" for solver, n in proofs.items()]
+        texts.append(f"Runs that proved their own result: {_some(on)}.")
+    open_ones = facts.tried["problem"].isin(first[kinds != "optimum"]["problem"])
+    best = facts.tried[open_ones].groupby("problem")["bound_gap"].min()
+    within = best[np.isfinite(best)]
+    if len(within):
+        texts.append(
+            f"On {len(within):,} others a bound is proved: above it, in units of ‖C(a)‖², the best feasible result is "
+            f"by {small(float(within.median()))} in the median, and by {small(float(within.max()))} at most."
+        )
+    if len(best) > len(within):
+        texts.append(f"On {len(best) - len(within):,} nothing is known but what the runs found.")
+    return "What is proved", *texts
 
 
-def _failed(facts: Facts) -> Iterator[tuple[str, str]]:
-    rows = facts.rows[facts.rows["solver"] != ""]
-    parts: list[str] = []
-    failed = rows[rows["status"] == FAILED]
-    for (solver, message), block in failed.groupby(["solver", "message"], sort=False):
-        if len(parts) < 5:
-            example = block.iloc[0]["problem"]
-            parts.append(f"{_count(len(block), 'run')} of {solver} failed, such as on {example}: {short(message)}")
-    if len(failed):
-        parts.insert(0, f"{_count(len(failed), 'run')} failed altogether")
-    limited = rows[rows["status"] == Status.LIMIT]
-    if len(limited):
-        counts = ", ".join(f"{solver} {n}" for solver, n in limited.groupby("solver", sort=False).size().items())
-        parts.append(f"{_count(len(limited), 'run')} ended at a limit ({counts})")
-    ran = rows[rows["objective"].notna()]
-    infeasible = int((~ran["feasible"].astype(bool)).sum())
-    if infeasible:
-        parts.append(f"{_count(infeasible, 'run')} of {len(ran)} did not end feasible")
-    refused = rows[rows["status"] == UNSUPPORTED].groupby("solver", sort=False)["problem"].nunique()
-    parts += [f"{solver} does not support {_count(int(count), 'problem')}" for solver, count in refused.items()]
-    if facts.unsolved:
-        parts.append(f"solved by none: {listed(facts.unsolved)}")
-    missing = list(map(str, facts.table[facts.table["status"] == UNAVAILABLE]["problem"]))
-    if missing:
-        parts.append(f"not available here: {listed(missing)}")
-    if facts.comparison.interrupted:
-        parts.append("the comparison was interrupted, and some runs are missing")
-    if not facts.timed:
-        parts.append("times are of several machines or versions, and are not compared")
-    yield ("What failed", ". ".join(_capital(part) for part in parts) + ".") if parts else (
+def _failed(facts: Facts) -> tuple[str, ...]:
+    texts = list(_troubles(facts))
+    return ("What failed", *texts) if texts else (
         "Nothing failed", "Every run came back with a feasible kernel, and every problem was solved by some run."
     )  # fmt: skip
+
+
+def _troubles(facts: Facts) -> Iterator[str]:
+    rows = facts.rows[facts.rows["solver"] != ""]
+    failed = rows[rows["status"] == FAILED]
+    if len(failed):
+        example = failed.iloc[0]
+        told = f"such as {example['solver']} on {example['problem']}: {short(example['message'])}"
+        yield f"Failed: {_by_solver(failed)}; {told}."
+    limited = rows[rows["status"] == Status.LIMIT]
+    if len(limited):
+        yield f"Ended at a limit: {_by_solver(limited)}."
+    ran = rows[rows["objective"].notna()]
+    infeasible = ran[~ran["feasible"].astype(bool)]
+    if len(infeasible):
+        yield f"Not feasible, of the {len(ran):,} that returned a kernel: {_by_solver(infeasible)}."
+    refused = rows[rows["status"] == UNSUPPORTED].groupby("solver", sort=False)["problem"].nunique()
+    if len(refused):
+        on = [f"{solver} on {_count(int(n), 'problem')}" for solver, n in refused.items()]
+        yield f"Not supported: {_some(on)}."
+    if facts.unsolved:
+        yield f"Solved by none: {listed(facts.unsolved)}."
+    missing = list(map(str, facts.table[facts.table["status"] == UNAVAILABLE]["problem"]))
+    if missing:
+        yield f"Not available here: {listed(missing)}."
+    if facts.comparison.interrupted:
+        yield "The comparison was interrupted, or is still running: some runs are missing."
+    if not facts.timed:
+        yield "Times are of several machines or versions, and are not compared."
+
+
+def _by_solver(rows: Any) -> str:
+    """How many runs, and of which solvers, those with most first."""
+    counts = rows.groupby("solver", sort=False).size().sort_values(ascending=False, kind="stable")
+    return f"{_count(len(rows), 'run')}, {_some([f'{solver} {n:,}' for solver, n in counts.items()])}"
+
+
+def _some(texts: list[str]) -> str:
+    """The first of them."""
+    return ", ".join(texts[:_LISTED]) + (f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else "")
 
 
 def _count(number: int, what: str) -> str:
@@ -203,5 +227,17 @@ def _percent(share: float) -> str:
     return f"{text} %" if (text in ("0", "100")) == (share in (0.0, 1.0)) else f"{100 * share:.4g} %"
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def repeat(facts: Facts) -> str:
+    """A script that runs it again."""
+    names = ",\n".join(f"    {printable(name)!r}" for name in dict.fromkeys(facts.settings.values()))
+    return (
+        "import srnc_manifold as srnc\n\n"
+        'study = srnc.Comparison.load("study.db")  # the store has the problems\n'
+        f"solvers = [\n{names},\n]\n"
+        f"srnc.compare(study.problems, solvers, seeds={_as_python(sorted(set(facts.rows['seed'])))}, budget=...)"
+    )
+
+
+def _as_python(seeds: list[int]) -> str:
+    even = seeds == list(range(len(seeds)))
+    return f"range({len(seeds)})" if even else repr([int(seed) for seed in seeds])
