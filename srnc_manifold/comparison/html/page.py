@@ -14,7 +14,6 @@ from typing import Any
 from srnc_manifold.comparison.html import figures, tables
 from srnc_manifold.comparison.html.sections import Drawn, drawn, sections
 from srnc_manifold.comparison.html.words import Facts, findings, headline, repeat
-from srnc_manifold.comparison.profiles import profile
 from srnc_manifold.comparison.report import SCREENFUL
 from srnc_manifold.printing import printable
 
@@ -113,6 +112,6 @@ def _overall(facts: Facts) -> Iterator[Drawn]:
             continue
         if kind == "hits" and len(facts.problems) > SCREENFUL:
             options = options | {"by_problem": False}
-        figure = drawn(caption, lambda k=kind, d=draw, o=options: d(profile(facts.comparison, k, **o)))  # type: ignore[misc]
+        figure = drawn(caption, lambda k=kind, d=draw, o=options: d(facts.profile(k, **o)))  # type: ignore[misc]
         if kind != "sensitivity" or figure.content:
             yield figure

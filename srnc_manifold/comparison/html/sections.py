@@ -54,13 +54,17 @@ class Section:
 def chosen(facts: Facts) -> list[str]:
     """The problems that have a section: all, or of more than a screenful the hardest ones.
 
-    Hardest is what is solved by the least share of the runs; of equals, where the median gap is largest.
+    Hardest is what is solved by the least share of the runs; of equals, where the median gap is largest, or the one to
+    the proved bound.
     """
     if len(facts.problems) <= SCREENFUL:
         return facts.problems
-    table = facts.tried.assign(gap=facts.tried["gap"].fillna(np.inf))
-    merit = table.groupby("problem", sort=False).agg(solved=("solved", "mean"), gap=("gap", "median"))
-    ordered = merit.sort_values(["solved", "gap"], ascending=[True, False], kind="stable")
+    gaps = ["gap", "bound_gap"]
+    table = facts.tried.assign(**facts.tried[gaps].fillna(np.inf))
+    merit = table.groupby("problem", sort=False)[["solved", *gaps]].agg(
+        {"solved": "mean"} | dict.fromkeys(gaps, "median")
+    )
+    ordered = merit.sort_values(["solved", *gaps], ascending=[True, False, False])
     return [str(name) for name in ordered.index[:HARDEST]]
 
 
@@ -111,17 +115,19 @@ def _figures(facts: Facts, name: str) -> Iterator[Drawn]:
             own = {solver: of_parts[k] for solver, of_parts in after.items()}
             yield from _of_part(part, own, settings, f" {k + 1} of {len(parts)}" if len(parts) > 1 else "")
     rows = facts.rows[(facts.rows["problem"] == name) & (facts.rows["solver"] != "")]
+    keys = list(rows[["problem", "solver", "seed"]].itertuples(index=False, name=None))
+    results = {key: facts.comparison.results[key] for key in keys if key in facts.comparison.results}
     known = {name: float(facts.tried[facts.tried["problem"] == name]["reference"].iloc[0])}
     seeds = rows["seed"].nunique()
     yield drawn(
         f"Convergence: the best gap of a feasible iterate, the median of {seeds} seeds and the middle half of them"
         if seeds > 1
         else "Convergence: the best gap of a feasible iterate",
-        lambda: figures.bands(profiles.convergence(rows, facts.comparison.results, known)),
+        lambda: figures.bands(profiles.convergence(rows, results, known)),
     )
     yield drawn(
         "Convergence: the violation of the constraints",
-        lambda: figures.bands(profiles.convergence(rows, facts.comparison.results, known, quantity="violation")),
+        lambda: figures.bands(profiles.convergence(rows, results, known, quantity="violation")),
     )
 
 

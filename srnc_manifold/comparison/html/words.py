@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold.comparison.profiles import profile
 from srnc_manifold.comparison.report import listed, seconds, small
 from srnc_manifold.comparison.rows import FAILED, UNAVAILABLE, UNSUPPORTED
 from srnc_manifold.comparison.summary import SOLVED, comparable, winners
@@ -38,10 +37,18 @@ class Facts:
 
     def __init__(self, comparison: Any) -> None:
         self.comparison = comparison
+        self._profiles: dict[Any, Any] = {}
 
     @cached_property
     def rows(self) -> Any:
         return self.comparison.rows
+
+    def profile(self, kind: str, **options: Any) -> Any:
+        """The data of a profile."""
+        key = kind, *sorted(options.items())
+        if key not in self._profiles:
+            self._profiles[key] = self.comparison.profile(kind, **options)
+        return self._profiles[key]
 
     @cached_property
     def table(self) -> Any:
@@ -98,8 +105,8 @@ def _winner(facts: Facts) -> tuple[str, ...]:
     table = facts.winners
     names, solved, times = list(map(str, table.index)), table["solved"].to_numpy(float), table["time"].to_numpy(float)
     meaning = (
-        f"Solved is feasible as found, with an objective within {SOLVED:g} ‖C(a)‖² of the optimum, or of the best that is "
-        "known."
+        f"Solved is feasible as found, with an objective within {SOLVED:g} ‖C(a)‖² of the optimum, or of the best "
+        "that is known."
     )
     if solved[0] == 0:
         return "No solver wins", "None of them solved a problem.", meaning
@@ -129,7 +136,7 @@ def _faster(level: list[str], times: Any) -> tuple[str, ...]:
 def _versus(facts: Facts, one: str, other: str) -> tuple[str, ...]:
     """Wins over the next one, with the sign test of this pair alone and among all pairs."""
     try:
-        data = profile(facts.comparison, "pairs")
+        data = facts.profile("pairs")
     except ValueError:  # no problem and seed that all solvers were run on
         return ()
     (record,) = data[(data["solver"] == one) & (data["other"] == other)].to_dict("records")
