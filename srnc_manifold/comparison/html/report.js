@@ -66,11 +66,11 @@ addEventListener("afterprint", () => {
 const ESCAPED = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
 const escaped = (text) => String(text).replace(/[&<>"]/g, (letter) => ESCAPED[letter]);
 
-// A cell is a text, or what is shown and what it is sorted by.
+// A cell is a text, or what is shown and what it is sorted by. Texts are always escaped: to filter, DataTables makes
+// elements of what looks like HTML.
 function render(cell, type) {
-  if (type === "sort" || type === "type") return Array.isArray(cell) ? cell[1] : cell;
-  const shown = Array.isArray(cell) ? cell[0] : cell;
-  return type === "display" ? escaped(shown) : shown;
+  if (!Array.isArray(cell)) return escaped(cell);
+  return type === "sort" || type === "type" ? cell[1] : escaped(cell[0]);
 }
 
 const SHARES = { "●": "all", "◐": "some", "○": "none" };
