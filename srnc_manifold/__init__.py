@@ -3,6 +3,7 @@
 from srnc_manifold import bounds, costs, files, interop, plots, solvers
 from srnc_manifold.bounds import bound
 from srnc_manifold.comparison import Comparison, Ranking, compare, rank, sweep
+from srnc_manifold.comparison.html import report
 from srnc_manifold.exact.path import PathResult, solve_path
 from srnc_manifold.exact.sensitivity import Sensitivity, sensitivity
 from srnc_manifold.files import read_arrays
@@ -67,6 +68,7 @@ __all__ = [
     "rank",
     "read_arrays",
     "register",
+    "report",
     "sensitivity",
     "singular_values",
     "solve",

@@ -11,7 +11,8 @@ def lowest() -> list[str]:
     setup = configparser.ConfigParser()
     setup.read(SETUP, encoding="utf-8")
     extras = setup["options.extras_require"]
-    texts = [setup["options"]["install_requires"], *(extras[name] for name in ("cluster", "notebooks", "test"))]
+    names = ("cluster", "notebooks", "report", "test")
+    texts = [setup["options"]["install_requires"], *(extras[name] for name in names)]
     lines = [line.strip() for text in texts for line in text.splitlines()]
     return [line.replace(">=", "==") for line in lines if ">=" in line]
 

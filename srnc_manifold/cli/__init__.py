@@ -68,6 +68,7 @@ for command in (
     comparing.compare,
     comparing.study,
     comparing.rank,
+    comparing.report,
     solving.solve,
     solving.bound,
     inspecting.inspect,

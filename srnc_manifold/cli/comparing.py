@@ -126,6 +126,18 @@ def _stored(made: Callable[..., Any], jobs: int, scheduler: str | None, output: 
             typer.echo(f"{watched.found} of these runs were in {printable(store)} already")
 
 
+def report(
+    store: Annotated[Path, typer.Argument(help="A store of runs, as srnc compare keeps one: results/study.db.")],
+    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a store of runs as one HTML file: who wins in words, tables that sort, interactive figures.
+
+    Example: srnc report results/study.db --output report.html
+    """
+    typer.echo(f"Saved: {printable(srnc.report(store, output, overwrite=overwrite))}")
+
+
 def _solvers(names: list[str], device: str | None) -> Any:
     """Solvers by name, those that take a device with the one that is given.
 

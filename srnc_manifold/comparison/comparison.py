@@ -10,6 +10,7 @@ from typing import Any
 from srnc_manifold import plots
 from srnc_manifold.comparison import profiles
 from srnc_manifold.comparison.identity import Identity
+from srnc_manifold.comparison.latex import latex_table
 from srnc_manifold.comparison.report import html_winners, text_report
 from srnc_manifold.comparison.results import Results
 from srnc_manifold.comparison.rows import FAILED, Key, Row, frame
@@ -210,6 +211,18 @@ class Comparison(Shown):
         a table of each.
         """
         return text_report(self.table(), self.problems, details=details)
+
+    def to_latex(self, *, details: bool = False) -> str:
+        """The table in LaTeX, with numbers as they are printed, so that a gap of 1e-9 is ``1e-09``; needs ``booktabs``.
+
+        With ``details``, all columns. More than a page of rows is a ``longtable``.
+
+        Raises
+        ------
+        ImportError
+            If Jinja2 is missing: ``pip install 'srnc-manifold[report]'``.
+        """
+        return latex_table(self.table(), details=details)
 
     def _repr_html_(self) -> str:
         return super()._repr_html_() + html_winners(self.winners())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape as html_escape
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,12 +25,12 @@ _NAME_WIDTH = 24
 _MANY = 12
 
 # With more problems than this, a table for each is printed only if details are asked for.
-_SCREENFUL = 20
+SCREENFUL = 20
 
 # Names of problems that are listed.
-_LISTED = 8
+LISTED = 8
 
-_ALL, _SOME, _NONE, _NOT_RUN = "●", "◐", "○", "–"
+_ALL, _SOME, _NONE, NOT_RUN = "●", "◐", "○", "–"
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[int] = ()) -> str:
@@ -77,14 +78,14 @@ def winners_parts(summary: Any) -> list[Any]:
         screen.add_column(header, justify="right" if width > 1 else "left", min_width=width, no_wrap=True)
     losers = table[table["solved"] == 0] if len(table) > _MANY else table[:0]
     for solver, record in table.drop(losers.index).iterrows():
-        cells = [_symbol(record[name]) for name in shown]
-        screen.add_row(_plain(solver), f"{100 * record['solved']:.0f} %", _seconds(record["time"]), *cells)
+        cells = [symbol(record[name]) for name in shown]
+        screen.add_row(_plain(solver), f"{100 * record['solved']:.0f} %", seconds(record["time"]), *cells)
     best = summary[summary["reference_kind"] == "best known"]["problem"]
     parts: list[Any] = ["[bold]Who wins[/bold]: solved is feasible, and within 1e-6 of the optimum", "", screen, ""]
     if len(losers):
         parts[-1:] = [escape(f"solved none: {', '.join(map(str, losers.index))}"), ""]
     if shown:
-        parts.append(f"{_ALL} all runs solved it  {_SOME} some  {_NONE} none  {_NOT_RUN} not for this problem")
+        parts.append(f"{_ALL} all runs solved it  {_SOME} some  {_NONE} none  {NOT_RUN} not for this problem")
         digits = len(str(len(names)))
         stars = {name: "*" if name in set(best) else "" for name in names}
         parts += [
@@ -97,7 +98,7 @@ def winners_parts(summary: Any) -> list[Any]:
         parts.append("Times are of several machines or versions, and are not compared.")
     missing = summary[summary["status"] == UNAVAILABLE]["problem"]
     if len(missing):
-        told = _listed([*map(str, missing)]) if len(missing) > _LISTED else ", ".join(map(str, missing))
+        told = listed([*map(str, missing)]) if len(missing) > LISTED else ", ".join(map(str, missing))
         parts.append(f"left out: {escape(told)}")
     return [*parts, ""]
 
@@ -108,17 +109,17 @@ def html_winners(table: Any) -> str:
         return ""
 
     def share(value: float) -> str:
-        return _NOT_RUN if np.isnan(value) else f"{100 * value:.0f} %"
+        return NOT_RUN if np.isnan(value) else f"{100 * value:.0f} %"
 
     def row(cells: Iterable[str], tag: str = "td") -> str:
         first, *rest = (html_escape(printable(cell)) for cell in cells)
         others = "".join(f"<{tag} style='text-align: right'>{cell}</{tag}>" for cell in rest)
         return f"<tr><th style='text-align: left'>{first}</th>{others}</tr>"
 
-    if len(table.columns) > 2 + _SCREENFUL:  # the solvers alone
+    if len(table.columns) > 2 + SCREENFUL:  # the solvers alone
         table = table.iloc[:, :2]
     rows = [
-        row([str(solver), share(record["solved"]), _seconds(record["time"]), *map(share, record.iloc[2:])])
+        row([str(solver), share(record["solved"]), seconds(record["time"]), *map(share, record.iloc[2:])])
         for solver, record in table.iterrows()
     ]
     caption = "Share of the runs that are feasible, and within 1e-6 of the optimum"
@@ -130,7 +131,7 @@ def rich_tables(summary: Any, problems: Mapping[str, NamedProblem], *, details: 
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    columns = _DETAILED if details else _COLUMNS
+    columns = DETAILED if details else COLUMNS
     parts: list[Any] = []
     for name, block in summary.groupby("problem", sort=False):
         entry = problems.get(str(name))
@@ -140,11 +141,11 @@ def rich_tables(summary: Any, problems: Mapping[str, NamedProblem], *, details: 
         parts.append(_title(str(name), entry, block.iloc[0]))
         gaps: dict[str, Any] = {"padding": (0, 1), "collapse_padding": True} if details else {"padding": 0}
         table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, **gaps)
-        for column, justify, _ in columns:
+        for column in columns:
             # A long solver name is wrapped. A number is never cut off.
-            table.add_column(column, justify=justify, no_wrap=column != "solver", overflow="fold")
+            table.add_column(column.title, justify=column.side, no_wrap=column is not SOLVER, overflow="fold")
         for record in block[block["runs"] > 0].to_dict("records"):
-            table.add_row(*(_plain(cell(record)) for _, _, cell in columns))
+            table.add_row(*(_plain(column.text(record)) for column in columns))
         if table.rows:
             parts.append(table)
         without = block[block["runs"] == 0].to_dict("records")
@@ -170,15 +171,15 @@ def tables_of_all(summary: Any) -> list[Any]:
             continue
         feasible = float((block["success"] * block["runs"]).sum() / block["runs"].sum())
         violation = block[["stable_rank_error", "spectral_norm_error"]].max(axis=1).median()
-        gaps = [_small(block["gap"].median()), _small(block["gap"].max())]
-        times = [_seconds(block["time"].median()), _seconds(block["time"].max())]
+        gaps = [small(block["gap"].median()), small(block["gap"].max())]
+        times = [seconds(block["time"].median()), seconds(block["time"].max())]
         share = f"{100 * feasible:.0f} %"
         table.add_row(_plain(solver), str(len(block)), share, f"{violation:.0e}", *gaps, *times)
     parts: list[Any] = [f"[bold]All {len(names)} problems together[/bold]", table, ""] if names else []
     solved = set(tried[tried["solved"] > 0]["problem"])
     hard = [name for name in names if name not in solved]
     if hard:
-        parts += [escape(f"solved by none: {_listed(hard)}"), ""]
+        parts += [escape(f"solved by none: {listed(hard)}"), ""]
     without = summary[(summary["runs"] == 0) & (summary["solver"] != "")]
     for (solver, status), block in without.groupby(["solver", "status"], sort=False):
         first = block.iloc[0]
@@ -188,9 +189,10 @@ def tables_of_all(summary: Any) -> list[Any]:
     return [*parts, "A table for each problem: srnc compare --details, or report(details=True) in Python.", ""]
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _LISTED
-    return f"{len(names)} problems: {', '.join(names[:_LISTED])}{f' and {more} more' if more > 0 else ''}"
+def listed(names: Sequence[str]) -> str:
+    """How many problems, and the first of them."""
+    more = len(names) - LISTED
+    return f"{len(names)} problems: {', '.join(names[:LISTED])}{f' and {more} more' if more > 0 else ''}"
 
 
 def _title(name: str, entry: NamedProblem | None, record: Any) -> str:
@@ -202,8 +204,9 @@ def _title(name: str, entry: NamedProblem | None, record: Any) -> str:
     return f"[bold]{escape(name)}[/bold]: {escape(asked + reference)}{note}"
 
 
-def _symbol(share: float) -> str:
-    return _NOT_RUN if np.isnan(share) else _ALL if share == 1 else _SOME if share > 0 else _NONE
+def symbol(share: float) -> str:
+    """A mark for the share of the runs that solved a problem."""
+    return NOT_RUN if np.isnan(share) else _ALL if share == 1 else _SOME if share > 0 else _NONE
 
 
 def _packed(items: Sequence[str]) -> list[str]:
@@ -214,55 +217,71 @@ def _packed(items: Sequence[str]) -> list[str]:
     return ["".join(item.ljust(wide) for item in group).rstrip() for group in groups]
 
 
-def _small(value: float) -> str:
+def small(value: float) -> str:
+    """A gap: at most one digit, so that 1e-9 is told as that."""
     if np.isnan(value):
         return "–"
     return "0" if abs(value) < NO_GAP else f"{value:.0e}"
 
 
-def _seconds(value: float) -> str:
+def seconds(value: float) -> str:
+    """A time with its unit."""
     if np.isnan(value):
         return "–"
     return f"{1000 * value:.1f} ms" if value < 0.1 else f"{value:.2f} s"
 
 
-def _violation(record: dict[str, Any]) -> str:
-    return f"{max(record['stable_rank_error'], record['spectral_norm_error']):.0e}"
+def _violation(record: dict[str, Any]) -> float:
+    return float(max(record["stable_rank_error"], record["spectral_norm_error"]))
 
 
-# Each column with its side and what it says of a record of the summary.
-_SOLVER: tuple[Any, ...] = ("solver", "left", lambda r: str(r["solver"]))
-_FEASIBLE: tuple[Any, ...] = ("feas.", "right", lambda r: f"{round(r['success'] * r['runs'])}/{r['runs']}")
-_OBJECTIVE: tuple[Any, ...] = ("objective", "right", lambda r: f"{r['objective']:.6g}")
-_GAP: tuple[Any, ...] = ("gap", "right", lambda r: _small(r["gap"]))
-_TIME: tuple[Any, ...] = ("time", "right", lambda r: _seconds(r["time"]))
-_STATUS: tuple[Any, ...] = ("status", "left", lambda r: str(r["status"]))
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its title, its side, what it says of a record of the summary, and what it is sorted by."""
 
-_COLUMNS: tuple[tuple[Any, ...], ...] = (
-    _SOLVER,
+    title: str
+    side: Literal["left", "right"]
+    text: Callable[[dict[str, Any]], str]
+    key: Callable[[dict[str, Any]], Any]
+
+
+def _of(name: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda record: record[name]
+
+
+SOLVER = Column("solver", "left", lambda r: str(r["solver"]), _of("solver"))
+_FEASIBLE = Column("feas.", "right", lambda r: f"{round(r['success'] * r['runs'])}/{r['runs']}", _of("success"))
+_OBJECTIVE = Column("objective", "right", lambda r: f"{r['objective']:.6g}", _of("objective"))
+_GAP = Column("gap", "right", lambda r: small(r["gap"]), _of("gap"))
+_TIME = Column("time", "right", lambda r: seconds(r["time"]), _of("time"))
+_STATUS = Column("status", "left", lambda r: str(r["status"]), _of("status"))
+
+COLUMNS = (
+    SOLVER,
     _FEASIBLE,
-    ("violation", "right", _violation),
+    Column("violation", "right", lambda r: f"{_violation(r):.0e}", lambda r: _violation(r)),
     _GAP,
     _OBJECTIVE,
     _TIME,
     _STATUS,
 )
 
-# First the results as found, then the result after restoration, then the cost of the run.
-_DETAILED: tuple[tuple[Any, ...], ...] = (
-    _SOLVER,
+#: First the results as found, then the result after restoration, then the cost of the run.
+DETAILED = (
+    SOLVER,
     _FEASIBLE,
-    ("srank\nerror", "right", lambda r: f"{r['stable_rank_error']:.0e}"),
-    ("norm\nerror", "right", lambda r: f"{r['spectral_norm_error']:.0e}"),
+    Column("srank\nerror", "right", lambda r: f"{r['stable_rank_error']:.0e}", _of("stable_rank_error")),
+    Column("norm\nerror", "right", lambda r: f"{r['spectral_norm_error']:.0e}", _of("spectral_norm_error")),
     _OBJECTIVE,
     _GAP,
-    ("to bound", "right", lambda r: _small(r["bound_gap"])),
-    ("spread", "right", lambda r: _small(r["spread"]) if r["runs"] > 1 else ""),
-    ("restored", "right", lambda r: "cannot" if np.isnan(r["restored"]) else f"{r['restored']:.6g}"),
-    ("evals", "right", lambda r: f"{r['evaluations']:.0f}"),
+    Column("to bound", "right", lambda r: small(r["bound_gap"]), _of("bound_gap")),
+    Column("spread", "right", lambda r: small(r["spread"]) if r["runs"] > 1 else "", _of("spread")),
+    Column("restored", "right", lambda r: "cannot" if np.isnan(r["restored"]) else f"{r['restored']:.6g}",
+           _of("restored")),
+    Column("evals", "right", lambda r: f"{r['evaluations']:.0f}", _of("evaluations")),
     _TIME,
     _STATUS,
-)
+)  # fmt: skip
 
 _MEDIANS = """\
 Values are medians over the seeds. Best first: feasible runs, then gap or
@@ -301,7 +320,7 @@ def print_report(summary: Any, problems: Mapping[str, NamedProblem], console: An
 
     There is a table for each problem, or one for all of them if they are more than a screenful; then with details.
     """
-    each = details or summary["problem"].nunique() <= _SCREENFUL
+    each = details or summary["problem"].nunique() <= SCREENFUL
     tables = rich_tables(summary, problems, details=details) if each else tables_of_all(summary)
     legend = DETAILED_LEGEND if details else LEGEND if each else LEGEND_OF_ALL
     for part in [*winners_parts(summary), *tables]:

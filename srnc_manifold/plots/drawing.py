@@ -148,16 +148,20 @@ def unmarked(style: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in style.items() if name != "marker"}
 
 
+def folded(text: Any, width: int = _LABEL_WIDTH) -> list[str]:
+    """A text that is data, in lines of at most a width. Names are folded after a bracket rather than in a number."""
+    text = " ".join(printable(line) for line in str(text).splitlines())
+    lines = textwrap.wrap(text.replace("[", "[\v"), width, break_on_hyphens=False, replace_whitespace=False) or [text]
+    return [line.replace("\v", "") for line in lines]
+
+
 def plain(text: Any, width: int = _LABEL_WIDTH) -> str:
     """A text that is data, such that matplotlib shows it as it stands.
 
     Dollar signs would start formulas, and labels that begin with an underscore would be left out of legends. Half
     characters cannot be drawn, and control characters cannot be in an SVG file.
     """
-    text = " ".join(printable(line) for line in str(text).splitlines())
-    # Names of solvers are folded after a bracket rather than within a number.
-    lines = textwrap.wrap(text.replace("[", "[\v"), width, break_on_hyphens=False, replace_whitespace=False) or [text]
-    shown = "\n".join(lines).replace("\v", "").replace("$", r"\$")
+    shown = "\n".join(folded(text, width)).replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") or not shown else shown
 
 
@@ -242,19 +246,24 @@ def floored(values: Any) -> Array:
     return np.where(np.isfinite(array), np.maximum(array, FLOOR), np.nan)
 
 
+def decades(most: float, least: float = FLOOR) -> tuple[tuple[float, float], list[int]]:
+    """The ends of a logarithmic axis up to ``most`` and a little more, and the powers of ten that are labelled."""
+    most = most if np.isfinite(most) and most > 0 else 1.0
+    least = least if np.isfinite(least) and least > 0 else FLOOR
+    low, high = int(np.floor(np.log10(least))), int(np.ceil(np.log10(most)))
+    high = max(high, low + 1)
+    return (10.0**low / 3, max(10.0**high, 3 * most)), list(range(low, high + 1, max(1, round((high - low) / 7))))
+
+
 def logarithmic_with_zero(axes: Any, which: str, most: float, least: float = FLOOR) -> None:
     """A logarithmic axis up to ``most`` and a little more. If values lie on the floor, it is labelled "0"."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    most = most if np.isfinite(most) and most > 0 else 1.0
-    least = least if np.isfinite(least) and least > 0 else FLOOR
+    ends, powers = decades(most, least)
     getattr(axes, f"set_{which}scale")("log")
-    low, high = int(np.floor(np.log10(least))), int(np.ceil(np.log10(most)))
-    high = max(high, low + 1)
-    getattr(axes, f"set_{which}lim")(10.0**low / 3, max(10.0**high, 3 * most))
-    step = max(1, round((high - low) / 7))
+    getattr(axes, f"set_{which}lim")(*ends)
     axis = getattr(axes, f"{which}axis")
-    axis.set_major_locator(FixedLocator([10.0**k for k in range(low, high + 1, step)]))
+    axis.set_major_locator(FixedLocator([10.0**k for k in powers]))
     axis.set_minor_locator(NullLocator())
 
     def shown(value: float, _: Any) -> str:

@@ -60,7 +60,7 @@ def spectrum(
     if by not in (None, "frequency", "rank"):
         raise ValueError(f"by: {by!r} given, expected 'frequency' or 'rank'")
     given = kernels if isinstance(kernels, Mapping) else {_name(kernels): kernels}
-    arrays = {str(label): _parts(problem, label, kernel) for label, kernel in given.items()}
+    arrays = {str(label): kernels_of(problem, label, kernel) for label, kernel in given.items()}
     solvers = [k.solver if isinstance(k, Result) else str(label) for label, k in given.items()]
     panels = problem.parts
     rows, columns = grid(len(panels))
@@ -68,14 +68,14 @@ def spectrum(
     styles = [unmarked(style) for style in line_styles(solvers)]
     with figure_of(ax, size, len(panels)) as (figure, axes):
         for k, (part, place) in enumerate(zip(panels, axes, strict=True)):
-            how = by or ("frequency" if _one_axis(part) else "rank")
+            how = by or ("frequency" if one_axis(part) else "rank")
             curves = [("a, as given", part.kernel, {"color": "0.6", "linewidth": 3.0})]
             curves += [(label, own[k], style) for (label, own), style in zip(arrays.items(), styles, strict=True)]
             for label, kernel, style in curves:
                 label = plain(label)
                 if len(panels) == 1:
                     label += f", stable rank {part.evaluate(kernel).stable_rank:.5g}"
-                place.plot(*_singular_values(part, kernel, how), label=label, **style)
+                place.plot(*singular_values(part, kernel, how), label=label, **style)
             place.axhline(part.spectral_norm, color=QUIET, linestyle="--", linewidth=1, label="norm to keep, ‖C(a)‖₂")
             place.set_ylim(bottom=0)
             place.set_xlabel("frequency l" if how == "frequency" else "rank of the singular value")
@@ -148,16 +148,16 @@ def eigenvalues(geometry: Geometry | Problem, ax: Any = None, path: str | os.Pat
         return saved(figure, path)
 
 
-def _one_axis(part: KernelProblem) -> bool:
+def one_axis(part: KernelProblem) -> bool:
     return isinstance(part.operator, Circular) and len(part.geometry.grid) == 1
 
 
-def _singular_values(part: KernelProblem, kernel: Array, how: str) -> tuple[Array, Array]:
-    """Places and values of the curve of a kernel."""
+def singular_values(part: KernelProblem, kernel: Array, how: str) -> tuple[Array, Array]:
+    """Places and values of the curve of a kernel: the norm of each block by frequency, or all values by rank."""
     operator = part.operator
     values = np.sqrt(operator.squared_singular_values(operator.coordinates(kernel)))
     if how == "frequency":
-        if not _one_axis(part):
+        if not one_axis(part):
             raise ValueError(
                 f"by: 'frequency' given, but {operator!r} has no single axis of frequencies; expected 'rank'"
             )
@@ -174,7 +174,7 @@ def _name(kernel: Any) -> str:
     return kernel.solver if isinstance(kernel, Result) else "after"
 
 
-def _parts(problem: Problem, label: Any, kernel: Any) -> list[Array]:
+def kernels_of(problem: Problem, label: Any, kernel: Any) -> list[Array]:
     """The kernels of the parts."""
     array = as_kernel(kernel.kernel if isinstance(kernel, Result) else kernel, "kernels")
     expected = problem.kernel.shape
