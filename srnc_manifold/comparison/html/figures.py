@@ -14,7 +14,7 @@ import numpy as np
 
 from srnc_manifold.numerics import Array
 from srnc_manifold.plots.curves import Axis, Curve, Curves, band_curves, share_curves, sweep_curves
-from srnc_manifold.plots.drawing import FLOOR, PALETTE, colour, decades, folded, line_styles
+from srnc_manifold.plots.drawing import FLOOR, PALETTE, colour, decades, folded, line_styles, unmarked
 from srnc_manifold.plots.spectra import one_axis, singular_values
 from srnc_manifold.problem.base import KernelProblem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
@@ -124,18 +124,18 @@ def pairs(data: Any) -> Any:
 def spectrum(part: KernelProblem, kernels: Mapping[str, Array], settings: Mapping[str, str]) -> Any:
     """Singular values before (the kernel as given) and after (those of solvers), with the norm that is to be kept."""
     how = "frequency" if one_axis(part) else "rank"
-    styles = line_styles([settings.get(label, label) for label in kernels])
+    styles = map(unmarked, line_styles([settings.get(label, label) for label in kernels]))
     given = {"color": _GIVEN, "linewidth": 3.0, "linestyle": "-"}
     curves = [("before", part.kernel, given)]
     curves += [(label, kernel, style) for (label, kernel), style in zip(kernels.items(), styles, strict=True)]
     lines = [Curve(label, style, *_thinned(*singular_values(part, kernel, how))) for label, kernel, style in curves]
     across = "frequency l" if how == "frequency" else "rank of the singular value"
-    top = max(float(np.nanmax(line.up, initial=part.spectral_norm)) for line in lines)
     scale: Any = "log" if how == "rank" and len(lines[0].across) >= _POINTS else "linear"
     right = max(float(lines[0].across[-1]), 1.0)
     x = Axis(across, scale, (0.9, right) if scale == "log" else None)
-    y = Axis("norm of the block" if how == "frequency" else "singular value", "linear", (0.0, 1.05 * top))
+    y = Axis("norm of the block" if how == "frequency" else "singular value", "linear")
     figure = _lines(Curves(x, y, lines), "linear")
+    figure.update_yaxes(rangemode="tozero")  # of those that are shown: solvers may return kernels of any size
     note = {"annotation": {"text": "norm to keep", "font": {"size": 11}}, "annotation_position": "bottom left"}
     figure.add_hline(part.spectral_norm, line=_LIMIT, **note)
     return figure
@@ -202,11 +202,14 @@ def _lines(shown: Curves, shape: str) -> Any:
         if k > _SHOWN and len(shown.lines) > 2 * _SHOWN:
             own["visible"] = "legendonly"
         dash = {"width": 1.3 * style.get("linewidth", 1.4), "shape": shape, "color": style["color"]}
-        if line.low is not None and line.high is not None and not np.array_equal(line.low, line.high, equal_nan=True):
-            band = own | {"mode": "lines", "x": line.across, "showlegend": False, "hoverinfo": "skip"}
+        if line.low is not None and line.high is not None:
+            there = np.isfinite(line.low) & np.isfinite(line.high)  # before, no run has a feasible iterate
+            band = own | {"mode": "lines", "x": line.across[there], "showlegend": False, "hoverinfo": "skip"}
             edge = {"width": 0, "shape": shape}
-            traces.append(band | {"y": line.low, "line": edge})
-            traces.append(band | {"y": line.high, "line": edge, "fill": "tonexty", "fillcolor": f"{style['color']}26"})
+            if not np.array_equal(line.low[there], line.high[there]):
+                traces.append(band | {"y": line.low[there], "line": edge})
+                fill = {"fill": "tonexty", "fillcolor": f"{style['color']}26"}
+                traces.append(band | fill | {"y": line.high[there], "line": edge})
         marks = {"mode": "lines+markers"} if "marker" in style else {"mode": "lines"}
         dash["dash"] = _dash(style.get("linestyle", "-"))
         traces.append(own | marks | {"x": line.across, "y": line.up, "name": _name(line.label), "line": dash})
@@ -233,7 +236,7 @@ def _figure(traces: Sequence[dict[str, Any]], layout: dict[str, Any], height: in
 
 def _axis(axis: Axis) -> dict[str, Any]:
     """An axis of plotly. On a scale with zero, what lies on the floor is labelled "0"."""
-    told: dict[str, Any] = {"title": {"text": _line(axis.label)}, "automargin": True, "zeroline": False}
+    told: dict[str, Any] = {"title": {"text": _name(axis.label)}, "automargin": True, "zeroline": False}
     if axis.scale == "zero":
         powers = decades(axis.ends[1], axis.ends[0])[1] if axis.ends else []
         texts = ["0" if 10.0**k <= FLOOR * (1 + 1e-9) else f"10<sup>{k}</sup>" for k in powers]
