@@ -10,21 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srnc_manifold.display import Shown
+from srnc_manifold.nn.certified import Certified
 from srnc_manifold.nn.differentiation import with_implicit_gradient
 from srnc_manifold.nn.feature_maps import FeatureMaps
 from srnc_manifold.nn.following import Following
 from srnc_manifold.nn.frequencies import Frequencies
 from srnc_manifold.nn.layout import Layout
 from srnc_manifold.nn.pairs import Atom, Pairs
-from srnc_manifold.nn.raising import MOST_MULTIPLIERS, Raising
+from srnc_manifold.nn.raising import Raising, require_blocks
 from srnc_manifold.nn.tensors import on_host
 from srnc_manifold.operators import Operator
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.padded import Padded
 from srnc_manifold.problem.kernel import SRNProblem
 from srnc_manifold.problem.target import Target
-from srnc_manifold.result import Result
 from srnc_manifold.solvers.solve import solve
 from srnc_manifold.validation import require_choice, require_count, require_positive
 
@@ -140,38 +139,21 @@ class StableRankNorm(nn.Module):
         assert isinstance(self.iteration, Frequencies)
         return self.iteration
 
-    def _require_blocks(self, iteration: Frequencies | FeatureMaps) -> None:
-        """To raise the stable rank, all singular values are needed."""
-        if not isinstance(iteration, Frequencies):
-            raise ValueError("mode: 'equal' given for a layer without a symbol, expected 'at_most'")
-        needed = 8 * iteration.geometry.n_blocks * iteration.rows * iteration.columns
-        if needed > MOST_MULTIPLIERS or iteration.overlooked > 1:
-            raise ValueError(
-                f"mode: 'equal' given for a layer that has {iteration.geometry.n_blocks} blocks of {iteration.rows} by "
-                f"{iteration.columns} on this input size, expected 'at_most' for more than {MOST_MULTIPLIERS // 8} "
-                "entries of all"
-            )
-
     def _set_size(self, size: tuple[int, ...]) -> None:
         operator = self.layout.operator(size)
         assert isinstance(operator, Circular | Padded)
         iteration = Frequencies(operator) if isinstance(operator, Circular) else FeatureMaps(operator)
         if self.raising is not None:
-            self._require_blocks(iteration)
+            require_blocks(iteration)
         self._iteration = iteration
         self._buffers["input_size"] = torch.tensor(size, dtype=torch.int64, device=self.input_size.device)
 
-    @property
-    def overlooked(self) -> float:
-        """The norm is at most this times the largest one that is followed: 1, unless a coarser grid is."""
-        return self.iteration.overlooked if isinstance(self.iteration, Frequencies) else 1.0
-
     def _tell_of_coarser_grid(self) -> None:
-        if self.overlooked > 1:
+        if self.iteration.overlooked > 1:
             warnings.warn(
                 f"input_size: {tuple(self.input_size.tolist())} has more frequencies than are kept for this layer; a "
                 "coarser grid of them is followed, between which the norm can be larger by up to "
-                f"{self.overlooked - 1:.2%}",
+                f"{self.iteration.overlooked - 1:.2%}",
                 stacklevel=4,
             )
 
@@ -184,7 +166,7 @@ class StableRankNorm(nn.Module):
             told = f"stable_rank_fraction={self.settings.value:g} of the current one"
         if self.layout.axes:
             told += f", input_size={tuple(self.input_size.tolist())}"
-        return told if self.overlooked == 1 else f"{told}, norm within {self.overlooked - 1:.2%}"
+        return told if self.iteration.overlooked == 1 else f"{told}, norm within {self.iteration.overlooked - 1:.2%}"
 
     def _first_target(self, kernel: Tensor) -> float:
         settings, (low, high) = self.settings, self.iteration.stable_rank_range
@@ -386,36 +368,6 @@ class StableRankNorm(nn.Module):
         if target is not None:
             self._buffers["target"] = torch.empty_like(target, device=self.target.device)
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Certified(Shown):
-    """How far a layer was from what it should be, and the explicit solution that it is now.
-
-    Attributes
-    ----------
-    norm_error : float
-        Of the spectral norm that the layer had, relatively.
-    stable_rank_error : float
-        Of its stable rank, relatively; zero if that was at most the target.
-    change : float
-        ``‖after − before‖ / ‖before‖`` of the weight.
-    result : Result or None
-        Of :func:`srnc_manifold.solve` for the raw weight; None if its stable rank was at most the target.
-    """
-
-    norm_error: float
-    stable_rank_error: float
-    change: float
-    result: Result | None
-
-    def summary(self) -> dict[str, str]:
-        return {
-            "error of the norm before": f"{self.norm_error:.1e}",
-            "error of the stable rank before": f"{self.stable_rank_error:.1e}",
-            "change": f"{self.change:.1e}",
-            "explicit solution": "not needed" if self.result is None else self.result.status.value,
-        }
 
 
 def _computed(weight: Tensor) -> Tensor:

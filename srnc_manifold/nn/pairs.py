@@ -74,6 +74,8 @@ class PairIteration(ABC):
         Shapes of ``u`` and of ``v``.
     mixes : bool
         Whether a step is for all pairs together, and takes as long as the layer itself.
+    overlooked : float
+        The norm of a kernel is at most this times the largest value that is followed, once the pairs have converged.
     gram_weight, stable_rank_range
         As of :class:`srnc_manifold.operators.Operator`.
     """
@@ -82,6 +84,7 @@ class PairIteration(ABC):
     blocks: Tensor
     pair_shapes: tuple[tuple[int, ...], tuple[int, ...]]
     mixes: bool
+    overlooked: float = 1.0
     gram_weight: float
     stable_rank_range: tuple[float, float]
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from srnc_manifold.nn.certified import Certified
 from srnc_manifold.nn.layout import Layout, layout_of
-from srnc_manifold.nn.normalization import Certified, Settings, StableRankNorm
+from srnc_manifold.nn.normalization import Settings, StableRankNorm
 from srnc_manifold.problem.target import Target
 from srnc_manifold.validation import require_positive
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from srnc_manifold.nn.frequencies import Frequencies
+from srnc_manifold.nn.pairs import PairIteration
 from srnc_manifold.nn.state import State, write
 
 #: Bytes of the multipliers in single precision, above which no layer is raised.
@@ -50,7 +51,7 @@ class Raising(State):
         """Some steps for a kernel of spectral norm one."""
         multipliers, pull = self.multipliers, self.pull
         for _ in range(steps):
-            multipliers = _excess(multipliers + iteration.matrices_of_all(_point(kernel, pull, size)))
+            multipliers = _found(iteration, multipliers, pull, kernel, size)
             pull = iteration.adjoint(multipliers)
         write(self.multipliers, multipliers)
         write(self.pull, pull)
@@ -59,7 +60,7 @@ class Raising(State):
         """Many steps, with Nesterov's momentum."""
         moved, pull, momentum = self.multipliers.clone(), self.pull, 1.0
         for _ in range(steps):
-            found = _excess(moved + iteration.matrices_of_all(_point(kernel, pull, size)))
+            found = _found(iteration, moved, pull, kernel, size)
             following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
             moved = found + (momentum - 1) / following * (found - self.multipliers)
             write(self.multipliers, found)
@@ -70,6 +71,30 @@ class Raising(State):
         """Such that the result is a given one, of the size that is asked for."""
         point = torch.from_numpy(result).to(kernel)
         write(self.pull, _scale(kernel, self.pull, torch.linalg.vector_norm(point)) * kernel - point)
+
+
+def require_blocks(iteration: PairIteration) -> None:
+    """To raise the stable rank, all singular values are needed.
+
+    Raises
+    ------
+    ValueError
+        If the layer has no symbol, or too many blocks.
+    """
+    if not isinstance(iteration, Frequencies):
+        raise ValueError("mode: 'equal' given for a layer without a symbol, expected 'at_most'")
+    needed = 8 * iteration.geometry.n_blocks * iteration.rows * iteration.columns
+    if needed > MOST_MULTIPLIERS or iteration.overlooked > 1:
+        raise ValueError(
+            f"mode: 'equal' given for a layer that has {iteration.geometry.n_blocks} blocks of {iteration.rows} by "
+            f"{iteration.columns} on this input size, expected 'at_most' for more than {MOST_MULTIPLIERS // 8} "
+            "entries of all"
+        )
+
+
+def _found(iteration: Frequencies, multipliers: Tensor, pull: Tensor, kernel: Tensor, size: Tensor) -> Tensor:
+    """The multipliers after a step."""
+    return _excess(multipliers + iteration.matrices_of_all(_point(kernel, pull, size)))
 
 
 def _point(kernel: Tensor, pull: Tensor, size: Tensor) -> Tensor:

@@ -119,11 +119,11 @@ def test_it_is_compiled(dense):
 
 
 def test_layers_that_cannot_be_decomposed_are_refused(monkeypatch):
-    from srnc_manifold.nn import normalization
+    from srnc_manifold.nn import raising
 
     with pytest.raises(ValueError, match="mode: 'equal' given for a layer without a symbol, expected 'at_most'"):
         normalized(lambda: layers.Conv2d(2, 2, 3, padding=1), (8, 8), mode="equal")
-    monkeypatch.setattr(normalization, "MOST_MULTIPLIERS", 8 * 12 * 20)
+    monkeypatch.setattr(raising, "MOST_MULTIPLIERS", 8 * 12 * 20)
     with pytest.raises(ValueError, match="mode: 'equal' .* \\d+ blocks of 4 by 3 .* more than 240 entries"):
         normalized(CASES[0][0], (8, 6), mode="equal")
     with pytest.raises(ValueError, match="mode: 'most' given"):
