@@ -38,6 +38,10 @@ UNREADABLE = (
 
 _NONFINITE, _ARRAY = "nonfinite", "array in this file"
 
+# Kinds of values, named once: every run that is kept has hundreds of values. Most mappings are dicts, which are told at
+# once.
+_AS_IT_IS, _MAPPINGS, _SEQUENCES, _MADE = (str, int), (dict, Mapping), (list, tuple), (float, list)
+
 # What every file may take in memory, in bytes, and how many times its size. More is unpacked from a file only if it was
 # made to harm: real arrays are not compressed to a hundredth.
 _ROOM, _GROWTH = 2**28, 100
@@ -196,17 +200,17 @@ def _npz_entry(archive: zipfile.ZipFile, member: zipfile.ZipInfo, left: int) -> 
 
 
 def _plain(value: Any, array: Callable[[NDArray[Any]], Any]) -> Any:
-    if value is None or isinstance(value, str | int):
+    if value is None or isinstance(value, _AS_IT_IS):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else {_NONFINITE: str(float(value))}
-    if isinstance(value, Mapping):
+    if isinstance(value, _MAPPINGS):
         return {key: _plain(part, array) for key, part in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, _SEQUENCES):
         return [_plain(part, array) for part in value]
     if isinstance(value, np.ndarray):
         made = array(value)
-        return _plain(made, array) if isinstance(made, float | list) else made
+        return _plain(made, array) if isinstance(made, _MADE) else made
     if isinstance(value, np.generic):
         return _plain(value.tolist(), array)
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ class Entry:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     nested: Mapping[str, Names] = field(default_factory=dict)
 
+    @functools.cached_property
     def defaults(self) -> dict[str, Any]:
         """The settings of an instance that is made without any."""
         return settings_of(self.make(**self.fixed))
@@ -102,7 +104,7 @@ class Names:
         for name, entry in self._entries.items():
             fits = type(instance) is entry.make and all(own.get(key) == value for key, value in entry.fixed.items())
             if fits and (best is None or len(entry.fixed) > best[0]):
-                best = len(entry.fixed), name, entry.defaults()
+                best = len(entry.fixed), name, entry.defaults
         if best is None:  # a class without a name: every setting is told, as its defaults are not known here
             return _bracketed(_qualified(type(instance)), {key: self._text(value) for key, value in own.items()})
         _, name, defaults = best
@@ -160,7 +162,7 @@ class Names:
         head, told = _split_head(text, self.kind)
         entry = self._entries.get(head)
         named = {**self._of_settings, **(entry.nested if entry else {})}
-        usual = {key: self._text(value) for key, value in (entry.defaults() if entry else {}).items()}
+        usual = {key: self._text(value) for key, value in (entry.defaults if entry else {}).items()}
         found: dict[str, Any] = {}
         inner: dict[str, Any] = {}
         for key, value in {**usual, **told}.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -236,8 +236,8 @@ class Result(Shown):
     def to_fields(self) -> dict[str, Any]:
         """The whole result as JSON values and arrays."""
         data = {f.name: getattr(self, f.name) for f in fields(self)}
-        data["evaluation"] = None if self.evaluation is None else asdict(self.evaluation)
-        data["restored"] = None if self.restored is None else asdict(self.restored)
+        data["evaluation"] = None if self.evaluation is None else dict(vars(self.evaluation))
+        data["restored"] = None if self.restored is None else dict(vars(self.restored))
         data["dtype"] = self.kernel.dtype.name
         data["bound"] = None if self.bound is None else _bound_to_fields(self.bound)
         columns = {name: np.asarray(column) for name, column in self.history.columns.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -60,11 +61,12 @@ def restored(
             reason = str(error)
             continue
 
-        def beyond(t: Array, path: Curve = path) -> Array:
-            return np.asarray(math.copysign(1.0, -before) * excess(path(float(t))))
+        def beyond(t: float, path: Curve = path) -> float:
+            return math.copysign(1.0, -before) * excess(path(t))
 
-        moved = path(_first_root(beyond))
-        if abs(excess(moved)) <= 10 * SAME_STABLE_RANK:
+        end, left = _first_root(beyond, -abs(before))
+        if abs(left) <= 10 * SAME_STABLE_RANK:
+            moved = path(end)
             distance = float(np.linalg.norm(problem.embed(moved) - problem.embed(z)))
             return outcome(moved, True, distance, f"moved by {distance:.3g} of its norm")
         reason = "its gain does not reach the target on the path"
@@ -180,15 +182,18 @@ def _slopes(problem: Problem, z: Array, chosen: Callable[[Array], NDArray[np.boo
     return values, np.array([problem.spheres.projected(problem.embed_adjoint(z, g), z) for g in gradients])
 
 
-def _first_root(beyond: Callable[[Array], Array]) -> float:
-    """A zero of a function on [0, 1], or 1 if there is none.
+def _first_root(beyond: Callable[[float], float], at_zero: float) -> tuple[float, float]:
+    """A zero of a function on [0, 1], or 1 if there is none, and the value there.
 
-    It is searched with growing steps, so it is near the first zero unless a step passes over several zeros.
+    The value at 0 is given, and is negative. The zero is searched with steps that grow tenfold, or to beyond where a
+    straight line would have it. So it is near the first one, unless a step passes over several of them.
     """
-    low = 0.0
-    for high in np.geomspace(1e-9, 1.0, 10):
-        if beyond(np.array(high)) >= 0:
-            break
-        low = float(high)
-    low = 0.0 if low == high else low
-    return float(bracketed_root(beyond, np.array(low), np.array(float(high)), 0.1 * SAME_STABLE_RANK))
+    value = functools.cache(beyond)
+    low, high = 0.0, 1e-9
+    while high < 1 and value(high) < 0:
+        rise = value(high) - at_zero
+        straight = -at_zero / rise * high if rise > 0 else 0.0
+        low, high = high, min(1.0, max(10 * high, 1.5 * straight))
+    tolerance = 0.1 * SAME_STABLE_RANK
+    end = float(bracketed_root(lambda t: np.asarray(value(float(t))), np.array(low), np.array(high), tolerance))
+    return end, value(end)
