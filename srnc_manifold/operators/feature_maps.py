@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators.geometry import Geometry
 
+# A convolution of a unit feature map that is this small, relative to the kernel, is zero but for rounding.
+_NOTHING = 1e-13
+
 
 @dataclass(frozen=True)
 class TopPair:
@@ -102,11 +105,12 @@ class Convolution:
         """
         v = start / np.linalg.norm(start)
         u, value, converged = np.zeros(self.output_shape), 0.0, False
+        nothing = _NOTHING * float(np.linalg.norm(kernel))
         for _ in range(max_steps):
             u = self.apply(kernel, v)
             value = float(np.linalg.norm(u))
-            if value == 0.0:
-                break
+            if value <= nothing:  # as of a filter that is zero on constant maps
+                return TopPair(np.zeros(self.output_shape), v, 0.0, True)
             u = u / value
             back = project(self.transposed(kernel, u))
             converged = float(np.linalg.norm(back - value * v)) <= tolerance * value

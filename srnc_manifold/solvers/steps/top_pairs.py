@@ -116,9 +116,18 @@ class PowerPairs(TopPairs):
                     kept[group][:, places] = np.mean(v[group][:, places] * pattern, axis=-1, keepdims=True) * pattern
                     return kept
 
-                yield self._pair(kernel, None, project)
+                any_u = np.zeros(self._convolution.output_shape)
+                any_u[group, 0] = pattern / np.linalg.norm(pattern)
+                yield self._pair(kernel, None, project, any_u)
 
-    def _pair(self, kernel: Array, start: Array | None, project: Callable[[Array], Array] = lambda v: v) -> Pair:
+    def _pair(
+        self,
+        kernel: Array,
+        start: Array | None,
+        project: Callable[[Array], Array] = lambda v: v,
+        any_u: Array | None = None,
+    ) -> Pair:
+        """A pair among feature maps that ``project`` leaves as they are. If these are mapped to zero, ``u`` is any."""
         self.run.count_evaluation()
         if start is None:
             start = project(self.run.rng.standard_normal(self._convolution.input_shape))
@@ -132,7 +141,8 @@ class PowerPairs(TopPairs):
         )
         self.run.details["convolutions"] = self._convolution.count
         self.all_converged = self.all_converged and found.converged
-        return Pair(found.value, found.converged, lambda: self._convolution.gradient(found.u, found.v), found.v)
+        u = found.u if found.value > 0 or any_u is None else any_u
+        return Pair(found.value, found.converged, lambda: self._convolution.gradient(u, found.v), found.v)
 
 
 class SymbolPairs(TopPairs):

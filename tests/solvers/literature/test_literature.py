@@ -293,6 +293,23 @@ def test_where_the_first_cap_is_empty_others_are_tried(pair):
     assert srnc.solve(srnc.partway(kernel, 5, 0.05), SRNC("iterated", pair), rng=0).evaluation.feasible
 
 
+@pytest.mark.parametrize(
+    ("shape", "size", "layout"),
+    [((3,), (16,), {}), ((3, 3), (8, 9), {}), ((2, 3, 3, 3), (8, 8), {}), ((5,), (16,), {"dilation": 3})],
+)
+def test_maps_that_are_mapped_to_zero_have_the_largest_atoms_too(shape, size, layout):
+    """Differences, such as Sobel's, are zero on constant maps. But kernels near the cap of such a map are not."""
+    kernel = np.random.default_rng(0).standard_normal(shape)
+    kernel -= np.mean(kernel, axis=tuple(range(-len(size), 0)), keepdims=True)
+    problem = srnc.partway(kernel, size, 0.02, **layout)
+    for repair in ("step", "iterated"):
+        of_power, of_symbol = (srnc.solve(problem, SRNC(repair, pair), rng=0) for pair in PAIRS)
+        assert of_power.details["empty_cap"]
+        # The nearest point in the cap of an atom that is orthogonal to the kernel: the same for any of them.
+        assert of_power.evaluation.objective == pytest.approx(of_symbol.evaluation.objective, rel=1e-6)
+        assert of_power.evaluation.violation == pytest.approx(of_symbol.evaluation.violation, abs=1e-6)
+
+
 @every_pair
 def test_published_srn_c_uses_no_more_than_its_source(pair, layer):
     """Formula (5) with the coefficient of (3), from the operator's singular value decomposition."""
