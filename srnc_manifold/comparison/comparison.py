@@ -43,6 +43,8 @@ class Comparison(Shown):
         Maps ``(problem, solver, seed)`` to what the run was of, in digests.
     environments : dict
         Where runs were made, by the names in the rows: machine, processor, versions and commit.
+    budgets : dict
+        Limits and goals of the runs, ``{"max_time": 3.0}``, by their digests in the identities.
     """
 
     problems: dict[str, NamedProblem]
@@ -51,6 +53,7 @@ class Comparison(Shown):
     interrupted: bool = False
     identities: dict[Key, Identity] = field(default_factory=dict)
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
+    budgets: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, store: str | os.PathLike[str]) -> Comparison:
@@ -73,7 +76,7 @@ class Comparison(Shown):
         with Store.reading(store) as opened:
             found, missing = opened.rows()
             loaded = cls(opened.problems(), interrupted=missing > 0, environments=opened.environments())
-            path = opened.path
+            loaded.budgets, path = opened.budgets(), opened.path
         for one in found:
             row = one.row if isinstance(one, Kept) else one
             loaded.row_list.append(row)
@@ -116,6 +119,7 @@ class Comparison(Shown):
             opened.plan(
                 [Planned(row, merged.identities.get(row.key)) for row in merged.row_list],
                 {name: (entry, digests[name]) for name, entry in merged.problems.items() if name in digests},
+                merged.budgets,
             )
             for row in merged.row_list:
                 if row.key in merged.identities:
@@ -148,6 +152,7 @@ class Comparison(Shown):
         self.row_list = list(rows.values())
         self.problems |= other.problems
         self.environments |= other.environments
+        self.budgets |= other.budgets
         self.interrupted |= other.interrupted
 
     def _digests(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ from srnc_manifold.exchange import reason
 from srnc_manifold.writing import require_writable
 
 #: Number of the form of the tables. A file with a greater one is of a newer release.
-SCHEMA = 1
+SCHEMA = 2
 
 # Which SQLite files are ours: the letters "SRNC".
 _APPLICATION = 0x53524E43
@@ -132,6 +132,11 @@ def _require_ours(path: Path) -> bool:
     if version > SCHEMA:
         raise StoreError(
             f"store: {str(path)!r} is of a newer release of srnc_manifold (form {version}, this one knows {SCHEMA})"
+        )
+    if version < SCHEMA:
+        raise StoreError(
+            f"store: {str(path)!r} is of a version before the first release (form {version}, this one knows {SCHEMA}); "
+            "make it anew"
         )
     return True
 

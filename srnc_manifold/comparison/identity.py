@@ -6,7 +6,7 @@ import functools
 import hashlib
 import secrets
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,14 @@ def of_solver(solver: Solver) -> str:
 def of_budget(budget: Budget | None) -> str:
     """Digest of the limits and goals of a run."""
     return fingerprint(budget or Budget())
+
+
+def limits_of(budget: Budget | None) -> dict[str, float]:
+    """The limits and goals of a run that there are, by name."""
+    given = {f.name: getattr(budget, f.name, None) for f in fields(Budget)}
+    if budget is not None and budget.bound is not None:
+        given["bound"] = budget.bound_on_objective
+    return {name: limit for name, limit in given.items() if limit is not None}
 
 
 class Identities:

@@ -14,7 +14,7 @@ from srnc_manifold.comparison import tasks as checked
 from srnc_manifold.comparison.comparison import Comparison
 from srnc_manifold.comparison.database import StoreError
 from srnc_manifold.comparison.executors import Done, Executor, executor_of
-from srnc_manifold.comparison.identity import Identities, Identity
+from srnc_manifold.comparison.identity import Identities, Identity, limits_of, of_budget
 from srnc_manifold.comparison.rows import UNAVAILABLE, Row, RowWriter
 from srnc_manifold.comparison.runs import Task
 from srnc_manifold.comparison.store import Planned, Store
@@ -98,7 +98,8 @@ def compare(
         raise TypeError(f"budget: {budget!r} given, expected a srnc.Budget")
     if output is not None:
         require_new(output, "output", overwrite)
-    comparison = Comparison({e.name: e for e in entries if isinstance(e, NamedProblem)})
+    named = {entry.name: entry for entry in entries if isinstance(entry, NamedProblem)}
+    comparison = Comparison(named, budgets={of_budget(budget): limits_of(budget)})
     planned, tasks, unknown = _plan(entries, methods, seed_list, budget)
     with contextlib.ExitStack() as opened:
         engine = opened.enter_context(executor_of(executor, n_jobs, _limit(timeout, budget)))
@@ -172,8 +173,8 @@ class _Comparing:
                 f"store: runs of {name!r} are made again each time, because of {reason}", UserWarning, stacklevel=3
             )
         digests = {one.row.problem: one.identity.problem for one in self._planned if one.identity}
-        problems = self._comparison.problems
-        self._store.plan(self._planned, {name: (problems[name], digest) for name, digest in digests.items()})
+        problems = {name: (self._comparison.problems[name], digest) for name, digest in digests.items()}
+        self._store.plan(self._planned, problems, self._comparison.budgets)
         self._comparison.environments.update(self._store.environments())
         found = self._store.done(self._identity(task.number).key for task in tasks)
         left: list[Task] = []

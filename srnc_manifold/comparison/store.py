@@ -36,6 +36,7 @@ _IDENTITY = [f.name for f in fields(Identity)]
 # For people who open the file with another tool there is a view of all rows, under the names of Row.
 _TABLES = f"""
 CREATE TABLE environments (name TEXT PRIMARY KEY, header TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE budgets (digest TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE problems (digest TEXT PRIMARY KEY, description TEXT NOT NULL, content BLOB);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
@@ -143,9 +144,19 @@ class Store:
 
     # -- writing --------------------------------------------------------------------------------------------
 
-    def plan(self, planned: Iterable[Planned], problems: Mapping[str, tuple[NamedProblem, str]]) -> None:
-        """Take down what a comparison will consist of: its rows, and its problems by name, with their digests."""
+    def plan(
+        self,
+        planned: Iterable[Planned],
+        problems: Mapping[str, tuple[NamedProblem, str]],
+        budgets: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        """Take down what a comparison will consist of.
+
+        Its rows; its problems by name, with their digests; and the limits of its runs, by their digests.
+        """
         with self._changing() as connection:
+            for budget, limits in budgets.items():
+                connection.execute("INSERT OR IGNORE INTO budgets VALUES (?, ?)", (budget, to_json(limits)))
             for name, (entry, digest) in problems.items():
                 self._name(connection, name, entry, digest)
             for one in planned:
@@ -249,6 +260,11 @@ class Store:
                 with self._readable(f"the problem {name!r}"):
                     found[name] = NamedProblem(name, problem_from_fields(unpack(content)), optimum, note)
         return found
+
+    def budgets(self) -> dict[str, dict[str, float]]:
+        """The limits of the runs, by their digests."""
+        with self._readable("a budget"):
+            return {digest: from_json(limits) for digest, limits in self._read("SELECT * FROM budgets")}
 
     def environments(self) -> dict[str, dict[str, str]]:
         """Where the runs were made, by name."""

@@ -19,6 +19,7 @@ from conftest import alive, wait_for
 from tiers import slow, some
 
 import srnc_manifold as srnc
+from srnc_manifold import cli
 from srnc_manifold.solvers import Budget, Solver
 
 PROBLEMS = {f"p{k}": srnc.partway(np.random.default_rng(k).standard_normal(3), 8, 0.5) for k in range(3)}
@@ -196,6 +197,38 @@ def test_a_cluster_gives_the_same_rows(cluster, tmp_path):
     for key, result in list(done.results.items())[::5]:
         direct = srnc.solve(PROBLEMS[key[0]], key[1], rng=key[2], budget=BUDGET)
         assert np.array_equal(result.kernel, direct.kernel)
+
+
+OWN = """
+import srnc_manifold as srnc
+
+class Still(srnc.solvers.Solver):
+    def run(self, run):
+        run.deliver(run.problem.unit_kernel)
+        return srnc.Status.CONVERGED, "it does not move"
+"""
+STUDY_FILE = """
+schema = 1
+seeds = 2
+budget = { max_evaluations = 50 }
+[[problems]]
+family = "paper"
+[[solvers]]
+name = ["l-bfgs", "own.py:Still"]
+"""
+
+
+def test_a_study_in_a_file_runs_on_a_cluster(cluster, tmp_path):
+    cluster, _ = cluster
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "study.toml").write_text(STUDY_FILE)
+    rows = []
+    for where in (["--jobs", "1"], ["--scheduler", cluster.scheduler_address]):
+        words = ["study", str(tmp_path / "study.toml"), "--output", str(tmp_path / f"out{len(rows)}"), *where]
+        cli.app(words, standalone_mode=False)
+        rows.append(srnc.Comparison.load(tmp_path / f"out{len(rows)}" / "study.db").rows.drop(columns="time"))
+    assert set(rows[0]["status"]) == {"converged"}
+    pd.testing.assert_frame_equal(*rows)
 
 
 @only_processes

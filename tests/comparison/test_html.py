@@ -154,6 +154,11 @@ def test_what_is_needed_to_repeat_it(shown):
     assert all(value in shown.words for value in header.values())
     code = re.search(r"solvers = (\[.*?\])", shown.words)[1]
     assert eval(code) == ["exact", "augmented-lagrangian"]
+    (limits,) = compared().budgets.values()
+    told = ", ".join(f"{name}={limit!r}" for name, limit in limits.items())
+    assert told
+    assert f"budget = srnc.Budget({told})" in shown.words
+    assert f"Limits of the runs: {told}." in shown.words
 
 
 def test_an_image_of_a_kernel_has_every_entry_in_its_place():

@@ -506,8 +506,9 @@ UNUSABLE = {
     "another database": (lambda p: (p.unlink(), _other_sqlite(p)), "an SQLite file of something else"),
     "newer": (
         lambda p: _changed(p, 60, b"\0\0\0\x09"),
-        r"of a newer release of srnc_manifold \(form 9, this one knows 1\)",
+        r"of a newer release of srnc_manifold \(form 9, this one knows 2\)",
     ),
+    "older": (lambda p: _changed(p, 60, b"\0\0\0\x01"), "of a version before the first release"),
     "cut off": (lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]), "is damaged"),
     "damaged": (lambda p: _changed(p, 4096, bytes(range(256)) * 40), "is damaged"),
     "a head alone": (lambda p: p.write_bytes(p.read_bytes()[:100]), "is damaged"),
@@ -515,7 +516,7 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("name", some(UNUSABLE, 5))
+@pytest.mark.parametrize("name", some(UNUSABLE, 6))
 def test_what_is_no_store_is_told_in_one_line_and_left_as_it_is(name, path, kept):
     spoil, message = UNUSABLE[name]
     spoil(path)
@@ -527,6 +528,27 @@ def test_what_is_no_store_is_told_in_one_line_and_left_as_it_is(name, path, kept
         assert str(path) in str(error.value)
         assert (path.read_bytes() if path.is_file() else None) == before
         assert os.listdir(path.parent) == ["study.db"]
+
+
+def test_limits_are_kept_and_told(tmp_path):
+    problem = srnc.SRNProblem([1, 0, 0, 1], 9, stable_rank_fraction=0.9)
+    bound = srnc.bound(problem)
+    budgets = [
+        None,
+        srnc.Budget(max_evaluations=30, max_time=0.1),
+        srnc.Budget(gap=1e-3, bound=bound, violation=1e-5),
+    ]
+    expected = [{}, {"max_evaluations": 30, "max_time": 0.1}]
+    expected.append({"violation": 1e-5, "gap": 1e-3, "bound": bound.objective})
+    stores = [tmp_path / f"{k}.db" for k in range(3)]
+    for store, budget, limits in zip(stores, budgets, expected, strict=True):
+        found = srnc.compare({f"p {store.stem}": problem}, "l-bfgs", [0], budget=budget, store=store, n_jobs=1)
+        assert list(found.budgets.values()) == [limits]
+        assert srnc.Comparison.load(store).budgets == found.budgets
+        assert found.identities["p " + store.stem, "l-bfgs", 0].budget in found.budgets
+    merged = srnc.Comparison({}).merge(*stores, store=tmp_path / "all.db")
+    assert sorted(map(str, merged.budgets.values())) == sorted(map(str, expected))
+    assert srnc.Comparison.load(tmp_path / "all.db").budgets == merged.budgets
 
 
 def test_a_damaged_result_is_told(path):

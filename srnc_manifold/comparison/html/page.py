@@ -13,7 +13,7 @@ from typing import Any
 
 from srnc_manifold.comparison.html import figures, tables
 from srnc_manifold.comparison.html.sections import Drawn, drawn, sections
-from srnc_manifold.comparison.html.words import Facts, findings, headline, repeat
+from srnc_manifold.comparison.html.words import Facts, findings, headline, limits, repeat
 from srnc_manifold.comparison.report import SCREENFUL
 from srnc_manifold.printing import printable
 
@@ -59,7 +59,7 @@ def page(comparison: Any, version: str) -> Iterator[str]:
         n_problems=len(facts.problems),
         settings=[(printable(label), printable(name)) for label, name in facts.settings.items()],
         repeat=repeat(facts),
-        limits=sorted({identity.budget for identity in comparison.identities.values()}),
+        limits=list(limits(facts)),
         environments=[
             (printable(name), [(printable(key), printable(value)) for key, value in header.items()])
             for name, header in comparison.environments.items()

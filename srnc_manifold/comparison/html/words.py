@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -234,14 +235,30 @@ def _percent(share: float) -> str:
     return f"{text} %" if (text in ("0", "100")) == (share in (0.0, 1.0)) else f"{100 * share:.4g} %"
 
 
+def limits(facts: Facts) -> Iterator[str]:
+    """The limits and goals of the runs, and, if there are several, how many runs had them."""
+    counts = Counter(_limits(facts))
+    for text, runs in counts.most_common():
+        yield (text or "none") + (f" ({_count(runs, 'run')})" if len(counts) > 1 else "")
+
+
+def _limits(facts: Facts) -> Iterator[str]:
+    """The limits of each run, as they are written in Python."""
+    for identity in facts.comparison.identities.values():
+        told = facts.comparison.budgets.get(identity.budget, {})
+        yield ", ".join(f"{name}={limit!r}" for name, limit in told.items())
+
+
 def repeat(facts: Facts) -> str:
     """A script that runs it again."""
     names = ",\n".join(f"    {printable(name)!r}" for name in dict.fromkeys(facts.settings.values()))
+    limits_of_most = [text for text, _ in Counter(_limits(facts)).most_common(1)]
     return (
         "import srnc_manifold as srnc\n\n"
         'study = srnc.Comparison.load("study.db")  # the store has the problems\n'
         f"solvers = [\n{names},\n]\n"
-        f"srnc.compare(study.problems, solvers, seeds={_as_python(sorted(set(facts.rows['seed'])))}, budget=...)"
+        f"budget = srnc.Budget({next(iter(limits_of_most), '')})\n"
+        f"srnc.compare(study.problems, solvers, seeds={_as_python(sorted(set(facts.rows['seed'])))}, budget=budget)"
     )
 
 
