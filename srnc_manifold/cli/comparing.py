@@ -115,8 +115,7 @@ def _stored(made: Callable[..., Any], jobs: int, scheduler: str | None, output: 
     with progress_bar() as progress:
         found = made(
             store=store,
-            executor=scheduler or "joblib",
-            n_jobs=None if scheduler and jobs == -1 else jobs,
+            **_where(jobs, scheduler),
             progress=lambda done, total, row: progress(watched.look(done, row), done, total),
         )
     comparison = getattr(found, "comparison", found)
@@ -124,6 +123,11 @@ def _stored(made: Callable[..., Any], jobs: int, scheduler: str | None, output: 
         yield found
         if watched.found:
             typer.echo(f"{watched.found} of these runs were in {printable(store)} already")
+
+
+def _where(jobs: int, scheduler: str | None) -> dict[str, Any]:
+    """Where runs are made, as :func:`srnc_manifold.compare` is told it."""
+    return {"executor": scheduler or "joblib", "n_jobs": None if scheduler and jobs == -1 else jobs}
 
 
 def report(
@@ -178,22 +182,23 @@ def study(
 
     Example: srnc study mine.toml --output study
     """
+    numbers, limits = None if seeds is None else range(seeds), srnc.Budget(max_evaluations, max_time)
     if name.endswith(".toml"):
-        asked = read_study(name)
-        budget = asked.limited(max_time=max_time, max_evaluations=max_evaluations)
-        chosen = asked.seeds if seeds is None else range(seeds)
-        _compare(partial(asked.compare, seeds=chosen, budget=budget), jobs, scheduler, output, overwrite, details)
+        asked = read_study(name).changed(numbers, limits)
+        _compare(asked.compare, jobs, scheduler, output, overwrite, details)
         return
     if name not in STUDIES:
         raise ValueError(f"study: {name!r} given, expected one of {', '.join(STUDIES)}, or a file ending in .toml")
-    if scheduler is not None:
-        raise ValueError(f"scheduler: {scheduler!r} given, which is for files in TOML, but study is {name!r}")
     folder = output if overwrite else unused_folder(output, resumed=RESUMED.get(name))
-    limits = None if max_time is max_evaluations is None else srnc.Budget(max_evaluations, max_time)
-    numbers = None if seeds is None else range(seeds)
     with progress_bar() as progress:
         findings = run_study(
-            name, numbers, budget=limits, n_jobs=jobs, progress=progress, output=folder, overwrite=overwrite
+            name,
+            numbers,
+            budget=limits,
+            progress=progress,
+            output=folder,
+            overwrite=overwrite,
+            **_where(jobs, scheduler),
         )
     with _saving(findings, lambda: findings.save(folder), folder, output):
         if not findings.interrupted:
@@ -248,11 +253,12 @@ class _Watched:
     """
 
     def __init__(self) -> None:
-        self.found = self.failed = 0
+        self.found = self.failed = self._done = 0
 
     def look(self, done: int, row: Row | None) -> str:
-        if row is None:
-            self.found = done
+        before, self._done = self._done, done
+        if row is None:  # a comparison, or a part of a study, begins
+            self.found += done - before
             return ""
         self.failed += row.status == FAILED
         return f"{f'{self.failed} failed; ' if self.failed else ''}{row.problem}, {row.solver}"

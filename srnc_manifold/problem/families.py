@@ -16,7 +16,7 @@ from srnc_manifold.problem.kernel import SRNProblem
 from srnc_manifold.validation import require_nonnegative
 
 #: Families of this package. They are in ``srnc_manifold.problems``.
-FAMILIES = ("paper", "filters", "random_kernels", "pretrained", "networks", "hard", "formulations", "reference")
+FAMILIES = ("paper", "filters", "random_kernels", "pretrained", "networks", "hard", "formulations", "srnc", "reference")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from srnc_manifold.solvers import Budget
 from srnc_manifold.studies import formulations, srnc
@@ -27,7 +28,8 @@ def run(
     seeds: Iterable[int] | None = None,
     *,
     budget: Budget | None = None,
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
+    executor: Any = "joblib",
     progress: Progress = silent,
     output: FilePath | None = None,
     overwrite: bool = False,
@@ -40,16 +42,18 @@ def run(
         One of :data:`STUDIES`: ``"formulations"`` (which formulation of the problem finds the optimum) or ``"srnc"``
         (what the published method SRN-C returns, and two repairs of it).
     seeds : iterable of int, optional
-        Seeds of the runs. The number of runs is proportional to their number.
+        Seeds of the runs, of which the number of runs depends; by default those of the study's file.
     budget : Budget, optional
-        Limits of a run.
+        Limits of a run, in place of those of the study's file.
     n_jobs : int, optional
         Number of processes; -1 for all cores.
+    executor : ``"joblib"``, dask.distributed.Client, or str, optional
+        Where the runs are made; see :func:`srnc_manifold.compare`.
     progress : callable, optional
         Called with the name of the current experiment, the number of its tasks that are done, and their total number.
     output : path, optional
-        A new or empty folder, or that of the same study, which then goes on where it was. Runs, or rows, are written
-        to it during the study, so that an error does not lose them.
+        A new or empty folder, or that of the same study, which then goes on where it was. Each run is written to it
+        as soon as it is done.
     overwrite : bool, optional
         Whether the folder may have files in it, which are then overwritten.
 
@@ -59,9 +63,11 @@ def run(
         If an argument is not valid.
     """
     require_choice(STUDIES, study=name)
-    require_jobs(n_jobs=n_jobs)
-    settings = {} if seeds is None else {"seeds": require_seeds(seeds)}
+    if n_jobs is not None:
+        require_jobs(n_jobs=n_jobs)
+    numbers = None if seeds is None else require_seeds(seeds)
     if output is not None and not (Path(output) / RESUMED[name]).exists():
         require_new_folder(output, "output", overwrite)
     folder = None if output is None else Path(output)
-    return STUDIES[name](**settings, budget=budget, n_jobs=n_jobs, progress=progress, output=folder)
+    settings = {"budget": budget, "n_jobs": n_jobs, "executor": executor, "progress": progress, "output": folder}
+    return STUDIES[name](numbers, **settings)

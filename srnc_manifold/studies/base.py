@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -84,45 +84,3 @@ def data_folder(directory: str | os.PathLike[str]) -> Path:
     data = Path(directory) / "data"
     data.mkdir(parents=True, exist_ok=True)
     return data
-
-
-def experiment(
-    name: str,
-    function: Callable[..., dict[str, Any]],
-    tasks: Iterable[tuple[Any, ...]],
-    n_jobs: int = 1,
-    progress: Progress = silent,
-) -> tuple[Any, bool]:
-    """Carry out the tasks of an experiment.
-
-    Parameters
-    ----------
-    name : str
-        For the progress.
-    function : callable
-        Returns the row of a task.
-    tasks : iterable of tuple
-        The arguments of each call.
-    n_jobs : int, optional
-        Number of processes.
-    progress : callable, optional
-
-    Returns
-    -------
-    pandas.DataFrame
-        The rows, in the order of the tasks.
-    bool
-        Whether an interrupt stopped the experiment. Then the rows are those that were done.
-    """
-    import joblib
-    import pandas
-
-    tasks, rows = list(tasks), []
-    try:
-        calls = (joblib.delayed(function)(*task) for task in tasks)
-        for row in joblib.Parallel(n_jobs=n_jobs, return_as="generator")(calls):
-            rows.append(row)
-            progress(name, len(rows), len(tasks))
-    except KeyboardInterrupt:
-        return pandas.DataFrame(rows), True
-    return pandas.DataFrame(rows), False

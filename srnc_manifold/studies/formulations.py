@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,10 +12,9 @@ import numpy as np
 from srnc_manifold import plots
 from srnc_manifold.comparison.comparison import Comparison
 from srnc_manifold.comparison.report import markdown_table
-from srnc_manifold.comparison.run import compare
 from srnc_manifold.costs import ExactMax, LogSumExp, Penalty
 from srnc_manifold.problem import SRNProblem
-from srnc_manifold.problem.families import NamedProblem
+from srnc_manifold.problem.families import Entry, NamedProblem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 from srnc_manifold.solvers import Budget, Solver, solve
 from srnc_manifold.studies.base import Findings, Progress, silent, store_path
@@ -54,12 +53,14 @@ def definition() -> Study:
 
 def formulations() -> list[Method]:
     """The paper's formulations for several ``α`` and ``λ`` with four optimizers, and the methods that change these."""
-    return [_method(solver) for solver in definition().solvers.values()]
+    (part,) = definition().parts
+    return [_method(solver) for solver in part.solvers.values()]
 
 
 def study_problems() -> dict[str, SRNProblem]:
     """The paper's instance, and random kernels in 1-D, 2-D and with channels. Some targets reduce, some raise."""
-    entries = (entry for entry in definition().problems if isinstance(entry, NamedProblem))
+    (part,) = definition().parts
+    entries = (entry for entry in part.problems if isinstance(entry, NamedProblem))
     return {entry.name: entry.problem for entry in entries if isinstance(entry.problem, SRNProblem)}
 
 
@@ -231,32 +232,29 @@ def run(
     seeds: Iterable[int] | None = None,
     *,
     budget: Budget | None = None,
-    n_jobs: int = 1,
     progress: Progress = silent,
     output: Path | None = None,
+    **options: Any,
 ) -> FormulationsFindings:
     """Run the study; see :func:`srnc_manifold.studies.run`. By default, a run takes at most one second."""
-    study, methods = definition(), formulations()
-    seed_list = study.seeds if seeds is None else list(seeds)
-    problems, optima, left_out = {}, {}, []
+    (part,) = definition().changed(seeds, budget).parts
+    problems: list[Entry] = []
+    optima, left_out = {}, []
     for label, problem in study_problems().items():
         result = solve(problem)
         assert result.gap is not None
         assert result.evaluation is not None
         if result.gap <= _CERTIFIED:
-            problems[label], optima[label] = problem, result.evaluation.objective
+            problems.append(NamedProblem(label, problem))
+            optima[label] = result.evaluation.objective
         else:
             left_out.append(f"{label} (gap {result.gap:.0e})")
-    comparison = compare(
-        problems,
-        {method.label: method.instance for method in methods},
-        seed_list,
-        budget=study.budget if budget is None else budget,
-        n_jobs=n_jobs,
+    comparison = replace(part, problems=problems).compare(
         progress=lambda done, total, _: progress("runs", done, total),
         store=None if output is None else store_path(output, FormulationsFindings.name),
+        **options,
     )
-    return FormulationsFindings(methods, comparison, optima, left_out, len(seed_list))
+    return FormulationsFindings(formulations(), comparison, optima, left_out, len(part.seeds))
 
 
 def _hit_share(table: Any, solver: str) -> float:

@@ -55,17 +55,18 @@ class Mistakes:
             self.add((*place, key), f"{key!r} is unknown, expected some of {', '.join(known)}")
         return not unknown
 
-    def tables(self, name: str, given: Any) -> Iterator[tuple[Place, Mapping[str, Any]]]:
-        """The tables of a list of them, with their places."""
+    def tables(self, place: Place, given: Any) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+        """The tables of a list of them, with their places. The list itself may be missing."""
+        name, key = str(place[-1]), ".".join(step for step in place if isinstance(step, str))
         if not isinstance(given, list) or not given:
             text = f"no {name} given" if given in (None, []) else f"{name}: {given!r} given"
-            self.add((name,), f"{text}, expected tables that begin with [[{name}]]")
+            self.add(place, f"{text}, expected tables that begin with [[{key}]]")
             return
         for k, table in enumerate(given):
             if isinstance(table, dict):
-                yield (name, k), table
+                yield (*place, k), table
             else:
-                self.add((name, k), f"{name}: {table!r} given, expected a table that begins with [[{name}]]")
+                self.add((*place, k), f"{name}: {table!r} given, expected a table that begins with [[{key}]]")
 
     def tell(self) -> None:
         """Raise an error with all of them, in the order of the lines, if there are any."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,9 +29,17 @@ _KINDS: dict[str, tuple[str, ...]] = {
 Found = Iterator[tuple[str, Entry]]
 
 
-def read(mistakes: Mistakes, given: Any, folder: Path) -> Iterator[tuple[Place, str, Entry]]:
+class Sources:
+    """Where problems are taken from: the folder of the file, and families, each of which is read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.family = functools.cache(load_family)
+
+
+def read(mistakes: Mistakes, at: Place, given: Any, sources: Sources) -> Iterator[tuple[Place, str, Entry]]:
     """The problems of a list of tables, with their places and names."""
-    for place, table in mistakes.tables("problems", given):
+    for place, table in mistakes.tables(at, given):
         kinds = [kind for kind in _KINDS if kind in table]
         if len(kinds) != 1:
             told = f"{' and '.join(kinds)} given" if kinds else "none given"
@@ -39,7 +48,7 @@ def read(mistakes: Mistakes, given: Any, folder: Path) -> Iterator[tuple[Place, 
         if not mistakes.require_keys(place, table, (*kinds, *_KINDS[kinds[0]])):
             continue
         with mistakes.at(place, table):
-            for name, entry in _READERS[kinds[0]](table, folder):
+            for name, entry in _READERS[kinds[0]](table, sources):
                 yield place, name, entry
 
 
@@ -50,20 +59,20 @@ def _text(table: Mapping[str, Any], key: str, default: str | None = None) -> str
     return given
 
 
-def _family(table: Mapping[str, Any], folder: Path) -> Found:
+def _family(table: Mapping[str, Any], sources: Sources) -> Found:
     name = _text(table, "family")
     if name not in FAMILIES and not name.endswith(".py"):
         raise ValueError(f"family: {name!r} given, expected one of {', '.join(FAMILIES)}, or a .py file")
     try:
-        entries = load_family(name if name in FAMILIES else folder / name)
+        entries = sources.family(name if name in FAMILIES else sources.folder / name)
     except ValueError as error:
         raise ValueError(f"family: {error}") from error
     for chosen in _chosen("only", table.get("only", "*"), {entry.name: entry for entry in entries}).values():
         yield chosen.name, chosen
 
 
-def _file(table: Mapping[str, Any], folder: Path) -> Found:
-    path = folder / _text(table, "file")
+def _file(table: Mapping[str, Any], sources: Sources) -> Found:
+    path = sources.folder / _text(table, "file")
     name = _text(table, "name", path.stem)
     try:
         problem = load_problem(path)
@@ -72,9 +81,9 @@ def _file(table: Mapping[str, Any], folder: Path) -> Found:
     yield name, NamedProblem(name, problem)
 
 
-def _weights(table: Mapping[str, Any], folder: Path) -> Found:
+def _weights(table: Mapping[str, Any], sources: Sources) -> Found:
     try:
-        arrays = read_arrays(folder / _text(table, "weights"))
+        arrays = read_arrays(sources.folder / _text(table, "weights"))
     except (ValueError, OSError) as error:
         raise ValueError(f"weights: {error}") from error
     if "arrays" not in table:
@@ -90,7 +99,7 @@ def _weights(table: Mapping[str, Any], folder: Path) -> Found:
         yield from _layer(table, kernel, f"{name}{index or ''}")
 
 
-def _kernel(table: Mapping[str, Any], _: Path) -> Found:
+def _kernel(table: Mapping[str, Any], _: Sources) -> Found:
     yield from _layer(table, table["kernel"], _text(table, "name", "kernel"))
 
 
@@ -133,7 +142,7 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any], Path], Found]] = {
+_READERS: dict[str, Callable[[Mapping[str, Any], Sources], Found]] = {
     "family": _family,
     "file": _file,
     "weights": _weights,

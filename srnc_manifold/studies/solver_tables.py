@@ -15,12 +15,12 @@ from srnc_manifold.studies.mistakes import Mistakes
 from srnc_manifold.toml_files import Place
 
 
-def read(mistakes: Mistakes, given: Any, folder: Path) -> Iterator[tuple[Place, str, Solver]]:
+def read(mistakes: Mistakes, at: Place, given: Any, folder: Path) -> Iterator[tuple[Place, str, Solver]]:
     """The solvers of a list of tables, with their places and labels.
 
     A table has a ``name``, the solver's settings, and perhaps a ``label`` for tables. A list of values is a sweep.
     """
-    for place, table in mistakes.tables("solvers", given):
+    for place, table in mistakes.tables(at, given):
         settings = {key: value for key, value in table.items() if key not in ("name", "label")}
         label = table.get("label")
         name = table.get("name")

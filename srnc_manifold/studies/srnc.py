@@ -2,182 +2,168 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+import functools
+import importlib
+import itertools
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from srnc_manifold.comparison.comparison import Comparison
 from srnc_manifold.comparison.report import markdown_table
-from srnc_manifold.operators.feature_maps import Convolution
+from srnc_manifold.comparison.rows import Key
 from srnc_manifold.operators.measures import singular_values
 from srnc_manifold.problem import SRNProblem
-from srnc_manifold.problem.families import NamedProblem, load_family, partway
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 from srnc_manifold.result import Result
-from srnc_manifold.solvers import SRNC, Budget, Solver, solve
-from srnc_manifold.studies.base import Findings, Progress, experiment, silent, write_rows
+from srnc_manifold.solvers import Budget
+from srnc_manifold.studies.base import Findings, Progress, silent, store_path
+from srnc_manifold.studies.definition import Study, read_study
 
-SIZES = (8, 16, 32, 64)
-BETAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-
-#: Random problems for the repaired variants, for each seed of the study.
-CASES_PER_SEED = 100
-
-#: A singular value below this fraction of the largest one counts as zero.
+# A singular value below this fraction of the largest one counts as zero.
 _RANK_TOLERANCE = 1e-10
 
-# Time limit for one problem of the raise regime, where the search may not end on its own.
-_RAISE_BUDGET = Budget(max_time=1.0)
-
-# Time limit for one layer of a network.
-_LAYER_BUDGET = Budget(max_time=20.0)
-
-
-def first_atom(problem: SRNProblem, rng: int = 0) -> np.ndarray:
-    """The kernel ``a₁ = ∇_x (u₁ᵀ (x ∗ v₁))`` that SRN-C computes from the problem's kernel (paper, (6))."""
-    convolution = Convolution(problem.geometry)
-    start = np.random.default_rng(rng).standard_normal(convolution.input_shape)
-    pair = convolution.top_pair(problem.unit_kernel, start, tolerance=1e-10, max_steps=20_000)
-    return convolution.gradient(pair.u, pair.v)
+# Solvers of the study by their labels, with what they are called in the document.
+_PUBLISHED, _OURS = "srn-c", "exact"
+_REPAIRS = {_PUBLISHED: "SRN-C", "srn-c-one-step": "one repaired step", "srn-c-repaired": "iterated"}
+_OF_LAYERS = {_PUBLISHED: "srnc", "srn-c-repaired": "repaired", _OURS: "our"}
 
 
-def target(seed: int, size: int, beta: float, budget: Budget = _RAISE_BUDGET) -> dict[str, Any]:
-    """Results of SRN-C and of :class:`srnc_manifold.solvers.Exact` for one target of the paper's section 2.2.
+def definition() -> Study:
+    """What the study runs."""
+    return read_study(Path(__file__).with_suffix(".toml"))
 
-    Parameters
-    ----------
-    seed : int
-        Seed of the random kernel, of shape ``(1, 1, 3, 3)``.
-    size : int
-        ``N``; the input has ``N × N`` points.
-    beta : float
-        ``β``; the target is ``β N²``.
-    budget : Budget, optional
-        Limits of ``Exact`` if the stable rank is raised.
 
-    Returns
-    -------
-    dict
-        The ``regime`` (``"infeasible"``, ``"reduce"`` or ``"raise"``), the norm and rank of the operator of ``a₁``,
-        and, for SRN-C and for ``Exact``, the spectral norm and stable rank divided by their targets. These are NaN if
-        the target is infeasible.
+def _family() -> Any:
+    """The family of the problems, :mod:`srnc_manifold.problems.srnc`."""
+    return importlib.import_module("srnc_manifold.problems.srnc")
+
+
+def first_atom(problem: SRNProblem) -> np.ndarray:
+    """The kernel ``a₁ = ∇_x (u₁ᵀ (x ∗ v₁))`` that SRN-C computes from the problem's kernel (paper, (6)).
+
+    From the symbol: docs/theory.md, proposition 18.
     """
-    kernel = np.random.default_rng(seed).standard_normal((1, 1, 3, 3))
-    own = SRNProblem(kernel, (size, size), stable_rank_fraction=1.0)
-    values = singular_values(first_atom(own), (size, size))
-    row = {
-        "size": size,
-        "beta": beta,
-        "seed": seed,
-        "atom_norm": values[0],
-        "atom_rank": int(np.sum(values > _RANK_TOLERANCE * values[0])),
-        "regime": "infeasible",
-        **dict.fromkeys(("srnc_norm", "srnc_rank", "our_norm", "our_rank", "our_gap"), np.nan),
-    }
-    low, high = own.feasible_range
-    if beta * high < low:
-        return row
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the table has a column for the regime, so no warning is needed
-        problem = SRNProblem(kernel, (size, size), stable_rank=beta * high)
-    row["regime"] = problem.regime
-    row["srnc_norm"], row["srnc_rank"] = _ratios(problem, solve(problem, SRNC(), rng=0))
-    ours = solve(problem, budget=budget if problem.regime == "raise" else None)
-    row["our_norm"], row["our_rank"] = _ratios(problem, ours)
-    return {**row, "our_gap": ours.gap}
-
-
-def _ratios(problem: SRNProblem, result: Result) -> tuple[float, float]:
-    """Spectral norm and stable rank, divided by their targets."""
-    scores = problem.evaluate(result.kernel)
-    return scores.spectral_norm / problem.spectral_norm, scores.stable_rank / problem.stable_rank
-
-
-_REPAIRS: dict[str, Solver] = {
-    "SRN-C": SRNC(),
-    "one repaired step": SRNC(repair="step"),
-    "iterated": SRNC(repair="iterated"),
-}
-
-
-def repair(case: int, method: str, sizes: Sequence[int] = (16, 32)) -> dict[str, Any]:
-    """Result of SRN-C, of one repaired step or of the repaired iteration on a random 3×3 kernel.
-
-    The target reduces the stable rank. It is uniform between the least feasible one and the kernel's own.
-
-    Parameters
-    ----------
-    case : int
-        Seed of the kernel and of the target. The sizes take turns.
-    method : str
-        One of the three.
-    sizes : sequence of int, optional
-
-    Returns
-    -------
-    dict
-        ``violation``, the larger of the relative errors of norm and stable rank; ``empty_cap``, whether the first
-        atom's cap was empty; ``convolutions``; ``excess``, the objective minus the certified optimum, divided by
-        ``‖C(a)‖²``; and the ``gap`` of this optimum.
-    """
-    size = sizes[case % len(sizes)]
-    rng = np.random.default_rng(case)
-    problem = partway(rng.standard_normal((3, 3)), (size, size), rng.uniform(0.02, 0.98))
-    optimum, result = solve(problem), solve(problem, _REPAIRS[method], rng=case)
-    assert optimum.evaluation is not None
-    assert result.evaluation is not None
-    return {
-        "case": case,
-        "size": size,
-        "method": method,
-        "violation": result.evaluation.violation,
-        "empty_cap": bool(result.details["empty_cap"]),
-        "convolutions": result.details["convolutions"],
-        "excess": (result.evaluation.objective - optimum.evaluation.objective) / problem.squared_norm,
-        "gap": optimum.gap,
-    }
-
-
-def layer(name: str, problem: SRNProblem, budget: Budget = _LAYER_BUDGET) -> dict[str, Any]:
-    """Results of SRN-C, its repaired iteration and ``Exact`` on a layer of a network.
-
-    Returns
-    -------
-    dict
-        The norm of the operator of ``a₁``; and, for each of the three methods, the spectral norm and stable rank
-        divided by their targets.
-    """
-    row: dict[str, Any] = {"layer": name, "shape": "×".join(map(str, problem.kernel.shape))}
-    layout = {name: getattr(problem.geometry, name) for name in ("groups", "stride", "dilation")}
-    row["atom_norm"] = singular_values(first_atom(problem), problem.input_size, **layout)[0]
-    for method, solver in (("srnc", SRNC()), ("repaired", SRNC(repair="iterated")), ("our", None)):
-        result = solve(problem, solver, rng=0, budget=budget)
-        row[f"{method}_norm"], row[f"{method}_rank"] = _ratios(problem, result)
-    return row
+    return problem.operator.dominant_atom(problem.unit_kernel).reshape(problem.kernel.shape)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SRNCFindings(Findings):
-    """Outcome of :func:`run`.
-
-    Attributes
-    ----------
-    targets, repairs, layers : DataFrame
-        Rows of :func:`target`, :func:`repair` and :func:`layer`.
-    seeds : int
-        Number of seeds.
-    """
+    """Outcome of :func:`run`."""
 
     name: ClassVar[str] = "srnc"
 
-    targets: Any
-    repairs: Any
-    layers: Any
-    seeds: int
-    interrupted: bool = False
+    comparison: Comparison
+
+    @property
+    def interrupted(self) -> bool:  # type: ignore[override]
+        return self.comparison.interrupted
+
+    @functools.cached_property
+    def _keys(self) -> dict[tuple[str, str], list[Key]]:
+        """The runs by the names of problem and solver, one for each start."""
+        found: dict[tuple[str, str], list[Key]] = {}
+        for row in self.comparison.row_list:
+            if row.key in self.comparison.results:
+                found.setdefault(row.key[:2], []).append(row.key)
+        return found
+
+    def _results(self, problem: str, solver: str) -> list[Result]:
+        return [self.comparison.results[key] for key in self._keys.get((problem, solver), ())]
+
+    @functools.cached_property
+    def starts(self) -> int:
+        """Number of starts of power iteration."""
+        return max((len(keys) for (_, solver), keys in self._keys.items() if solver == _PUBLISHED), default=0)
+
+    @functools.cached_property
+    def targets(self) -> Any:
+        """Of each target of the paper's experiment, and of each start: what SRN-C and :class:`Exact` return.
+
+        A DataFrame: ``regime`` (``"infeasible"``, ``"reduce"`` or ``"raise"``), norm and rank of the operator of
+        ``a₁``, and, for SRN-C and for ``Exact``, the spectral norm and stable rank divided by their targets.
+        """
+        import pandas
+
+        family, rows = _family(), []
+        for size, number in itertools.product(family.SIZES, range(family.KERNELS)):
+            own = SRNProblem(family.kernel(number), (size, size), stable_rank_fraction=1.0)
+            low, high = own.feasible_range
+            atom = first_atom(own)
+            values = singular_values(atom, (size, size))
+            rank = int(np.sum(values > _RANK_TOLERANCE * np.max(values)))
+            of_atom = {"atom_norm": float(np.max(values)), "atom_rank": rank}
+            for beta in family.BETAS:
+                name, row = family.target_name(number, size, beta), {"size": size, "beta": beta, "kernel": number}
+                if beta * high < low:
+                    rows.append({**row, "start": 0, "regime": "infeasible", **of_atom})
+                ours = self._results(name, _OURS)
+                for start, result in enumerate(self._results(name, _PUBLISHED) if ours else ()):
+                    problem = self._problem(name)
+                    published, own_row = _ratios("srnc", problem, result), _ratios("our", problem, ours[0])
+                    scores = {**of_atom, **published, **own_row, "our_gap": ours[0].gap}
+                    rows.append({**row, "start": start, "regime": problem.regime, **scores})
+        return pandas.DataFrame(rows).sort_values(["size", "beta", "kernel", "start"], ignore_index=True)
+
+    @functools.cached_property
+    def repairs(self) -> Any:
+        """Of each case, method and start.
+
+        A DataFrame: ``violation``, the larger of the relative errors of norm and stable rank; ``empty_cap``, whether
+        the first atom's cap was empty; ``convolutions``; ``excess``, the objective minus the certified optimum, divided
+        by ``‖C(a)‖²``; and the ``gap`` of this optimum.
+        """
+        import pandas
+
+        family, rows = _family(), []
+        for case in range(family.CASES):
+            name = family.case_name(case)
+            for optimum, (label, method) in itertools.product(self._results(name, _OURS), _REPAIRS.items()):
+                for start, result in enumerate(self._results(name, label)):
+                    assert optimum.evaluation is not None
+                    assert result.evaluation is not None
+                    excess = result.evaluation.objective - optimum.evaluation.objective
+                    row = {"case": case, "size": family.case_size(case), "method": method, "start": start}
+                    scores = {
+                        "violation": result.evaluation.violation,
+                        "empty_cap": bool(result.details["empty_cap"]),
+                        "convolutions": result.details["convolutions"],
+                        "excess": excess / self._problem(name).squared_norm,
+                        "gap": optimum.gap,
+                    }
+                    rows.append({**row, **scores})
+        return pandas.DataFrame(rows)
+
+    @functools.cached_property
+    def layers(self) -> Any:
+        """Of each layer of a network, and each start of power iteration.
+
+        A DataFrame: the norm of the operator of ``a₁``; and, for SRN-C, its repaired iteration and ``Exact``, the
+        spectral norm and stable rank divided by their targets.
+        """
+        import pandas
+
+        family, rows = {entry.name for entry in _family().problems()}, []
+        for name in (name for name in self.comparison.problems if name not in family):
+            problem = self._problem(name)
+            atom_norm = math.sqrt(problem.operator.gain(first_atom(problem)))
+            found = {method: self._results(name, label) for label, method in _OF_LAYERS.items()}
+            for start in range(max(map(len, found.values()))):
+                shape = "×".join(map(str, problem.kernel.shape))
+                row: dict[str, Any] = {"layer": name, "shape": shape, "start": start, "atom_norm": atom_norm}
+                for method, results in found.items():  # nothing is random in the last one, which has one result
+                    row |= _ratios(method, problem, results[min(start, len(results) - 1)]) if results else {}
+                rows.append(row)
+        return pandas.DataFrame(rows)
+
+    def _problem(self, name: str) -> SRNProblem:
+        problem = self.comparison.problems[name].problem
+        assert isinstance(problem, SRNProblem)
+        return problem
 
     def tables(self) -> dict[str, Any]:
         return {"targets": self.targets, "repairs": self.repairs, "layers": self.layers}
@@ -197,54 +183,59 @@ class SRNCFindings(Findings):
         return "\n".join(f"- {line}" for line in lines)
 
     def document(self) -> str:
+        family = _family()
         return _TEXT.format(
-            seeds=self.seeds,
-            cases=CASES_PER_SEED * self.seeds,
+            starts=self.starts,
+            kernels=family.KERNELS,
+            cases=family.CASES,
             targets=targets_table(self.targets),
             repairs=repairs_table(self.repairs),
             layers=layers_table(self.layers),
         )
 
 
+def _ratios(method: str, problem: SRNProblem, result: Result) -> dict[str, float]:
+    """Spectral norm and stable rank, divided by their targets."""
+    scores = result.evaluation
+    assert scores is not None
+    return {
+        f"{method}_norm": scores.spectral_norm / problem.spectral_norm,
+        f"{method}_rank": scores.stable_rank / problem.stable_rank,
+    }
+
+
 def run(
-    seeds: Iterable[int] = range(3),
+    seeds: Iterable[int] | None = None,
     *,
     budget: Budget | None = None,
-    n_jobs: int = 1,
     progress: Progress = silent,
     output: Path | None = None,
+    **options: Any,
 ) -> SRNCFindings:
     """Run the study; see :func:`srnc_manifold.studies.run`.
 
-    ``budget`` limits each run of ``Exact`` that raises a stable rank, and each run on a layer. Layers that are not
-    installed are left out.
+    Seeds are of the starts of power iteration; by default there is one. Layers that are not installed are left out.
     """
-    numbers = list(seeds)
-    cases = [100 * seed + case for seed in numbers for case in range(CASES_PER_SEED)]
-    named = [entry for entry in load_family("pretrained") if isinstance(entry, NamedProblem)]
-    limit = () if budget is None else (budget,)
-    experiments: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]] = {
-        "targets": (target, [(seed, n, beta, *limit) for n in SIZES for seed in numbers for beta in BETAS]),
-        "repairs": (repair, [(case, method) for case in cases for method in _REPAIRS]),
-        "layers": (layer, [(entry.name, entry.problem, *limit) for entry in named]),
-    }
-    frames: dict[str, Any] = {}
-    interrupted = False
-    for name, (function, tasks) in experiments.items():
-        frames[name], interrupted = experiment(name, function, tasks if not interrupted else [], n_jobs, progress)
-        if output is not None:
-            write_rows(output, SRNCFindings.name, name, frames[name])
-    return SRNCFindings(**frames, seeds=len(numbers), interrupted=interrupted)
+    comparison = (
+        definition()
+        .changed(seeds, budget)
+        .compare(
+            progress=lambda done, total, _: progress("runs", done, total),
+            store=None if output is None else store_path(output, SRNCFindings.name),
+            **options,
+        )
+    )
+    return SRNCFindings(comparison)
 
 
 # -- tables and document ----------------------------------------------------------------------------------------
 
 
 def targets_table(frame: Any) -> str:
-    """Markdown table of :func:`target`: medians over the kernels."""
+    """Markdown table of :attr:`SRNCFindings.targets`: medians over the kernels."""
     rows = []
     for (size, beta), block in frame.groupby(["size", "beta"], sort=False):
-        counts = block["regime"].value_counts()
+        counts = block.drop_duplicates("kernel")["regime"].value_counts()
         kinds = ", ".join(f"{counts[kind]} {kind}" for kind in ("infeasible", "reduce", "raise") if kind in counts)
         feasible = block[block["regime"] != "infeasible"]
         cells = [_ratio(feasible[name].median()) for name in ("srnc_norm", "srnc_rank", "our_norm", "our_rank")]
@@ -257,7 +248,7 @@ def targets_table(frame: Any) -> str:
 
 
 def repairs_table(frame: Any) -> str:
-    """Markdown table of :func:`repair`."""
+    """Markdown table of :attr:`SRNCFindings.repairs`."""
     rows = []
     for (size, method), block in frame.groupby(["size", "method"], sort=False):
         missed = block[~(block["violation"] <= FEASIBILITY_TOLERANCE)]["violation"]
@@ -283,11 +274,11 @@ def repairs_table(frame: Any) -> str:
 
 
 def layers_table(frame: Any) -> str:
-    """Markdown table of :func:`layer`."""
+    """Markdown table of :attr:`SRNCFindings.layers`."""
     names = [f"{name}_{kind}" for name in ("srnc", "repaired", "our") for kind in ("norm", "rank")]
     rows = [
         [row["layer"], row["shape"], f"{row['atom_norm']:.2f}", *(_ratio(row[name]) for name in names)]
-        for row in frame.to_dict("records")
+        for row in frame.groupby(["layer", "shape"], sort=False).median().reset_index().to_dict("records")
     ]
     headers = ["layer", "weights", "‖C(a₁)‖₂", "SRN-C: norm", "stable rank", "repaired: norm", "stable rank"]
     return markdown_table([*headers, "ours: norm", "stable rank"], rows, left=(0, 1))
@@ -300,7 +291,7 @@ def _ratio(value: float) -> str:
 _TEXT = """\
 # What SRN-C delivers
 
-Regenerated by `srnc study srnc --seeds {seeds} --output docs --overwrite`.
+Regenerated by `srnc study srnc --seeds {starts} --output docs --overwrite`.
 
 SRN-C (Tanay et al., IEEE TPAMI 45, 2023) applies the closed form for matrices to convolutions. It computes the top
 singular feature maps `u₁`, `v₁` of the spectrally normalized kernel `ã`, and uses `a₁ = ∇(u₁ᵀ(x ∗ v₁))` instead of
@@ -310,7 +301,7 @@ this fails: `C(a₁)` has neither norm one nor rank one. In the terms of theory.
 
 ## The paper's experiment
 
-The kernels are random, of shape (1, 1, 3, 3), on N × N points, {seeds} for each target `β N²`. The table shows
+The kernels are random, of shape (1, 1, 3, 3), on N × N points, {kernels} for each target `β N²`. The table shows
 medians over the kernels. Norms and stable ranks are divided by their targets: 1 is right. *Infeasible*: no kernel of
 nine taps has such a low stable rank. *Reduce*, *raise*: the target is below or above the kernel's stable rank. *Ours*
 is `Exact`. The last column is its largest gap to a proved bound, as a fraction of `‖C(a)‖²`. In the raise regime a run

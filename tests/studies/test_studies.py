@@ -7,14 +7,6 @@ import pytest
 
 import srnc_manifold as srnc
 from srnc_manifold import cli, studies
-from srnc_manifold.studies import srnc as analysis
-from srnc_manifold.studies.base import experiment
-
-
-def square(number):
-    if number == 3:
-        raise KeyboardInterrupt
-    return {"number": number, "square": number**2}
 
 
 @pytest.mark.parametrize(
@@ -31,40 +23,42 @@ def test_bad_arguments_are_refused_before_the_work(arguments, message):
         studies.run(**arguments)
 
 
-def test_an_interrupted_experiment_keeps_what_was_done():
-    table, interrupted = experiment("squares", square, [(1,), (2,), (3,), (4,)])
-    assert interrupted
-    assert table.to_dict("list") == {"number": [1, 2], "square": [1, 4]}
-
-
-@pytest.fixture
-def _small(monkeypatch):
-    """The study of SRN-C with few tasks."""
-    for name, value in {"SIZES": (8,), "BETAS": (0.05, 0.2, 0.6), "CASES_PER_SEED": 2}.items():
-        monkeypatch.setattr(analysis, name, value)
-    monkeypatch.setattr(analysis, "load_family", lambda _: srnc.load_family("filters")[:2])
-
-
-@pytest.mark.usefixtures("_small")
-def test_the_command_writes_document_and_tables(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_document_and_tables(few, tmp_path, monkeypatch, capsys):
+    few(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    cli.app(["study", "srnc", "--seeds", "1", "--jobs", "1"], standalone_mode=False)
-    assert "SRN-C: meets both constraints in 0.0 % of 2 random cases" in capsys.readouterr().out
-    assert sorted(os.listdir("results/data")) == ["srnc-layers.csv", "srnc-repairs.csv", "srnc-targets.csv"]
-    assert list(pd.read_csv("results/data/srnc-targets.csv")["regime"]) == ["infeasible", "reduce", "raise"]
+    words = ["study", "srnc", "--jobs", "1"]
+    cli.app(words, standalone_mode=False)
+    assert "SRN-C: meets both constraints in 0.0 % of 4 random cases" in capsys.readouterr().out
+    tables = [f"srnc-{name}.csv" for name in ("layers", "repairs", "targets")]
+    assert sorted(name for name in os.listdir("results/data") if name.endswith(".csv")) == tables
     text = (tmp_path / "results" / "srnc.md").read_text(encoding="utf-8")
-    assert "| 8 | 0.2 | 1 reduce |" in text
+    assert "| 8 | 0.2 | 2 reduce |" in text
     assert "--seeds 1 " in text
+    # Again: nothing is run, the times of the runs are those of before.
+    before = srnc.Comparison.load("results/data/srnc.db").rows
+    cli.app(words, standalone_mode=False)
+    assert srnc.Comparison.load("results/data/srnc.db").rows.equals(before)
 
 
-@pytest.mark.usefixtures("_small")
-def test_an_interrupted_study_keeps_its_tables_and_has_no_document(tmp_path, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+def test_an_interrupted_study_keeps_its_tables_and_goes_on_where_it_was(few, tmp_path, monkeypatch):
+    few(monkeypatch)
+    solve, count = srnc.comparison.runs.solve, [0]
 
-    monkeypatch.setattr(analysis, "layer", interrupt)
-    findings = studies.run("srnc", range(1), output=tmp_path)
+    def interrupting(*arguments, **options):
+        count[0] += 1
+        if count[0] == 20:
+            raise KeyboardInterrupt
+        return solve(*arguments, **options)
+
+    monkeypatch.setattr(srnc.comparison.runs, "solve", interrupting)
+    findings = studies.run("srnc", output=tmp_path)
     assert findings.interrupted
-    assert len(pd.read_csv(tmp_path / "data" / "srnc-repairs.csv")) == 6
     findings.save(tmp_path)
-    assert os.listdir(tmp_path) == ["data"]
+    assert not (tmp_path / "srnc.md").exists()
+    assert len(pd.read_csv(tmp_path / "data" / "srnc-targets.csv")) == 2 * 4
+    assert 0 < len(pd.read_csv(tmp_path / "data" / "srnc-repairs.csv")) < 12
+    whole = studies.run("srnc", output=tmp_path)
+    assert not whole.interrupted
+    assert (len(whole.repairs), len(whole.layers)) == (12, 3)
+    # Those with a limit of time are made in another process. Each other one was made once, the interrupted one again.
+    assert count[0] == 2 * 3 + 4 * 4 + 1

@@ -98,7 +98,7 @@ def written(folder, text):
 
 
 def test_a_file_names_problems_solvers_seeds_and_budgets(folder):
-    study = studies.read_study(written(folder, GOOD))
+    (study,) = studies.read_study(written(folder, GOOD)).parts
     assert [entry.name for entry in study.problems] == [
         "paper r=32",
         "paper r=128/3",
@@ -126,7 +126,8 @@ def test_a_file_names_problems_solvers_seeds_and_budgets(folder):
     assert list(study.solvers)[1] == "trust-regions[cost=exact-max, tolerance=1e-05]"
     assert study.solvers["SLSQP"] == srnc.solvers.MultiStart("SLSQP", n_starts=1, max_iterations=30)
     assert (study.seeds, study.budget) == ([0, 1], srnc.Budget(max_evaluations=40))
-    assert study.limited(max_time=2.0) == srnc.Budget(max_evaluations=40, max_time=2.0)
+    (changed,) = studies.read_study(folder / "study.toml").changed([7], srnc.Budget(max_time=2.0)).parts
+    assert (changed.seeds, changed.budget) == ([7], srnc.Budget(max_evaluations=40, max_time=2.0))
 
 
 SMALL = """
@@ -154,8 +155,8 @@ def test_the_command_runs_a_file_and_keeps_its_runs(folder, monkeypatch, capsys)
     assert sorted(rows["seed"].unique()) == [3, 4]
     assert set(rows["status"]) == {"converged"}
     # From Python, with the same limit: nothing is run, the times are those of before.
-    study = studies.read_study(folder / "study.toml")
-    again = study.compare(store=store, n_jobs=1, budget=study.limited(max_time=9.0, max_evaluations=None))
+    study = studies.read_study(folder / "study.toml").changed(budget=srnc.Budget(max_time=9.0))
+    again = study.compare(store=store, n_jobs=1)
     assert again.rows.equals(rows)
 
 
@@ -167,7 +168,7 @@ def test_the_example_of_the_readme(folder):
     )
     (folder / "mine.py").write_text(OWN.replace("Still", "RandomSearch"))
     (folder / "net.safetensors").rename(folder / "model.safetensors")
-    study = studies.read_study(written(folder, example))
+    (study,) = studies.read_study(written(folder, example)).parts
     assert len(study.solvers) == 1 + 6 + 1
     assert [e.name for e in study.problems][:2] == ["random 3 taps on 16", "random 3×3 on 16×16"]
     assert len(study.problems) == 2 + 2 * 2
@@ -176,9 +177,52 @@ def test_the_example_of_the_readme(folder):
 def test_studies_of_the_package_are_files():
     """Everything in the file of the study of formulations has a name in its findings, and none is left out."""
     methods = formulations.formulations()
-    assert [method.instance for method in methods] == list(formulations.definition().solvers.values())
-    assert formulations.definition().budget == srnc.Budget(max_time=1.0)
+    (part,) = formulations.definition().parts
+    assert [method.instance for method in methods] == list(part.solvers.values())
+    assert part.budget == srnc.Budget(max_time=1.0)
     assert all(method.formulation and method.solver for method in methods)
+
+
+PARTS = """
+schema = 1
+seeds = [3, 4]
+budget = { max_evaluations = 30 }
+
+[[parts]]
+[[parts.problems]]
+family = "own.py"
+[[parts.solvers]]
+name = "own.py:Still"
+
+[[parts]]
+seeds = 1
+budget = { max_time = 9.0 }
+[[parts.problems]]
+family = "own.py"
+[[parts.problems]]
+file = "saved.npz"
+[[parts.solvers]]
+name = ["l-bfgs", "exact"]
+"""
+
+
+def test_a_file_of_several_parts(folder, capsys):
+    study = studies.read_study(written(folder, PARTS))
+    assert [part.seeds for part in study.parts] == [[3, 4], [0]]
+    assert [part.budget for part in study.parts] == [srnc.Budget(max_evaluations=30), srnc.Budget(max_time=9.0)]
+    steps, store = [], folder / "study.db"
+    whole = study.compare(store=store, n_jobs=1, progress=lambda done, total, _: steps.append((done, total)))
+    rows = whole.rows[["problem", "solver", "seed"]].to_numpy().tolist()
+    assert sorted(rows) == sorted(
+        [["of a file", "own.py:Still", 3], ["of a file", "own.py:Still", 4]]
+        + [[problem, solver, 0] for problem in ("of a file", "saved") for solver in ("exact", "l-bfgs")]
+    )
+    # The number of all runs grows when a part begins.
+    assert steps == [(0, 2), (1, 2), (2, 2), (2, 6), (3, 6), (4, 6), (5, 6), (6, 6)]
+    # What is in the store is the same, and found again; the command says so.
+    assert len(srnc.Comparison.load(store).rows) == 6
+    app(["study", str(folder / "study.toml"), "--jobs", "1", "--output", str(folder)], standalone_mode=False)
+    assert "6 of these runs were in" in capsys.readouterr().out
 
 
 # Ten mistakes, each marked with what is said about it.
@@ -237,6 +281,11 @@ def test_each_mistake_is_told_with_its_line(folder):
 
 
 PROBLEM = 'schema = 1\n[[solvers]]\nname = "exact"\n[[problems]]\n'
+PART = "[[parts]]\nsolvers = [{ name = 'exact' }]\n[[parts.problems]]\nfamily = 'own.py'\n"
+OTHER = (
+    "[[parts]]\nsolvers = [{ name = 'l-bfgs' }]\n[[parts.problems]]\nname = 'of a file'\nkernel = [1, 2]\n"
+    "input_size = 8\nstable_rank_fraction = 0.9\n"
+)
 SOLVER = 'schema = 1\n[[problems]]\nfamily = "paper"\n[[solvers]]\n'
 
 
@@ -270,6 +319,13 @@ SOLVER = 'schema = 1\n[[problems]]\nfamily = "paper"\n[[solvers]]\n'
         (SOLVER + "name = 'own.py:Walk'\n", 5, "has no class or function 'Walk'"),
         (SOLVER + "name = 'own.py:problems'\n", 5, "which makes a generator, expected a solver"),
         (SOLVER + "name = 'own.py:Still'\nspeed = 3\n", 6, "has no setting 'speed': patience"),
+        ("schema = 1\nparts = 3\n", 2, "parts: 3 given, expected tables that begin with [[parts]]"),
+        ("schema = 1\nsolvers = 3\n[[parts]]\n", 2, "'solvers' is unknown, expected some of parts, seeds"),
+        ("schema = 1\n\n[[parts]]\n", 3, "no problems given, expected tables that begin with [[parts.problems]]"),
+        ("schema = 1\nseeds = 0\n[[parts]]\n", 2, "seeds: 0 given"),
+        ("schema = 1\n[[parts]]\nseeds = 2\n[[parts]]\nseeds = 0\n", 5, "seeds: 0 given"),
+        (f"schema = 1\n{PART}{PART}", 6, "'exact' on 'of a file' is in an earlier part, too"),
+        (f"schema = 1\n{PART}{OTHER}", 6, "'of a file' is another problem in an earlier part"),
     ],
 )
 def test_mistakes(folder, text, line, message):
