@@ -188,7 +188,7 @@ def test_the_winner_is_told_by_how_much():
     first, second, *_ = told["good wins"]
     assert first == "It solves 100 % of the runs, averaged over 8 problems. The next one, poor, solves 12.5 %."
     # Seven wins and no loss: 2 / 2^7.
-    assert "beats poor 7 times, loses 0 and ties 1: hardly chance (sign test, p = 0.016)" in second
+    assert "beats poor on 7 problems, loses on 0 and ties on 1: hardly chance (sign test, p = 0.016)" in second
     assert told["What is proved"] == (
         "The optimum is known on 8 of 8 problems, by a formula or by a proof of a run.",
         "Runs that proved their own result: good on 8.",

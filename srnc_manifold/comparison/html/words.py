@@ -148,8 +148,8 @@ def _versus(facts: Facts, one: str, other: str) -> tuple[str, ...]:
     n_pairs = len(data) // 2
     adjusted = f", {among:.2g} adjusted for all {n_pairs} pairs" if n_pairs > 1 else ""
     return (
-        f"By the gap, {record['unit']} by {record['unit']}, it beats {other} {record['wins']} times, loses "
-        f"{record['losses']} and ties {record['ties']}: {verdict} (sign test, p = {chance:.2g}{adjusted}).",
+        f"By the gap, it beats {other} on {_count(record['wins'], record['unit'])}, loses on {record['losses']} and "
+        f"ties on {record['ties']}: {verdict} (sign test, p = {chance:.2g}{adjusted}).",
     )
 
 
