@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +20,10 @@ from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
 import srnc_manifold as srnc
+
+# Shells take Ctrl-C from what they run in the background, and processes that it starts take that over.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: two test processes share two cores. Derandomized: a failure seen once is seen again.
 settings.register_profile("some", deadline=None, derandomize=True, max_examples=20)

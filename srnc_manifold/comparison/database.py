@@ -68,6 +68,8 @@ def opened(path: Path) -> sqlite3.Connection:
         connection = _connected(path, "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro")
         try:
             _require_whole(path, connection)
+            if not _is_made(connection):
+                raise StoreError(f"store: {str(path)!r} given, which is empty")
         except BaseException:
             connection.close()
             raise
@@ -85,7 +87,7 @@ def opened_to_write(path: Path, tables: str) -> sqlite3.Connection:
         try:
             if ours:
                 _require_whole(path, connection)
-            else:
+            if not _is_made(connection):  # nor where a process was killed while it made the tables: SQLite undoes that
                 _make(connection, tables)
             _keep_log(path, connection)
         except BaseException:
@@ -147,10 +149,14 @@ def _require_whole(path: Path, connection: sqlite3.Connection) -> None:
         raise StoreError(f"store: {str(path)!r} is damaged ({reason(found)})")
 
 
+def _is_made(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
 def _make(connection: sqlite3.Connection, tables: str) -> None:
     """Make the tables, in one step, unless another process has done so in the meantime."""
     connection.execute("BEGIN IMMEDIATE")
-    if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+    if not _is_made(connection):
         for statement in tables.split(";\n"):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {_APPLICATION}")

@@ -1,5 +1,6 @@
 """The store: what was run is not run again, what changed is; files that cannot be used are left as they are."""
 
+import contextlib
 import importlib
 import os
 import pickle
@@ -7,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import stat
+import struct
 import sys
 import threading
 import zlib
@@ -528,6 +530,24 @@ def test_what_is_no_store_is_told_in_one_line_and_left_as_it_is(name, path, kept
         assert str(path) in str(error.value)
         assert (path.read_bytes() if path.is_file() else None) == before
         assert os.listdir(path.parent) == ["study.db"]
+
+
+def test_a_process_was_killed_while_it_made_the_tables(path, kept):
+    """The file is written in part, and a journal beside it says that there was nothing before: SQLite undoes it."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    journal, written = path.with_name("study.db-journal"), path.read_bytes()
+    # Its magic number; no pages to restore; a random number; pages before; sizes of a sector and of a page.
+    content = bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 0, 7, 0, 512, 4096)
+    for use in ("read", "write"):
+        path.write_bytes(written)
+        journal.write_bytes(content.ljust(512, b"\0"))
+        if use == "read":
+            with pytest.raises(ValueError, match="given, which is empty"):
+                srnc.Comparison.load(path)
+        else:
+            compare(store=path)
+            pd.testing.assert_frame_equal(without_times(srnc.Comparison.load(path)), without_times(kept[1]))
 
 
 def test_limits_are_kept_and_told(tmp_path):

@@ -54,7 +54,7 @@ def dual_bound(problem):
 
         def bound(w, eigenvalues=eigenvalues, coordinates=coordinates, largest=largest):
             theta, gap = np.exp(np.clip(w, -80, 80))
-            slack = theta * (largest - eigenvalues) + gap  # ηI − θB, positive by construction
+            slack = theta * np.maximum(largest - eigenvalues, 0.0) + gap  # ηI − θB, positive but for rounding
             return 0.5 * (np.sum(coordinates / slack) + theta * largest + gap - theta * c)
 
         starts = [(s, t) for s in (-6.0, 0.0) for t in (-6.0, 0.0)]
