@@ -6,7 +6,7 @@ import functools
 import hashlib
 import secrets
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ class Identity:
     @functools.cached_property
     def key(self) -> str:
         """All of it in one text of 32 digits."""
-        return fingerprint(*astuple(self))
+        values = (str(getattr(self, f.name)) for f in fields(self))
+        return hashlib.sha256("\n".join(values).encode()).hexdigest()[:DIGITS]
 
 
 @functools.cache
