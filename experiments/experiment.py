@@ -1,0 +1,63 @@
+"""What all experiments have: a configuration, a command line, rows that are saved."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cells
+from srnc_manifold.writing import write_table
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment.
+
+    Attributes
+    ----------
+    name : str
+        That of its files.
+    grid : callable
+        Takes the configuration, and whether it is the smoke run; returns the settings of all cells.
+    cell : callable
+        Takes the settings of a cell and returns its row.
+    check : callable
+        Takes the rows of the smoke run, as a DataFrame, and returns the claims that do not hold.
+    """
+
+    name: str
+    grid: Callable[[Mapping[str, Any], bool], list[dict[str, Any]]]
+    cell: Callable[[Mapping[str, Any]], dict[str, Any]]
+    check: Callable[[Any], list[str]]
+
+    def run(self, output: Path, *, config: Path | None = None, smoke: bool = False, jobs: int = -1) -> Any:
+        """Run what is missing, and save the rows of all."""
+        settings = tomllib.loads((config or HERE / f"{self.name}.toml").read_text(encoding="utf-8"))
+        rows = cells.run(self.name, self.cell, self.grid(settings, smoke), output / "cells.db", jobs)
+        flat = rows.drop(columns=[name for name in ("training", "test") if name in rows])
+        write_table(output / f"{self.name}{'-smoke' if smoke else ''}.csv", flat)
+        return rows
+
+
+def main(experiment: Experiment, description: str) -> None:
+    """The command line of an experiment."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="the small run, whose claims are checked")
+    parser.add_argument("--config", type=Path, help=f"another configuration than {experiment.name}.toml")
+    parser.add_argument("--output", type=Path, default=Path("results-experiments"), help="folder (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=-1, help="processes (default: all cores)")
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    rows = experiment.run(given.output, config=given.config, smoke=given.smoke, jobs=given.jobs)
+    print(f"saved: {given.output}")
+    if given.smoke:
+        wrong = experiment.check(rows)
+        print("\n".join(wrong) or f"{experiment.name}: all claims of the smoke run hold")
+        sys.exit(1 if wrong else 0)

@@ -1,0 +1,153 @@
+"""Recurrent denoisers of video: does a lower stable rank keep the loop from diverging, beyond what its norm does?
+
+    python experiments/recurrent.py                     # some hours on two cores; goes on where it was stopped
+    python experiments/recurrent.py --smoke             # a minute: the claims that are asserted
+
+Small networks are trained on clips of a few frames, and then run on thousands. The convolutions of their loops are
+normalized in training by several methods; beside them are controls, above all the same Frobenius norm without a look at
+the norm. See ``recurrent.toml``, which may be changed or replaced (``--config``).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import cells
+import loops
+import methods
+import srnc_manifold as srnc
+import videos
+from experiment import Experiment, main
+
+# Of the tested weights against what was asked.
+TOLERANCE = 1e-3
+
+
+def grid(config: Mapping[str, Any], smoke: bool) -> list[dict[str, Any]]:
+    """The settings of all cells."""
+    found = []
+    for run in config["smoke" if smoke else "runs"]:
+        for method, gain, seed in product(expanded(run["methods"]), run["gains"], range(run["seeds"])):
+            own = {name: run[name] for name in ("loop", "steps", "frames", "loss")}
+            found.append({**own, "gain": gain, "seed": seed, "method": method, "label": methods.label(method),
+                          "training": config["training"], "test": config["test"]})  # fmt: skip
+    return found
+
+
+def expanded(tables: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One method for each combination of the values in a table."""
+    for table in tables:
+        values = {name: value if isinstance(value, list) else [value] for name, value in table.items()}
+        for combination in product(*values.values()):
+            yield dict(zip(values, combination, strict=True))
+
+
+def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Train a network, freeze it, and measure it."""
+    torch.manual_seed(settings["seed"])
+    model = loops.LOOPS[settings["loop"]](settings["gain"])
+    size = (settings["training"]["size"],) * 2
+    before = [measured(layer.weight, size) for layer in model.loop()]
+    wanted = [methods.asked(settings["method"], layer, size) for layer in model.loop()]
+    for layer in model.loop():
+        methods.apply(settings["method"], layer, size)
+    began = time.process_time()
+    loss = train(model, settings)
+    row: dict[str, Any] = {"loss": loss, "training_seconds": time.process_time() - began}
+    for layer in model.loop():
+        methods.frozen(layer)
+    for k, layer in enumerate(model.loop()):
+        which = "" if len(before) == 1 else f"_{k + 1}"
+        now = measured(layer.weight, size)
+        row |= {f"{name}_before{which}": value for name, value in before[k].items()}
+        row |= {f"{name}{which}": value for name, value in now.items()}
+        row |= {f"{name}_error{which}": now[name] / value - 1 for name, value in wanted[k].items()}
+    return row | tested(model, settings)
+
+
+def measured(weight: Tensor, size: tuple[int, int]) -> dict[str, float]:
+    """Norm, stable rank and Frobenius norm of the operator, and its spectral radius, from all frequencies."""
+    kernel = weight.detach().double().numpy()
+    norm, rank = float(srnc.spectral_norm(kernel, size)), float(srnc.stable_rank(kernel, size))
+    radius = loops.spectral_radius(kernel, size)
+    return {"norm": norm, "stable_rank": rank, "frobenius": norm * math.sqrt(rank), "radius": radius}
+
+
+def train(model: loops.Loop, settings: Mapping[str, Any]) -> float:
+    """Train on pictures that stand, with fresh noise in each frame; the mean loss of the last tenth."""
+    given, steps = settings["training"], settings["steps"]
+    optimizer = torch.optim.Adam(model.parameters(), lr=given["rate"])
+    last = given["last_rate"]
+
+    def rate(step: int) -> float:
+        if step < given["warmup"]:
+            return (step + 1) / given["warmup"]
+        part = (step - given["warmup"]) / max(1, steps - given["warmup"])
+        return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * part))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    generator = torch.Generator().manual_seed(1000 + settings["seed"])
+    losses = []
+    model.train()
+    for _ in range(steps):
+        clean = videos.crops(given["batch"], given["size"], generator)
+        sigma = given["sigma"] / 255
+        noisy = [clean + sigma * torch.randn(clean.shape, generator=generator) for _ in range(settings["frames"])]
+        errors = [functional.mse_loss(out, clean) for out, _ in loops.outputs(model, iter(noisy))]
+        loss = torch.stack(errors).mean() if settings["loss"] == "all" else errors[-1]
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), given["clip"])
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+    model.eval()
+    own = losses[-max(1, steps // 10) :]
+    return sum(own) / len(own)
+
+
+def tested(model: loops.Loop, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the frozen network does on the test clip."""
+    test, sigma = settings["test"], settings["training"]["sigma"] / 255
+    clip, frames = videos.test_clip(test["size"]), test["frames"]
+    ranges = {"4_8": (4, 8), "100": (96, 105), "600": (596, 605), f"{frames}": (frames - 9, frames)}
+    ranges = {name: ends for name, ends in ranges.items() if ends[1] <= frames}
+    row = loops.long_run(model, clip[0], sigma, frames, ranges, settings["seed"])
+    row |= loops.moving(model, clip, sigma, settings["seed"])
+    row["lyapunov"] = loops.lyapunov(model, clip[0], sigma, test["lyapunov_frames"], settings["seed"])
+    if settings["loop"] == "linear":  # on the picture that it is tested on
+        row["radius_tested"] = loops.spectral_radius(model.hidden.weight.detach().double().numpy(), (test["size"],) * 2)
+    return row
+
+
+def check(rows: Any) -> list[str]:
+    """What the smoke run asserts; the claims that do not hold."""
+    wrong = []
+    for row in rows.to_dict("records"):
+        who = f"{row['label']}, seed {row['seed']}"
+        if row["label"] == "none":
+            if not (row["radius"] > 1 and row["norm_300"] > 1e6):
+                wrong.append(f"{who}: radius {row['radius']:.3f}, norm after 300 frames {row['norm_300']:.1e}")
+            continue
+        if not row["radius"] <= 1 + 1e-6:
+            wrong.append(f"{who}: radius {row['radius']:.8f}, expected at most 1")
+        if not row["norm_3000"] < 1e3:
+            wrong.append(f"{who}: norm after 3,000 frames {row['norm_3000']:.1e}")
+        errors = [row[name] for name in ("norm_error", "stable_rank_error") if row.get(name) == row.get(name)]
+        if not all(error is None or abs(error) <= TOLERANCE for error in errors):
+            wrong.append(f"{who}: the targets are missed by {errors}")
+    return wrong
+
+
+EXPERIMENT = Experiment("recurrent", grid, cell, check)
+
+if __name__ == "__main__":
+    main(EXPERIMENT, __doc__)
