@@ -20,6 +20,9 @@ from srnc_manifold import nn as layers
 
 Settings = Mapping[str, Any]
 
+#: A convolution with circular padding, or a linear layer, whose input has no size.
+Layer = nn.Conv2d | nn.Linear
+
 
 class Scale(nn.Module):
     """The weight times a number."""
@@ -85,25 +88,28 @@ class PublishedSRNC(nn.Module):
         return self.norm * (first + gamma * second)
 
 
-def largest_stable_rank(layer: nn.Conv2d, input_size: tuple[int, int]) -> float:
-    """The largest that a layer of its shape can have."""
+def of_the_last(method: Settings) -> Settings:
+    """What is done to the layer that tells classes apart: the norm that is asked, with any stable rank.
+
+    With a stable rank near one it would tell two classes apart at most.
+    """
+    return {"method": "sn", "norm": method["norm"]} if "norm" in method else {"method": "none"}
+
+
+def asked(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> dict[str, float]:
+    """What a method asks of a layer: ``norm`` and ``stable_rank``, as far as it does; the least that is feasible."""
     kernel = layer.weight.detach().double().numpy()
-    return srnc.SRNProblem(kernel, input_size, stable_rank_fraction=1.0).feasible_range[1]
-
-
-def asked(method: Settings, layer: nn.Conv2d, input_size: tuple[int, int]) -> dict[str, float]:
-    """What a method asks of a layer: ``norm`` and ``stable_rank``, as far as it does."""
+    low, high = srnc.SRNProblem(kernel, input_size, stable_rank_fraction=1.0).feasible_range
     wanted = {"norm": float(method["norm"])} if "norm" in method and method["method"] != "frobenius" else {}
     if method["method"] in ("srn", "srn-c"):
-        wanted["stable_rank"] = method["rank"] * largest_stable_rank(layer, input_size)
+        wanted["stable_rank"] = max(low, method["rank"] * high)
     if method["method"] == "fraction":
-        kernel = layer.weight.detach().double().numpy()
-        wanted["stable_rank"] = method["fraction"] * float(srnc.stable_rank(kernel, input_size))
+        wanted["stable_rank"] = max(low, method["fraction"] * float(srnc.stable_rank(kernel, input_size)))
     return wanted
 
 
-def apply(method: Settings, layer: nn.Conv2d, input_size: tuple[int, int]) -> None:
-    """Parametrize a layer with circular padding."""
+def apply(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
+    """Parametrize a layer."""
     _KINDS[method["method"]](method, layer, input_size)
 
 
@@ -115,42 +121,48 @@ def frozen(layer: nn.Module) -> None:
             parametrize.remove_parametrizations(layer, "weight")
 
 
-def _nothing(method: Settings, layer: nn.Conv2d, input_size: tuple[int, int]) -> None:
+def _nothing(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
     """As it is."""
 
 
-def _flattened(method: Settings, layer: nn.Conv2d, input_size: tuple[int, int]) -> None:
+def _flattened(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
     parametrizations.spectral_norm(layer)
     parametrize.register_parametrization(layer, "weight", Scale(method["norm"]))
 
 
-def _limited(method: Settings, layer: nn.Conv2d, input_size: tuple[int, int]) -> None:
+def _limited(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
     """The norm that is asked, and at most the stable rank that is; without one at most the largest that there is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a target above the kernel's own limits nothing yet
         layers.stable_rank_norm(
-            layer, relative_stable_rank=method.get("rank", 1.0), spectral_norm=method["norm"], input_size=input_size
+            layer,
+            relative_stable_rank=method.get("rank", 1.0),
+            spectral_norm=method["norm"],
+            input_size=input_size or None,
         )
 
 
-def _fraction(method: Settings, layer: nn.Conv2d, input_size: tuple[int, int]) -> None:
-    layers.stable_rank_norm(layer, stable_rank_fraction=method["fraction"], input_size=input_size)
+def _fraction(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
+    layers.stable_rank_norm(layer, stable_rank_fraction=method["fraction"], input_size=input_size or None)
 
 
-def _frobenius(method: Settings, layer: nn.Conv2d, input_size: tuple[int, int]) -> None:
+def _frobenius(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
     """The Frobenius norm of a kernel whose operator has the norm and the stable rank that ``srn`` is asked for."""
-    rank = method["rank"] * largest_stable_rank(layer, input_size)
+    rank = asked({**method, "method": "srn"}, layer, input_size)["stable_rank"]
     size = method["norm"] * math.sqrt(rank / math.prod(input_size))
     parametrize.register_parametrization(layer, "weight", FrobeniusNorm(size))
 
 
-def _published(method: Settings, layer: nn.Conv2d, input_size: tuple[int, int]) -> None:
-    rank = method["rank"] * largest_stable_rank(layer, input_size)
+def _published(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
+    if isinstance(layer, nn.Linear):  # there it is the closed form
+        _limited(method, layer, input_size)
+        return
+    rank = asked(method, layer, input_size)["stable_rank"]
     new = PublishedSRNC(layer.weight, input_size, method["norm"], rank)
     parametrize.register_parametrization(layer, "weight", new, unsafe=True)
 
 
-_KINDS: dict[str, Callable[[Settings, nn.Conv2d, tuple[int, int]], None]] = {
+_KINDS: dict[str, Callable[[Settings, Layer, tuple[int, ...]], None]] = {
     "none": _nothing,
     "sn-flattened": _flattened,
     "sn": _limited,
