@@ -9,6 +9,7 @@ the bound of Neyshabur et al. (2018), ``√(∏ ‖W_i‖² Σ srank(W_i))`` and
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import time
@@ -79,7 +80,8 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
     pictures, labels = digits(settings["data"])
     given, rng = settings["training"], np.random.default_rng(settings["seed"])
     order = torch.from_numpy(rng.permutation(len(pictures)))
-    train, validation, test = order.split([given["examples"], given["validation"], len(order) - given["examples"] - given["validation"]])
+    kept = given["examples"], given["validation"]
+    train, validation, test = order.split([*kept, len(order) - sum(kept)])
     noisy = labels.clone()
     redrawn = torch.from_numpy(rng.random(len(labels)) < given["redrawn"])
     noisy[redrawn] = torch.from_numpy(rng.integers(0, 10, int(redrawn.sum())))
@@ -93,28 +95,30 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
         methods.apply(one, layer, size)
     began = time.process_time()
     best = fit(model, (pictures[train], noisy[train]), (pictures[validation], noisy[validation]), given, rng)
-    row: dict[str, Any] = {"training_seconds": time.process_time() - began}
-    for name, state in {"": None, "_stopped": best}.items():
-        if state is not None:
-            model.load_state_dict(state["weights"])
-            row["epoch_stopped"] = state["epoch"]
-        row |= {f"train{name}": accuracy(model, pictures[train], noisy[train]), f"test{name}": accuracy(model, pictures[test], labels[test])}
-        row[f"clean_train{name}"] = accuracy(model, pictures[train], labels[train])
-        if state is None:
-            row["margin"] = margin(model, pictures[train], noisy[train])
-    for layer, _ in layers:
-        methods.frozen(layer)
+    row: dict[str, Any] = {"training_seconds": time.process_time() - began, "epoch_stopped": best["epoch"]}
+    stopped = copy.deepcopy(model)
+    stopped.load_state_dict(best["weights"])
+    for name, one in {"": model, "_stopped": stopped}.items():
+        for layer, _ in layers_of(one, pictures.shape[-1]):
+            methods.frozen(layer)
+        row[f"train{name}"] = accuracy(one, pictures[train], noisy[train])
+        row[f"clean_train{name}"] = accuracy(one, pictures[train], labels[train])
+        row[f"test{name}"] = accuracy(one, pictures[test], labels[test])
+    row["margin"] = margin(model, pictures[train], noisy[train])
     now = [measured(layer.weight, size) for layer, size in layers]
     row |= {f"{name}_{k + 1}": value for k, found in enumerate(now) for name, value in found.items()}
     row |= errors_of(now, wanted)
-    product_of_norms = math.prod(found["norm"] for found in now)
-    ranks = sum(found["stable_rank"] for found in now)
-    row |= {"norms": product_of_norms, "ranks": ranks, "frobenius": math.prod(found["frobenius"] for found in now)}
-    row["bound"] = product_of_norms * math.sqrt(ranks)
-    return row
+    norms, ranks = math.prod(found["norm"] for found in now), sum(found["stable_rank"] for found in now)
+    row |= {"norms": norms, "ranks": ranks, "frobenius": math.prod(found["frobenius"] for found in now)}
+    return row | {"bound": norms * math.sqrt(ranks)}
 
 
-def fit(model: nn.Module, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], given: Mapping[str, Any], rng: Any) -> dict[str, Any]:
+Examples = tuple[Tensor, Tensor]
+
+
+def fit(
+    model: nn.Module, train: Examples, validation: Examples, given: Mapping[str, Any], rng: np.random.Generator
+) -> dict[str, Any]:
     """Train; the state after the epoch with the best accuracy on what is held back."""
     pictures, labels = train
     steps = given["epochs"] * math.ceil(len(labels) / given["batch"])

@@ -24,6 +24,10 @@ Settings = Mapping[str, Any]
 Layer = nn.Conv2d | nn.Linear
 
 
+# A layer has settled when so many forwards leave it as it is: in each of them some frequencies have their turn.
+_STILL_FORWARDS, _MOST_FORWARDS = 20, 500
+
+
 class Scale(nn.Module):
     """The weight times a number."""
 
@@ -113,12 +117,24 @@ def apply(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
     _KINDS[method["method"]](method, layer, input_size)
 
 
+@torch.no_grad()
 def frozen(layer: nn.Module) -> None:
-    """Make it an ordinary layer, with the weight that its last forward in training had."""
-    layer.eval()
+    """Make it an ordinary layer, with the weight to which its forwards settle when nothing trains it any more.
+
+    What is tested is that weight, to the digit.
+    """
     if parametrize.is_parametrized(layer):
-        with torch.no_grad():
-            parametrize.remove_parametrizations(layer, "weight")
+        layer.train()
+        still, before = 0, layer.weight
+        for _ in range(_MOST_FORWARDS):
+            now = layer.weight
+            still = still + 1 if (now - before).abs().max() <= 1e-6 * now.abs().max() else 0
+            if still == _STILL_FORWARDS:
+                break
+            before = now
+        layer.eval()
+        parametrize.remove_parametrizations(layer, "weight")
+    layer.eval()
 
 
 def _nothing(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
