@@ -9,7 +9,6 @@ the bound of Neyshabur et al. (2018), ``√(∏ ‖W_i‖² Σ srank(W_i))`` and
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
 import time
@@ -64,6 +63,11 @@ def layers_of(model: nn.Sequential, size: int) -> list[tuple[nn.Conv2d | nn.Line
     ]
 
 
+def ordinary(model: nn.Sequential) -> nn.Sequential:
+    """The network with ordinary layers, which have settled."""
+    return nn.Sequential(*(methods.without(m) if isinstance(m, nn.Conv2d | nn.Linear) else m for m in model)).eval()
+
+
 def grid(config: Mapping[str, Any], smoke: bool) -> list[dict[str, Any]]:
     """The settings of all cells."""
     found = []
@@ -96,16 +100,14 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
     began = time.process_time()
     best = fit(model, (pictures[train], noisy[train]), (pictures[validation], noisy[validation]), given, rng)
     row: dict[str, Any] = {"training_seconds": time.process_time() - began, "epoch_stopped": best["epoch"]}
-    stopped = copy.deepcopy(model)
-    stopped.load_state_dict(best["weights"])
-    for name, one in {"": model, "_stopped": stopped}.items():
-        for layer, _ in layers_of(one, pictures.shape[-1]):
-            methods.frozen(layer)
+    last = ordinary(model)
+    model.load_state_dict(best["weights"])
+    for name, one in {"": last, "_stopped": ordinary(model)}.items():
         row[f"train{name}"] = accuracy(one, pictures[train], noisy[train])
         row[f"clean_train{name}"] = accuracy(one, pictures[train], labels[train])
         row[f"test{name}"] = accuracy(one, pictures[test], labels[test])
-    row["margin"] = margin(model, pictures[train], noisy[train])
-    now = [measured(layer.weight, size) for layer, size in layers]
+    row["margin"] = margin(last, pictures[train], noisy[train])
+    now = [measured(layer.weight, size) for layer, size in layers_of(last, pictures.shape[-1])]
     row |= {f"{name}_{k + 1}": value for k, found in enumerate(now) for name, value in found.items()}
     row |= errors_of(now, wanted)
     norms, ranks = math.prod(found["norm"] for found in now), sum(found["stable_rank"] for found in now)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+import methods
+
 CHANNELS = 16
 
 # What counts as divergence: the hidden state is so many times as large as in the first frames.
@@ -42,6 +44,10 @@ class LinearLoop(nn.Module):
         """The convolutions that the hidden state passes."""
         return [self.hidden]
 
+    def freeze(self) -> None:
+        """Make these ordinary layers, with the weights to which they settle."""
+        self.hidden = methods.without(self.hidden)
+
     def step(self, frame: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         state = self.hidden(state) + self.forward_(torch.relu(self.first(frame))) + self.bias
         return frame - self.last(torch.relu(state)), state
@@ -58,6 +64,9 @@ class ReluLoop(nn.Module):
 
     def loop(self) -> list[nn.Conv2d]:
         return [self.one, self.two]
+
+    def freeze(self) -> None:
+        self.one, self.two = methods.without(self.one), methods.without(self.two)
 
     def step(self, frame: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         state = torch.relu(self.two(torch.relu(self.one(state) + self.first(frame) + self.bias)))

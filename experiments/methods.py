@@ -25,7 +25,7 @@ Layer = nn.Conv2d | nn.Linear
 
 
 # A layer has settled when so many forwards leave it as it is: in each of them some frequencies have their turn.
-_STILL_FORWARDS, _MOST_FORWARDS = 20, 500
+_STILL_FORWARDS = 20
 
 
 class Scale(nn.Module):
@@ -118,23 +118,33 @@ def apply(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
 
 
 @torch.no_grad()
-def frozen(layer: nn.Module) -> None:
-    """Make it an ordinary layer, with the weight to which its forwards settle when nothing trains it any more.
+def settled(layer: Layer) -> Tensor:
+    """The weight to which the forwards of a layer settle when nothing trains it any more.
 
     What is tested is that weight, to the digit.
     """
-    if parametrize.is_parametrized(layer):
-        layer.train()
-        still, before = 0, layer.weight
-        for _ in range(_MOST_FORWARDS):
-            now = layer.weight
-            still = still + 1 if (now - before).abs().max() <= 1e-6 * now.abs().max() else 0
-            if still == _STILL_FORWARDS:
-                break
-            before = now
-        layer.eval()
-        parametrize.remove_parametrizations(layer, "weight")
+    layer.train()
+    still, before = 0, layer.weight
+    while parametrize.is_parametrized(layer) and still < _STILL_FORWARDS:
+        now = layer.weight
+        still = still + 1 if (now - before).abs().max() <= 1e-6 * now.abs().max() else 0
+        before = now
     layer.eval()
+    return before.clone()
+
+
+@torch.no_grad()
+def without(layer: Layer) -> Layer:
+    """An ordinary layer with the settled weight."""
+    if isinstance(layer, nn.Linear):
+        new: Layer = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+    else:
+        words = {name: getattr(layer, name) for name in ("kernel_size", "padding", "padding_mode")}
+        new = nn.Conv2d(layer.in_channels, layer.out_channels, bias=layer.bias is not None, **words)
+    new.weight.copy_(settled(layer))
+    if layer.bias is not None:
+        new.bias.copy_(layer.bias)
+    return new.eval()
 
 
 def _nothing(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:

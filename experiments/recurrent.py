@@ -52,8 +52,7 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
     began = time.process_time()
     loss = train(model, settings)
     row: dict[str, Any] = {"loss": loss, "training_seconds": time.process_time() - began}
-    for layer in model.loop():
-        methods.frozen(layer)
+    model.freeze()
     for k, layer in enumerate(model.loop()):
         which = "" if len(before) == 1 else f"_{k + 1}"
         now = measured(layer.weight, size)
