@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold.plots.drawing import PALETTE, QUIET, figure_of, legend, require_kind, saved
+from srnc_manifold.plots.drawing import QUIET, figure_of, legend, require_kind, saved
+from srnc_manifold.plots.styles import PALETTE
 
 
 def reduction(solutions: Any, ax: Any = None, path: str | os.PathLike[str] | None = None) -> Any:

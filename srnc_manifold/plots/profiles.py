@@ -26,6 +26,7 @@ from srnc_manifold.plots.drawing import (
     require_columns,
     saved,
 )
+from srnc_manifold.plots.styles import spaced
 
 Path = str | os.PathLike[str] | None
 
@@ -57,7 +58,7 @@ def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
     shown = share_curves(data)
     size, columns = _with_legend((7.0, 4.0), data["solver"])
     with figure_of(ax, size) as (figure, (axes,)):
-        _draw(axes, shown, drawstyle="steps-post")
+        _draw(axes, shown, steps=True)
         legend(figure, [axes], ax is None, columns)
         return saved(figure, path)
 
@@ -91,7 +92,7 @@ def bands(data: Any, ax: Any = None, path: Path = None) -> Any:
     size, beside = _with_legend(panels_size, data["solver"])
     with figure_of(ax, size, len(problems)) as (figure, panels):
         for k, (problem, axes) in enumerate(zip(problems, panels, strict=True)):
-            _draw(axes, band_curves(data[data["problem"] == problem], styles_of(data)), drawstyle="steps-post")
+            _draw(axes, band_curves(data[data["problem"] == problem], styles_of(data)), steps=True)
             if len(problems) > 1:
                 axes.set_title(plain(problem))
             if k % columns:
@@ -128,10 +129,11 @@ def sweeps(data: Any, ax: Any = None, path: Path = None, *, y: str = "violation"
         return saved(figure, path)
 
 
-def _draw(axes: Any, shown: Curves, **how: Any) -> None:
-    """Curves and bands into axes."""
-    for line in shown.lines:
+def _draw(axes: Any, shown: Curves, steps: bool = False) -> None:
+    """Curves and bands into axes. Steps have a few marks, other lines one at each value."""
+    for k, line in enumerate(shown.lines):
         _draw_band(axes, line)
+        how: dict[str, Any] = {"drawstyle": "steps-post", **spaced(k, line.across, line.up)} if steps else {}
         axes.plot(line.across, line.up, label=plain(line.label), **how, **line.style)
     _scale(axes, "x", shown.x)
     _scale(axes, "y", shown.y)

@@ -7,18 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold.plots.drawing import (
-    DASHES,
-    FLOOR,
-    MARKERS,
-    PALETTE,
-    colour,
-    feasible_limit,
-    figure_of,
-    legend,
-    require_kind,
-    saved,
-)
+from srnc_manifold.plots.drawing import FLOOR, feasible_limit, figure_of, legend, require_kind, saved
+from srnc_manifold.plots.styles import DASHES, MARKERS, colour, distinct
 
 
 def violations(study: Any, path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
@@ -31,11 +21,10 @@ def violations(study: Any, path: str | os.PathLike[str] | None = None, *, ax: An
         for k, ((formulation, alpha), block) in enumerate(blocks):
             medians = block.groupby("weight")["violation"].median()
             label = formulation if np.isnan(alpha) else f"{formulation}, α = {alpha:g}"
-            style = {"marker": MARKERS[k % len(MARKERS)], "color": PALETTE[1 + k % (len(PALETTE) - 1)], "label": label}
-            axes.plot(medians.index, np.maximum(medians, FLOOR), **style)
-        for formulation, dashes in (("augmented Lagrangian", DASHES[1]), ("log-sum-exp, α and λ changed", DASHES[2])):
+            axes.plot(medians.index, np.maximum(medians, FLOOR), label=label, **distinct(k))
+        for k, formulation in enumerate(("augmented Lagrangian", "log-sum-exp, α and λ changed"), 1):
             median = float(rows[rows["formulation"] == formulation]["violation"].median())
-            line = {"color": "0.2", "linestyle": dashes, "linewidth": 1.4, "label": formulation}
+            line = {"color": "0.2", "linestyle": DASHES[k], "linewidth": 1.4, "label": formulation}
             axes.axhline(max(median, FLOOR), **line)
         axes.set_xscale("log")
         axes.set_yscale("log")
