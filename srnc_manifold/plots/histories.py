@@ -81,7 +81,7 @@ def history(
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
     path : path, optional
-        Where to save the figure.
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
     problem : problem, or name of a problem of the comparison, optional
         For gaps: ``‖C(a)‖²``. If it is given, results of other problems are refused. Of a comparison, the only problem
         to draw.
@@ -99,7 +99,14 @@ def history(
     ------
     TypeError, ValueError
         If the results are none, or of another problem; if no history has such a column; if there is nothing to measure
-        gaps by; or if ``ax`` is given for several panels.
+        gaps by; or if ``ax`` is not as many as there are panels.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem, "slsqp", rng=0)
+    >>> figure = srnc.plots.history(result, x="iteration", y="gap", problem=problem)
     """
     panels = panels_to_draw(results, problem, reference, y)
     rows, columns = grid(len(panels))

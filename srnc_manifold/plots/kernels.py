@@ -82,10 +82,10 @@ def _bars(part: KernelProblem, found: dict[str, Array], solvers: list[str], ax: 
             shown[label] = own, colour(solver), _HATCHES[k % len(_HATCHES)]
             shown[f"{label}, found − given"] = own - part.kernel, "white", _HATCHES[k % len(_HATCHES)] or "||"
         width = 0.84 / len(shown)
-        for k, (label, (values, own, hatch)) in enumerate(shown.items()):
+        for k, (label, (values, fill, hatch)) in enumerate(shown.items()):
             places = np.arange(len(values)) + (k - 0.5 * (len(shown) - 1)) * width
-            edge = {"edgecolor": "white" if own != "white" else "0.2", "linewidth": 0.7}
-            axes.bar(places, values, 0.94 * width, color=own, hatch=hatch, label=plain(label), **edge)
+            edge = {"edgecolor": "white" if fill != "white" else "0.2", "linewidth": 0.7}
+            axes.bar(places, values, 0.94 * width, color=fill, hatch=hatch, label=plain(label), **edge)
         axes.axhline(0.0, color=QUIET, linewidth=0.8, linestyle="-")
         axes.set_xticks(range(len(part.kernel)))
         axes.set_xlabel("tap")

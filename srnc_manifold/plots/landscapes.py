@@ -63,7 +63,7 @@ def landscape(problem: Any, n: int = 181) -> Landscape:
     if not isinstance(problem, SRNProblem) or problem.kernel.size != 3:
         size = getattr(getattr(problem, "kernel", None), "size", None)
         told = type(problem).__name__ if size is None else f"a kernel of {size} entries"
-        raise ValueError(f"problem: {told} given, a trajectory is drawn for an SRNProblem of 3")
+        raise ValueError(f"problem: {told} given, a trajectory is drawn for 3 entries of an SRNProblem")
     longitude, latitude = np.linspace(-np.pi, np.pi, n), np.linspace(-np.pi / 2, np.pi / 2, n // 2 + 1)
     ranks = problem.operator.gram_weight / _gains(problem, units(*np.meshgrid(longitude, latitude)))
     given = np.asarray(problem.direction, float).ravel()

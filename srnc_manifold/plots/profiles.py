@@ -44,7 +44,7 @@ def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
     path : path, optional
-        Where to save the figure.
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
 
     Returns
     -------
@@ -54,6 +54,12 @@ def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
     ------
     TypeError, ValueError
         If ``data`` or ``ax`` is something else.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> comparison = srnc.compare("paper", ["exact", "slsqp[n_starts=1]"], seeds=[0, 1])
+    >>> figure = srnc.plots.shares(comparison.profile("performance"))
     """
     shown = share_curves(data)
     size, columns = _with_legend((7.0, 4.0), data["solver"])
@@ -82,7 +88,13 @@ def bands(data: Any, ax: Any = None, path: Path = None) -> Any:
     Raises
     ------
     TypeError, ValueError
-        If ``data`` or ``ax`` is something else, or ``ax`` is given for several problems.
+        If ``data`` or ``ax`` is something else, or ``ax`` is not as many as there are problems.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> comparison = srnc.compare("paper", ["exact", "slsqp[n_starts=1]"], seeds=[0, 1])
+    >>> figure = srnc.plots.bands(comparison.profile("convergence"))
     """
     require_columns(data, "problem", "solver", "settings", "budget", "low", "median", "high", "measure", "quantity")
     quantity, problems = data["quantity"].iloc[0], list(dict.fromkeys(data["problem"]))
@@ -120,6 +132,13 @@ def sweeps(data: Any, ax: Any = None, path: Path = None, *, y: str = "violation"
     ------
     TypeError, ValueError
         If ``data`` or ``ax`` is something else, or there is no such ``y``.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> costs = srnc.sweep(srnc.costs.LogSumExp, alpha=[10, 1000])
+    >>> comparison = srnc.compare("paper", srnc.sweep("trust-regions", cost=costs), seeds=[0])
+    >>> figure = srnc.plots.sweeps(comparison.profile("sensitivity"))
     """
     shown = sweep_curves(data, y)
     size, columns = _with_legend((7.0, 4.0), data["line"])

@@ -39,6 +39,12 @@ def hit_rates(data: Any, ax: Any = None, path: Path = None) -> Any:
     ------
     TypeError, ValueError
         If ``data`` or ``ax`` is something else.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> comparison = srnc.compare("paper", ["exact", "slsqp[n_starts=1]"], seeds=[0, 1])
+    >>> figure = srnc.plots.hit_rates(comparison.profile("hits"))
     """
     require_columns(
         data, "problem", "solver", "settings", "runs", "hits", "rate", "low", "high", "expected_cost", "measure"
@@ -97,6 +103,12 @@ def pairs(data: Any, ax: Any = None, path: Path = None) -> Any:
     ------
     TypeError, ValueError
         If ``data`` or ``ax`` is something else.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> comparison = srnc.compare("paper", ["exact", "slsqp[n_starts=1]"], seeds=[0, 1])
+    >>> figure = srnc.plots.pairs(comparison.profile("pairs"))
     """
     require_columns(data, "solver", "other", "wins", "losses", "ties", "adjusted", "measure", "unit")
     solvers = list(dict.fromkeys(data["solver"]))

@@ -41,7 +41,7 @@ def spectrum(
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
     path : path, optional
-        Where to save the figure.
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
     by : ``"frequency"`` or ``"rank"``, optional
         Against the frequency, the norm of each block; this is for kernels with one spatial axis, and the default
         there. Against their rank, all singular values from the largest to the least.
@@ -55,6 +55,12 @@ def spectrum(
     TypeError, ValueError
         If a kernel does not have the shape of the problem's, if there are no frequencies along one axis, or if ``ax``
         is given for several kernels.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> figure = srnc.plots.spectrum(problem, srnc.solve(problem))
     """
     if by not in (None, "frequency", "rank"):
         raise ValueError(f"by: {by!r} given, expected 'frequency' or 'rank'")
@@ -105,7 +111,7 @@ def eigenvalues(geometry: Geometry | Problem, ax: Any = None, path: str | os.Pat
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
     path : path, optional
-        Where to save the figure.
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
 
     Returns
     -------

@@ -12,7 +12,32 @@ from srnc_manifold.plots.styles import DASHES, MARKERS, colour, distinct
 
 
 def violations(study: Any, path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
-    """Median violation against ``λ`` in a study of formulations, with one line for each formulation and ``α``."""
+    """Median violation against ``λ`` in a study of formulations, with one line for each formulation and ``α``.
+
+    Parameters
+    ----------
+    study : Findings
+        Of the study of formulations.
+    path : path, optional
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If ``study`` or ``ax`` is something else.
+
+    Examples
+    --------
+    >>> from srnc_manifold import plots, studies
+    >>> findings = studies.run("formulations", seeds=[0])  # minutes  # doctest: +SKIP
+    >>> figure = plots.violations(findings)  # doctest: +SKIP
+    """
     require_kind(study, "study", "what the study of formulations returns", "rows", "methods")
     rows = study.rows
     fixed = rows[(rows["by"] == "trust regions") & rows["weight"].notna()]
@@ -37,7 +62,32 @@ def violations(study: Any, path: str | os.PathLike[str] | None = None, *, ax: An
 
 
 def hits(study: Any, path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
-    """Fraction of starts that find the optimum, against evaluations, with one mark for each method of a study."""
+    """Fraction of starts that find the optimum, against evaluations, with one mark for each method of a study.
+
+    Parameters
+    ----------
+    study : Findings
+        Of the study of formulations.
+    path : path, optional
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If ``study`` or ``ax`` is something else.
+
+    Examples
+    --------
+    >>> from srnc_manifold import plots, studies
+    >>> findings = studies.run("formulations", seeds=[0])  # minutes  # doctest: +SKIP
+    >>> figure = plots.hits(findings)  # doctest: +SKIP
+    """
     require_kind(study, "study", "what the study of formulations returns", "table", "methods")
     table = study.table()
     names = {(method.formulation, method.solver): method.instance.name for method in study.methods}

@@ -74,7 +74,7 @@ def heat_map(
         data = data.assign(violation=data[["stable_rank_error", "spectral_norm_error"]].max(axis=1))
     sides = next((pair for pair in _SIDES if set(pair) <= set(data.columns)), _SIDES[0])
     down, across = rows or sides[0], columns or sides[1]
-    for name, given in (("rows", down), ("columns", across), ("value", value)):
+    for name, given in (("value", value), ("rows", down), ("columns", across)):
         if given not in data.columns:
             raise ValueError(f"{name}: {given!r} given, expected a column of data: {', '.join(map(str, data.columns))}")
     beside, below = _names(data[down]), _names(data[across])
@@ -86,7 +86,7 @@ def heat_map(
         ["" if np.isnan(there) else _text(number, value in _SHARES, vanishing) for number, there in row]
         for row in np.dstack([table, filled])
     ]
-    names = [plain(name, _BESIDE) for name in beside], [plain(name, _BELOW) for name in below]
+    names = [plain(_short(name), _BESIDE) for name in beside], [plain(_short(name), _BELOW) for name in below]
     size = (3.6 + 1.0 * len(below), 1.5 + len(beside) * row_height(names[0], 0.42))
     with figure_of(ax, size) as (figure, (axes,)):
         image = cells(axes, shades, texts, ends, aspect="auto")
@@ -141,6 +141,10 @@ def _text(number: float, share: bool, vanishing: bool) -> str:
     if vanishing:
         return "0" if number <= FLOOR else f"{number:.0e}" if number < 0.01 else f"{number:.2g}"
     return f"{number:.4g}"
+
+
+def _short(name: Any) -> Any:
+    return f"{name:g}" if isinstance(name, float) else name
 
 
 def _side(data: Any, name: str) -> str:

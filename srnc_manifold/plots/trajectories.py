@@ -15,14 +15,15 @@ from srnc_manifold.plots.styles import line_styles, unmarked
 from srnc_manifold.problem import SRNProblem
 from srnc_manifold.result import Result
 
+_FEASIBLE: dict[str, Any] = {"color": "0.25", "linewidth": 1.2, "linestyle": "-"}
 _GIVEN = {"marker": "*", "color": "white", "markeredgecolor": "black", "markersize": 14, "linestyle": "none"}
 _OPTIMUM = {"marker": "D", "color": "none", "markeredgecolor": "black", "markersize": 11, "linestyle": "none"}
 
 # Longitudes of the grid of the ball: its tiles are drawn one by one.
 _TILES = 161
 
-# Sizes of the marks at the ends of lines: where lines end in one point, the first ones are seen behind the last ones.
-_SIZES = 13.0, 6.0
+# Least and largest size of the marks at the ends of lines.
+_SIZES = 6.0, 13.0
 
 
 def trajectory(
@@ -76,8 +77,9 @@ def trajectory(
         colours, ends = _shades(shown.ranks)
         background = axes.pcolormesh(*degrees, shown.ranks, rasterized=True, shading="gouraud", **colours)
         figure.colorbar(background, ax=axes, label="stable rank", shrink=0.85).ax.set_ylim(*ends)
-        for k, line in enumerate(shown.feasible):
-            _draw(axes, line, **_feasible(problem, k))
+        for line in shown.feasible:
+            _draw(axes, line, **_FEASIBLE)
+        axes.plot([], [], label=_target(problem), **_FEASIBLE)
         for label, points, style in _lines(runs):
             _draw(axes, points, **unmarked(style))
             axes.plot(*angles(points[0]), **_start(style))
@@ -138,8 +140,9 @@ def sphere(
     with figure_of(ax, (7.4, 6.6), subplot_kw={"projection": "3d"}) as (figure, (axes,)):
         _ball(figure, axes, shown)
         axes.view_init(elevation, azimuth)
-        for k, line in enumerate(shown.feasible):
-            _wind(axes, line, eye, **_feasible(problem, k))
+        for line in shown.feasible:
+            _wind(axes, line, eye, **_FEASIBLE)
+        axes.plot([], [], [], label=_target(problem), **_FEASIBLE)
         for label, points, style in _lines(runs):
             _wind(axes, points, eye, **unmarked(style))
             _pin(axes, points[0], eye, **_start(style))
@@ -154,15 +157,16 @@ def sphere(
 def _lines(runs: Mapping[str, Result]) -> Iterator[tuple[str, Array, dict[str, Any]]]:
     """Label, iterates and style of each run that has iterates."""
     styles = line_styles([result.solver for result in runs.values()])
-    for (label, result), style, size in zip(runs.items(), styles, np.linspace(*_SIZES, len(styles)), strict=True):
+    # Where lines end in one point, the first ones are seen behind the last ones.
+    least, most = _SIZES
+    sizes = np.linspace(min(most, least + 2.0 * len(styles)), least, len(styles))
+    for (label, result), style, size in zip(runs.items(), styles, sizes, strict=True):
         if result.history.points:
             yield plain(label), np.array(result.history.points), style | {"markersize": float(size)}
 
 
-def _feasible(problem: SRNProblem, k: int) -> dict[str, Any]:
-    """The style of the lines on which the target is met; the first one stands for all of them in the legend."""
-    label = None if k else f"stable rank {problem.stable_rank:.5g}, the target"
-    return {"color": "0.25", "linewidth": 1.2, "linestyle": "-", "label": label}
+def _target(problem: SRNProblem) -> str:
+    return f"stable rank {problem.stable_rank:.5g}, the target"
 
 
 def _start(style: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,7 +225,7 @@ def _pin(axes: Any, point: Array, eye: Array, **style: Any) -> None:
 
 
 def _pale(style: dict[str, Any]) -> dict[str, Any]:
-    return style | {"alpha": 0.35, "linewidth": 0.6 * style["linewidth"], "label": None}
+    return style | {"alpha": 0.35, "linewidth": 0.6 * style["linewidth"]}
 
 
 def _viewed(shown: Landscape, runs: Mapping[str, Result]) -> tuple[float, float]:
