@@ -73,7 +73,7 @@ def test_names_and_patterns():
 
 
 def test_what_was_drawn_before_an_interrupt_is_kept_and_told(tmp_path, monkeypatch):
-    def interrupted(path, runs):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     own = {QUICK: figures.FIGURES[f"{QUICK}.svg"], "b.svg": figures.Figure("nothing", interrupted)}
@@ -98,6 +98,18 @@ def test_the_progress_tells_figures_and_steps(tmp_path, monkeypatch):
         (f"{names[1]}: step 0 of 1000", 1, 2),
         (f"{names[1]}: step 500 of 1000", 1, 2),
     ]
+
+
+def test_an_interrupted_descent_is_not_drawn(tmp_path):
+    """It would be drawn as if it were the whole: solve returns what it has."""
+    runs = Runs(tmp_path / "runs.db")
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    runs.report = stop
+    with pytest.raises(KeyboardInterrupt):
+        runs.descent  # noqa: B018
 
 
 def test_an_interrupted_comparison_is_not_drawn(tmp_path, monkeypatch):

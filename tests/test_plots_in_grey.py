@@ -168,6 +168,15 @@ def test_every_entry_of_a_kernel_is_within_the_axes(shape, size):
         assert top < text.get_position()[1] < bottom
 
 
+def test_a_comparison_draws_its_table_and_its_overview(comparison):
+    axes, _ = comparison.plot(kind="table", value="violation").axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(dict.fromkeys(comparison.table()["solver"]))
+    own = Figure()
+    assert comparison.plot(ax=own.subplots(1, 2)) is own
+    with pytest.raises(ValueError, match="ax: one panel given, 2 are to be drawn"):
+        comparison.plot(ax=Figure().add_subplot())
+
+
 def test_kernels_are_drawn_with_their_differences():
     found = 0.5 * LAYER.kernel
     *panels, _ = plots.kernels(LAYER, {"half": found}).axes
