@@ -59,7 +59,7 @@ class Comparison(Shown):
     def load(cls, store: str | os.PathLike[str]) -> Comparison:
         """All that a store has: of each problem, solver and seed the run that was asked for last.
 
-        Problems with an operator of one's own that cannot be saved are missing in :attr:`problems`; their rows are not.
+        Problems with an operator of one's own that cannot be saved are missing in ``problems``; their rows are not.
 
         Parameters
         ----------

@@ -24,7 +24,7 @@ class ExactPenaltyCost(ConstrainedCost):
     Parameters
     ----------
     side, fidelity_weight
-        As in :class:`ConstrainedCost`.
+        As in :class:`srnc_manifold.costs.constraints.ConstrainedCost`.
     penalty : float
         ``p > 0``. If it exceeds the multiplier, minimizers are feasible.
     epsilon : float

@@ -42,7 +42,7 @@ class Exact(Solver):
     ``result.bound`` is proved in any case, ``result.gap`` the distance to it. ``result.alternatives`` has the
     minimizers tied with the one returned, as far as they lie at other frequencies or are mirror images;
     ``result.details["distance_to_tie"]`` tells how much farther the next frequency is, or None if no other one has
-    kernels of the target stable rank (see :func:`srnc_manifold.exact.sensitivity`).
+    kernels of the target stable rank (see :func:`srnc_manifold.sensitivity`).
 
     Parameters
     ----------

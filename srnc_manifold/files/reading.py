@@ -42,12 +42,12 @@ class Contents(Shown):
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """The arrays of a file by name; those of :func:`read_file`, which also tells what was left out.
+    """The arrays of a file by name; those of :func:`srnc_manifold.files.read_file`, which also tells what was left out.
 
     Raises
     ------
     ValueError, FileNotFoundError, ImportError
-        As in :func:`read_file`.
+        As in :func:`srnc_manifold.files.read_file`.
     """
     return read_file(path).arrays
 
@@ -79,7 +79,7 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
 
 
 def read_entries(path: str | os.PathLike[str]) -> Entries:
-    """What :func:`read_file` reads, with what it was read from."""
+    """What :func:`srnc_manifold.files.read_file` reads, with what it was read from."""
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"file: {str(path)!r} given, expected a name ending in {', '.join(SUFFIXES)}")

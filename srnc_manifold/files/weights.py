@@ -53,7 +53,7 @@ class WeightsFile:
             self._require_carried()
 
     def kind(self, name: str) -> str:
-        """The type of an array as safetensors names it, for those of :data:`KINDS`."""
+        """The type of an array as safetensors names it, for those that can be changed."""
         source = self._sources[name]
         return torch_files.kind_of(source) if self._is_torch else source.kind
 

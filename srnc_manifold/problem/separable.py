@@ -189,11 +189,11 @@ class SeparableProblem(Problem):
         return self.free.to_kernel(self.embed(self._factors(self.free.to_sphere(x))))
 
     def evaluate(self, x: Any) -> Evaluation:
-        """Scores as in :attr:`free`. Whether ``x`` is separable does not affect them."""
+        """Scores as in ``free``. Whether ``x`` is separable does not affect them."""
         return self.free.evaluate(x)
 
     def evaluate_batch(self, x: Any) -> BatchEvaluation:
-        """Scores of many kernels as in :attr:`free`."""
+        """Scores of many kernels as in ``free``."""
         return self.free.evaluate_batch(x)
 
     def restore(self, x: Any) -> Restoration:

@@ -40,9 +40,9 @@ def solve(
     problem : SRNProblem, StackProblem or SeparableProblem
     solver : Solver or str, optional
         A solver or the name of one, ``"slsqp"`` or ``"trust-regions[cost=lse[alpha=100]]"``; the explicit global
-        solution, :class:`Exact`, by default.
+        solution, :class:`srnc_manifold.solvers.Exact`, by default.
     start : array, optional
-        Kernel to start from; drawn with ``rng`` by default. :class:`Exact` needs none.
+        Kernel to start from; drawn with ``rng`` by default. :class:`srnc_manifold.solvers.Exact` needs none.
     budget : Budget, optional
         Limits on evaluations and time.
     rng : int or numpy.random.Generator, optional

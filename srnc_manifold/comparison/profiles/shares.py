@@ -120,7 +120,7 @@ def data(
     rows, references, measure
         As of :func:`performance`; the measure is ``"evaluations"`` or ``"time"``.
     results : mapping of ``(problem, solver, seed)`` to Result
-        With their histories, as :attr:`srnc_manifold.Comparison.results`.
+        With their histories, as ``Comparison.results``.
     dimensions : dict, optional
         Number of variables, by problem.
     target : float

@@ -33,7 +33,7 @@ class GradientDescent(SphereSolver):
     Parameters
     ----------
     cost : Cost
-        ``h``; the paper's :class:`LogSumExp` by default.
+        ``h``; the paper's :class:`srnc_manifold.costs.LogSumExp` by default.
     step_size : float
         ``η``, by default the paper's ``1e-5``. For the other rules it is the first step size that is tried.
     step_rule : str

@@ -33,7 +33,7 @@ class Riemannian(SphereSolver):
     Parameters
     ----------
     cost : Cost
-        The formulation; the paper's :class:`LogSumExp` by default.
+        The formulation; the paper's :class:`srnc_manifold.costs.LogSumExp` by default.
     optimizer : str or pymanopt optimizer
         ``"steepest-descent"``, ``"conjugate-gradient"``, ``"trust-regions"``, ``"nelder-mead"`` or
         ``"particle-swarm"``; or an instance of a class of pymanopt's or your own that is derived from

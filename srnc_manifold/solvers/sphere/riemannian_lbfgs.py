@@ -24,7 +24,7 @@ class RiemannianLBFGS(SphereSolver):
     Parameters
     ----------
     cost : Cost
-        The formulation; the paper's :class:`LogSumExp` by default.
+        The formulation; the paper's :class:`srnc_manifold.costs.LogSumExp` by default.
     memory : int
         Number of pairs (step, change of the gradient) that are kept.
     max_iterations : int
