@@ -54,6 +54,7 @@ def summary(rows: Sequence[Row], problems: Mapping[str, NamedProblem]) -> Any:
     The columns:
 
     problem, solver
+        The index of the row.
     runs
         Number of runs; 0 if none of them returned a kernel.
     success
