@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,14 +28,20 @@ class View:
     fidelity : scalar
         ``|N| ‖ρ z − a‖² / ‖C(a)‖₂²``: the paper's distance in units of the spectral norm, so that scaling a kernel
         changes no trade-off. With ``‖C(a)‖₂ = 1``, as in the paper's experiment, it is the distance itself.
-    target : float
+    target_gain : float
         ``c = |N| / r``, which the largest squared singular value shall equal.
     """
 
     squared_singular_values: Any
     multiplicities: Any
     fidelity: Any
-    target: float
+    target_gain: float
+
+    @property
+    def target(self) -> float:
+        """The former name of ``target_gain``."""
+        warnings.warn("view.target: it is called view.target_gain", DeprecationWarning, stacklevel=2)
+        return self.target_gain
 
     @classmethod
     def at(cls, problem: KernelProblem, z: Any, xp: Namespace) -> View:
@@ -52,7 +59,7 @@ class View:
             squared_singular_values=values,
             multiplicities=xp.constant(operator.value_multiplicities, z),
             fidelity=operator.gram_weight * xp.sum(difference**2),
-            target=problem.target_gain,
+            target_gain=problem.target_gain,
         )
 
 
@@ -83,7 +90,7 @@ class Cost:
 
     def _of_vector(self, view: View) -> Any:
         xp = namespace("autograd")
-        return lambda w: self.value(View(w[:-1], view.multiplicities, w[-1], view.target), xp)
+        return lambda w: self.value(View(w[:-1], view.multiplicities, w[-1], view.target_gain), xp)
 
     def __str__(self) -> str:
         return COSTS.of(self)

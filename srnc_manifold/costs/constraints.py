@@ -50,14 +50,14 @@ class ConstrainedCost(ClosedForm):
     def constraints(self, view: View, xp: Namespace = NUMPY) -> Any:
         """The constraint values ``h``."""
         values = view.squared_singular_values if self.side == "stay-below" else xp.max(view.squared_singular_values)
-        return 1.0 - values / view.target if self.side == "reach" else values / view.target - 1.0
+        return 1.0 - values / view.target_gain if self.side == "reach" else values / view.target_gain - 1.0
 
     def value(self, view: View, xp: Namespace) -> Any:
         counts = view.multiplicities if self.side == "stay-below" else 1.0
         return self.fidelity_weight * view.fidelity + xp.sum(counts * self.charge(self.constraints(view, xp), xp))
 
     def slopes(self, view: View, xp: Namespace) -> tuple[Any, Any]:
-        values, forces = view.squared_singular_values, self.charge_slope(self.constraints(view, xp), xp) / view.target
+        values, forces = view.squared_singular_values, self.charge_slope(self.constraints(view, xp), xp) / view.target_gain
         if self.side == "stay-below":
             return view.multiplicities * forces, self.fidelity_weight
         attained = values == xp.max(values)

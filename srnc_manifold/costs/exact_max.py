@@ -30,9 +30,9 @@ class ExactMax(ClosedForm):
         require_nonnegative(fidelity_weight=self.fidelity_weight)
 
     def value(self, view: View, xp: Namespace) -> Any:
-        return (xp.max(view.squared_singular_values) - view.target) ** 2 + self.fidelity_weight * view.fidelity
+        return (xp.max(view.squared_singular_values) - view.target_gain) ** 2 + self.fidelity_weight * view.fidelity
 
     def slopes(self, view: View, xp: Namespace) -> tuple[Any, Any]:
         largest = xp.max(view.squared_singular_values)
         attained = view.squared_singular_values == largest
-        return 2 * (largest - view.target) * attained / xp.sum(attained), self.fidelity_weight
+        return 2 * (largest - view.target_gain) * attained / xp.sum(attained), self.fidelity_weight

@@ -142,7 +142,7 @@ class _KernelFunction:
         quotients = _quotients(values, weights)
         if np.count_nonzero(tied) > values.size:  # more than the diagonal
             apart = values + 1e-6 * np.max(values) * np.arange(values.shape[1])[::-1]
-            shifted = View(apart.ravel(), view.multiplicities, view.fidelity, view.target)
+            shifted = View(apart.ravel(), view.multiplicities, view.fidelity, view.target_gain)
             limits = _quotients(apart, np.reshape(self.cost.gradient(shifted)[0], values.shape))
             quotients = np.where(tied, limits, quotients)
         return quotients

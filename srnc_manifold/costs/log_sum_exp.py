@@ -37,12 +37,12 @@ class LogSumExp(ClosedForm):
         values = view.squared_singular_values
         largest = xp.max(values)  # subtracted, so that no exponential overflows
         total = xp.sum(view.multiplicities * xp.exp(self.alpha * (values - largest)))
-        return (largest + xp.log(total) / self.alpha - view.target) ** 2 + self.fidelity_weight * view.fidelity
+        return (largest + xp.log(total) / self.alpha - view.target_gain) ** 2 + self.fidelity_weight * view.fidelity
 
     def slopes(self, view: View, xp: Namespace) -> tuple[Any, Any]:
         values = view.squared_singular_values
         largest = xp.max(values)
         terms = view.multiplicities * xp.exp(self.alpha * (values - largest))
         total = xp.sum(terms)
-        excess = largest + xp.log(total) / self.alpha - view.target
+        excess = largest + xp.log(total) / self.alpha - view.target_gain
         return 2 * excess * terms / total, self.fidelity_weight

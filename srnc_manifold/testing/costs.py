@@ -127,10 +127,10 @@ def _check_invariance(cost: Cost, problem: SRNProblem, z: Array, rng: np.random.
     order = rng.permutation(len(values))
     one_by_one = np.repeat(values, counts.astype(int))
     for what, changed in (
-        ("the order of the singular values", View(values[order], counts[order], view.fidelity, view.target)),
+        ("the order of the singular values", View(values[order], counts[order], view.fidelity, view.target_gain)),
         (
             "how repeated singular values are listed",
-            View(one_by_one, np.ones_like(one_by_one), view.fidelity, view.target),
+            View(one_by_one, np.ones_like(one_by_one), view.fidelity, view.target_gain),
         ),
         ("the scale of the kernel", View.at(scaled(problem, 1e3), z, xp)),
     ):
