@@ -1,0 +1,109 @@
+"""The documentation is right: its code runs, its links lead somewhere, the reference has every public name, pages build."""
+
+import doctest
+import importlib
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pages import PAGES, README, ROOT, anchors, blocks, links, run
+from tiers import slow
+
+DOCS = ROOT / "docs"
+# Pages whose blocks take less than a second or two together; the others are for the second tier.
+FAST = {"tutorial.md", "guides/pymanopt.md", "guides/train.md"}
+#: The modules whose public names are the interface.
+PUBLIC = [
+    "srnc_manifold",
+    *("srnc_manifold." + name for name in ("bounds", "files", "solvers", "costs", "interop", "nn", "plots", "testing")),
+    *("srnc_manifold." + name for name in ("comparison", "comparison.profiles", "studies")),
+]
+
+
+def page_name(page):
+    return str(page.relative_to(ROOT)).removeprefix("docs/")
+
+
+def public(module):
+    """The public names of a module and what they are, without modules."""
+    found = importlib.import_module(module)
+    every = {name: getattr(found, name) for name in found.__all__}
+    return {name: value for name, value in every.items() if not inspect.ismodule(value)}
+
+
+def documented():
+    """Every public function and class once, by the name that it is imported by."""
+    entries = {}
+    for module in PUBLIC:
+        for name, value in public(module).items():
+            if inspect.isclass(value) or inspect.isfunction(value):
+                entries.setdefault(value, f"{module}.{name}")
+    return {name: value for value, name in entries.items()}
+
+
+ENTRIES = documented()
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=() if page_name(p) in FAST else slow, id=page_name(p)) for p in PAGES if blocks(p)]
+)
+def test_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    run(blocks(page), tmp_path)
+    for name in set(sys.modules) - before:  # files that the page has the reader save
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "CONTRIBUTING.md", *PAGES], ids=page_name)
+def test_links_lead_somewhere(page):
+    for link in links(page):
+        if re.match(r"https?://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if "generated" in target.parts or "notebooks" in target.parts:
+            continue  # made by the build, which checks them
+        assert target.exists(), link
+        if anchor:
+            included = re.findall(r"```\{include\} (\S+)", target.read_text(encoding="utf-8"))
+            found = anchors(target).union(*(anchors(target.parent / name) for name in included))
+            assert anchor in found, link
+
+
+@pytest.fixture(scope="module")
+def listed():
+    """What the tables of the reference list."""
+    found = []
+    for page in (DOCS / "reference").glob("*.md"):
+        for part in page.read_text(encoding="utf-8").split(".. currentmodule:: ")[1:]:
+            module, _, table = part.partition("\n")
+            for name in re.findall(r"^   ([\w.]+)$", table.partition("```")[0], re.MULTILINE):
+                value = importlib.import_module(module)
+                for step in name.split("."):
+                    value = getattr(value, step)
+                found.append(value)
+    return found
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_the_reference_has_every_public_name(module, listed):
+    missing = [name for name, value in public(module).items() if not any(value is other for other in listed)]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_examples_of_the_reference_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    value = ENTRIES[name]
+    own = doctest.DocTestFinder(recurse=False).find(value, name, globs={})
+    assert own[0].examples, f"{name} has no example"
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    failed, _ = runner.run(own[0])
+    assert not failed
