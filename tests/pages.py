@@ -23,9 +23,13 @@ from srnc_manifold.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if not {"_build", "generated", "notebooks"} & {*page.parts})
+PAGES = sorted(
+    page for page in (ROOT / "docs").rglob("*.md") if not {"_build", "generated", "notebooks"} & {*page.parts}
+)
 
-_BLOCK = re.compile(r"(?:<!-- checked, not run: (?P<why>.+?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(
+    r"(?:<!-- checked, not run: (?P<why>.+?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE
+)
 _SAVED = re.compile(r"# ([\w.-]+\.(?:py|toml))\n")
 #: Programs of others that a reader is told to call; what they do is not for our tests.
 _OTHERS = {"python3", ".", "dask"}
@@ -100,7 +104,9 @@ def check(block: Block) -> None:
         for words in lines(block):
             _check_command(block, words)
     else:
-        assert block.language in ("", "text", "{eval-rst}", "{toctree}", "{include}"), f"{block.place}: {block.language!r}"
+        assert block.language in ("", "text", "{eval-rst}", "{toctree}", "{include}"), (
+            f"{block.place}: {block.language!r}"
+        )
 
 
 def _check_command(block: Block, words: list[str]) -> None:

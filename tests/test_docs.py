@@ -77,6 +77,26 @@ def test_links_lead_somewhere(page):
             assert anchor in found, link
 
 
+def test_the_tests_that_the_theory_names_exist():
+    text = (DOCS / "theory.md").read_text(encoding="utf-8")
+    claims = re.findall(r"\[tests: (.*?)\]", text)
+    assert len(claims) >= 20
+    for claim in claims:
+        files = re.findall(r"`([\w/]+\.py)`", claim)
+        assert files, claim
+        sources = "".join((ROOT / "tests" / name).read_text(encoding="utf-8") for name in files)
+        for name in re.findall(r"`(test_\w+)…?`", claim):
+            assert f"def {name}" in sources, name
+
+
+def test_the_tests_that_the_page_on_verification_names_exist():
+    text = (DOCS / "verification.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`([\w/]+(?:/|\.py))`", text):
+        assert (ROOT / "tests" / name).exists() or name == "tests/", name
+    for name in re.findall(r"python (benchmarks/\w+\.py)", text):
+        assert (ROOT / name).exists(), name
+
+
 @pytest.fixture(scope="module")
 def listed():
     """What the tables of the reference list."""

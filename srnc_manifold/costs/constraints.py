@@ -57,7 +57,10 @@ class ConstrainedCost(ClosedForm):
         return self.fidelity_weight * view.fidelity + xp.sum(counts * self.charge(self.constraints(view, xp), xp))
 
     def slopes(self, view: View, xp: Namespace) -> tuple[Any, Any]:
-        values, forces = view.squared_singular_values, self.charge_slope(self.constraints(view, xp), xp) / view.target_gain
+        values, forces = (
+            view.squared_singular_values,
+            self.charge_slope(self.constraints(view, xp), xp) / view.target_gain,
+        )
         if self.side == "stay-below":
             return view.multiplicities * forces, self.fidelity_weight
         attained = values == xp.max(values)
