@@ -146,7 +146,7 @@ def winners(summary: Any) -> Any:
 
 
 def comparable(environments: Iterable[str]) -> bool:
-    """Whether times can be compared: whether a column ``environment`` of :func:`srnc_manifold.comparison.summary.summary` names one at most."""
+    """Whether times can be compared: whether a column ``environment`` of ``summary`` names one at most."""
     return len({name for names in environments for name in names.split(", ") if name}) <= 1
 
 

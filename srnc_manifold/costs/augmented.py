@@ -21,7 +21,8 @@ class AugmentedLagrangianCost(ConstrainedCost):
     Parameters
     ----------
     side, fidelity_weight
-        As in :class:`srnc_manifold.costs.constraints.ConstrainedCost`, but ``side`` must be one of inequalities: ``"reach"`` or ``"stay-below"``.
+        As in :class:`srnc_manifold.costs.constraints.ConstrainedCost`, but
+        ``side`` must be one of inequalities: ``"reach"`` or ``"stay-below"``.
     penalty : float
         ``p > 0``.
     multipliers : float or array
