@@ -1,8 +1,8 @@
 """What a Markdown page says, as pieces that a test can run: blocks of code, links, names of files.
 
-A block of Python runs in the folder of its page, after those before it. One that begins with ``# name.py`` is saved under
-that name instead, as one of TOML with ``# name.toml``. In a block of ``sh`` the lines that call ``srnc`` run in this
-process. A comment before a block, ``<!-- checked, not run: why -->``, says why it is only checked.
+A block of Python runs in the folder of its page, after those before it. One that begins with ``# name.py`` is saved
+under that name instead, as one of TOML with ``# name.toml``. In a block of ``sh`` the lines that call ``srnc`` run in
+this process. A comment before a block, ``<!-- checked, not run: why -->``, says why it is only checked.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ PAGES = sorted(
 )
 
 _BLOCK = re.compile(
-    r"(?:<!-- checked, not run: (?P<why>.+?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE
+    r"(?:^<!-- checked, not run: (?P<why>.+?) -->\n)?^```(?P<language>[^\n`]*)\n(?P<code>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
 )
 _SAVED = re.compile(r"# ([\w.-]+\.(?:py|toml))\n")
 #: Programs of others that a reader is told to call; what they do is not for our tests.
 _OTHERS = {"python3", ".", "dask"}
+#: Blocks that are read by Sphinx.
+_DIRECTIVES = {"", "text", "{eval-rst}", "{toctree}", "{include}"}
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,7 @@ def check(block: Block) -> None:
         for words in lines(block):
             _check_command(block, words)
     else:
-        assert block.language in ("", "text", "{eval-rst}", "{toctree}", "{include}"), (
-            f"{block.place}: {block.language!r}"
-        )
+        assert block.language.partition(" ")[0] in _DIRECTIVES, f"{block.place}: {block.language!r}"
 
 
 def _check_command(block: Block, words: list[str]) -> None:

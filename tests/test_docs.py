@@ -1,13 +1,10 @@
-"""The documentation is right: its code runs, its links lead somewhere, the reference has every public name, pages build."""
+"""The documentation: its code runs, its links lead somewhere, the reference has every public name, the pages build."""
 
 import doctest
 import importlib
 import inspect
 import re
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from pages import PAGES, README, ROOT, anchors, blocks, links, run

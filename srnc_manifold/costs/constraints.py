@@ -14,7 +14,7 @@ SIDES = ("reach", "stay-below", "equal")
 
 @dataclass(frozen=True)
 class ConstrainedCost(ClosedForm):
-    """``w |N| ‖ρ z − a‖² + Σ charge(h)``. The distance is in units of ``‖C(a)‖₂²``, as in every :class:`srnc_manifold.costs.View`.
+    """``w |N| ‖ρ z − a‖² + Σ charge(h)``, with the distance in units of ``‖C(a)‖₂²``.
 
     ``side="reach"``: one constraint ``h = 1 − max σ²/c <= 0``, "some singular value reaches ``√c``". It uses the exact
     maximum, which is smooth where it is attained once. Minimizers avoid the other points, because the maximum is

@@ -36,8 +36,8 @@ def to_pymanopt(problem: Problem, cost: Cost, backend: str = "numpy", *, manifol
         How derivatives are computed: ``"numpy"`` (the gradient of the cost and the chain rule), ``"autograd"`` or
         ``"torch"``. Points are NumPy arrays in all cases.
     manifold : str, optional
-        ``"product"``: a ``Sphere`` of the kernel's shape for an :class:`srnc_manifold.SRNProblem`; otherwise a ``Product`` of a
-        ``Sphere`` for each kernel of a stack, of its shape, or for each axis of a separable kernel.
+        ``"product"``: a ``Sphere`` of the kernel's shape for a :class:`srnc_manifold.SRNProblem`; otherwise a
+        ``Product`` of a ``Sphere`` for each kernel of a stack, of its shape, or for each axis of a separable kernel.
         ``"oblique"``: an ``Oblique`` manifold, of matrices whose columns are the points of the spheres.
 
     Returns

@@ -201,7 +201,7 @@ class Geometry:
 
     @property
     def tap_scales(self) -> NDArray[np.float64]:
-        """What the taps are multiplied with in the symbol, shape ``(q,)``: ones; kernels whose taps are weighted have others."""
+        """What the taps are multiplied with in the symbol, shape ``(q,)``: ones; weighted taps have others."""
         return np.ones(self.n_taps)
 
     @property

@@ -123,8 +123,9 @@ def spectral_norm(
     :func:`norm_bracket` says how accurate it is.
 
     With ``all_sizes`` an upper bound on it for every input that is at least as large along each axis, and for zero
-    padding (docs/theory.md, section 11): the maximum over the frequencies of this grid times a factor of its size and the
-    kernel's. With padding, the bound of docs/theory.md, proposition 28, which holds for this padding on every such input.
+    padding (docs/theory.md, section 11): the maximum over the frequencies of this grid times a factor of its size and
+    the kernel's. With padding, the bound of docs/theory.md, proposition 28, which holds for this padding on every such
+    input.
     """
     layer = Layer(
         groups=groups,

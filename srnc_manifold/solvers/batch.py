@@ -179,7 +179,7 @@ class Batch(SphereSolver):
         return points, numbers[0], numbers[1]
 
     def nearest_points(self, operator: Operator, directions: Array, target_gains: Array, rng: Rng = None) -> Array:
-        """What :func:`srnc_manifold.solve_batch` asks for: the best of the starts on each of ``K`` kernels of one layer.
+        """What :func:`srnc_manifold.solve_batch` asks for: the best of the starts on each of ``K`` kernels.
 
         Parameters
         ----------
