@@ -30,6 +30,15 @@ class View:
         changes no trade-off. With ``‖C(a)‖₂ = 1``, as in the paper's experiment, it is the distance itself.
     target_gain : float
         ``c = |N| / r``, which the largest squared singular value shall equal.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> from srnc_manifold.backends import NUMPY
+    >>> view = srnc.costs.View.at(problem, problem.direction, NUMPY)
+    >>> round(float(view.squared_singular_values.max()), 6), int(view.multiplicities.sum()), view.target_gain
+    (1.0, 64, 2.0)
     """
 
     squared_singular_values: Any
@@ -68,6 +77,17 @@ class Cost:
 
     A new one is a subclass with :meth:`value`. Its gradient and Hessian come from automatic differentiation unless it
     gives :meth:`gradient`. :func:`srnc_manifold.testing.check_cost` tells whether it is right.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> class Squared(srnc.costs.Cost):
+    ...     def value(self, view, xp):
+    ...         return (xp.max(view.squared_singular_values) - view.target_gain) ** 2 + 0.001 * view.fidelity
+    ...
+    >>> srnc.solve(problem, srnc.solvers.RiemannianLBFGS(Squared()), rng=0).evaluation.stable_rank_error < 0.01
+    True
     """
 
     #: Whether second derivatives exist almost everywhere that matters.

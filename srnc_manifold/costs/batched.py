@@ -34,6 +34,14 @@ class BatchFunction:
     ------
     TypeError, ValueError
         If an argument is not valid: torch has no such device, or the number of costs is not that of the parts.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> function = srnc.costs.BatchFunction(problem, srnc.costs.ExactMax())
+    >>> function.value([[1, 0, 0], [0, 1, 0]]).shape, function.gradient([[1, 0, 0]]).shape
+    (torch.Size([2]), torch.Size([1, 3]))
     """
 
     def __init__(

@@ -21,6 +21,14 @@ class ExactMax(ClosedForm):
     ----------
     fidelity_weight : float
         ``λ >= 0``.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> function = srnc.costs.SphereFunction(problem, srnc.costs.ExactMax(fidelity_weight=0))
+    >>> round(function.value(problem.direction), 6)  # (1 - 2)²: the gain is 1, the target gain 2
+    1.0
     """
 
     fidelity_weight: float = 1e-3

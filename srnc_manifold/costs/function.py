@@ -25,6 +25,15 @@ class SphereFunction:
     problem : Problem
     cost : Cost, or one for each part
     backend : str, optional
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> function = srnc.costs.SphereFunction(problem, srnc.costs.LogSumExp())
+    >>> z = problem.direction
+    >>> function.gradient(z).shape, function.hessian(z, z).shape
+    ((3,), (3,))
     """
 
     def __init__(self, problem: Problem, cost: Cost | Sequence[Cost], backend: str = "numpy") -> None:

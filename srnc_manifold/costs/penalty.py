@@ -30,6 +30,14 @@ class Penalty(ClosedForm):
         Sharpness ``α > 0`` of the smooth mean.
     fidelity_weight : float
         ``λ >= 0``.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> function = srnc.costs.SphereFunction(problem, srnc.costs.Penalty(fidelity_weight=0))
+    >>> round(function.value(problem.direction), 6)
+    1.0
     """
 
     alpha: float = 20.0

@@ -40,6 +40,16 @@ class PathResult(BatchResult):
     ----------
     fractions : array, shape ``(K,)``
         The targets as they were asked for: fractions of the kernel's own stable rank.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> path = srnc.solve_path(problem, [0.5, 0.6])
+    >>> path.to_frame()[["fraction", "stable_rank"]].round(3)
+       fraction  stable_rank
+    0       0.5         32.0
+    1       0.6         38.4
     """
 
     fractions: Any
@@ -87,6 +97,14 @@ def solve_path(
     ------
     TypeError, ValueError
         If an argument is not valid, or a target is not feasible or above the kernel's own stable rank.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> path = srnc.solve_path(problem, [0.5, 0.6, 0.7])
+    >>> path.stable_ranks.round(6)
+    array([32. , 38.4, 44.8])
     """
     if not isinstance(problem, SRNProblem):
         raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")

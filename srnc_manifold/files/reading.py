@@ -31,6 +31,14 @@ class Contents(Shown):
         By name, in the order of the file.
     skipped : dict of str
         Why an entry is not among the arrays, by name.
+
+    Examples
+    --------
+    >>> from srnc_manifold import files
+    >>> import numpy as np
+    >>> np.save("kernel.npy", np.ones((3, 3)))
+    >>> files.read_file("kernel.npy")
+    Contents(arrays: 1: kernel)
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -48,6 +56,14 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     ------
     ValueError, FileNotFoundError, ImportError
         As in :func:`srnc_manifold.files.read_file`.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> import numpy as np
+    >>> np.savez("weights.npz", conv=np.ones((2, 3, 3, 3)))
+    >>> {name: array.shape for name, array in srnc.read_arrays("weights.npz").items()}
+    {'conv': (2, 3, 3, 3)}
     """
     return read_file(path).arrays
 
@@ -73,6 +89,15 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
         If there is no such file.
     ImportError
         If a PyTorch file is given and torch is not installed.
+
+    Examples
+    --------
+    >>> from srnc_manifold import files
+    >>> import numpy as np
+    >>> np.savez("weights.npz", conv=np.ones((2, 3)), words=np.array(["a text"]))
+    >>> contents = files.read_file("weights.npz")
+    >>> list(contents.arrays), list(contents.skipped)
+    (['conv'], ['words'])
     """
     found = read_entries(path)
     return Contents(found.arrays, found.skipped)

@@ -54,6 +54,14 @@ def to_pymanopt(problem: Problem, cost: Cost, backend: str = "numpy", *, manifol
     -----
     In pymanopt 2.2.1, Nelder-Mead does not work on a ``Product``; it does on ``Oblique``. Particle swarms do not work
     if one of the spheres has one entry. Both draw their points from NumPy's global random state.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> taken = srnc.interop.to_pymanopt(problem, srnc.costs.LogSumExp())
+    >>> type(taken.manifold).__name__, float(taken.cost(problem.direction)) > 0
+    ('Sphere', True)
     """
     _require_problem(problem)
     require_cost(cost)
@@ -88,6 +96,14 @@ def from_pymanopt(problem: Problem, point: Any) -> NDArray[Any]:
     ------
     TypeError, ValueError
         If the point is not one of such a manifold.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> kernel = srnc.interop.from_pymanopt(problem, [1.0, 0.0, 0.0])
+    >>> kernel / problem.radius
+    array([1., 0., 0.])
     """
     _require_problem(problem)
     z = _joined(problem, point)

@@ -42,6 +42,13 @@ class NormBracket:
     likely_upper : float
         A bound that fails for one in a million of the random starts of the Lanczos method; not a proof. It is
         ``upper`` where that is smaller.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> bracket = srnc.norm_bracket([1, 2], 8, padding=1, padding_mode="zeros")
+    >>> bracket.lower <= bracket.upper, bracket.proof
+    (True, 'decomposition')
     """
 
     lower: float

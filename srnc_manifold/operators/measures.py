@@ -76,6 +76,14 @@ def singular_values(
     ------
     TypeError, ValueError
         If an argument is not valid, or the matrix of a padded layer is too large to write out.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> srnc.singular_values([1, 2], 4).round(4)
+    array([3.    , 2.2361, 2.2361, 1.    ])
+    >>> srnc.singular_values([1, 2], 4, k=1)
+    array([3.])
     """
     if k is not None:
         require_count(k=k)
@@ -126,6 +134,14 @@ def spectral_norm(
     padding (docs/theory.md, section 11): the maximum over the frequencies of this grid times a factor of its size and
     the kernel's. With padding, the bound of docs/theory.md, proposition 28, which holds for this padding on every such
     input.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> float(srnc.spectral_norm([1, 2], 4))
+    3.0
+    >>> round(float(srnc.spectral_norm([1, 2], 4, padding=0, padding_mode="zeros")), 4)
+    2.7979
     """
     layer = Layer(
         groups=groups,
@@ -159,7 +175,15 @@ def norm_bracket(
     transposed: bool = False,
     output_padding: PerAxis = 0,
 ) -> NormBracket:
-    """The spectral norm of a layer from below and from above, and what proves it; as :func:`singular_values`."""
+    """The spectral norm of a layer from below and from above, and what proves it; as :func:`singular_values`.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> bracket = srnc.norm_bracket([1, 2], 4)
+    >>> bracket.lower <= 3 <= bracket.upper, bracket.proof
+    (True, 'decomposition')
+    """
     layer = Layer(
         groups=groups,
         stride=stride,
@@ -185,7 +209,14 @@ def frobenius_norm(
     transposed: bool = False,
     output_padding: PerAxis = 0,
 ) -> Any:
-    """Frobenius norm of a layer, ``√|N| ‖x‖`` if it is circular; parameters as :func:`singular_values`."""
+    """Frobenius norm of a layer, ``√|N| ‖x‖`` if it is circular; parameters as :func:`singular_values`.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> float(srnc.frobenius_norm([3, 4], 16))
+    20.0
+    """
     layer = Layer(
         groups=groups,
         stride=stride,
@@ -214,6 +245,12 @@ def stable_rank(
     """Stable rank ``‖C(x)‖_F² / ‖C(x)‖₂²`` of a layer (paper, (1), (9)).
 
     Parameters as :func:`singular_values`. Between ``|N| / q`` and ``min(c_out, c_in) |N|`` without groups and stride.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> float(srnc.stable_rank([1, 0, 0], 64)), round(float(srnc.stable_rank([1, 1, 1], 64)), 4)
+    (64.0, 21.3333)
     """
     layer = Layer(
         groups=groups,
@@ -252,6 +289,12 @@ def spectral_norms(
     ------
     TypeError, ValueError
         If an argument is not valid; the first kernel that is not is named.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> srnc.spectral_norms([[1, 2], [3, 4]], 4)
+    array([3., 7.])
     """
     return _norms_and_sizes(kernels, input_size, groups, stride, dilation)[0]
 
@@ -259,7 +302,14 @@ def spectral_norms(
 def stable_ranks(
     kernels: Any, input_size: InputSize, *, groups: int = 1, stride: PerAxis = 1, dilation: PerAxis = 1
 ) -> Any:
-    """Stable ranks of the convolutions by many kernels of one shape, at once; parameters as :func:`spectral_norms`."""
+    """Stable ranks of the convolutions by many kernels of one shape, at once; parameters as :func:`spectral_norms`.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> srnc.stable_ranks([[1, 0], [1, 1]], 4)
+    array([4., 2.])
+    """
     norms_of, sizes, n_points = _norms_and_sizes(kernels, input_size, groups, stride, dilation)
     return n_points * (sizes / norms_of) ** 2
 

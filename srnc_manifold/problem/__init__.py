@@ -33,6 +33,14 @@ def load_problem(path: FilePath) -> Problem:
         If there is no such file.
     ValueError
         If the file holds something else.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> path = problem.save("problem.npz")
+    >>> srnc.load_problem("problem.npz").digest() == problem.digest()
+    True
     """
     kind = storage.read(path)["kind"]
     if kind not in _KINDS:

@@ -36,6 +36,13 @@ class NamedProblem:
     ------
     TypeError, ValueError
         If the name or the note is no text, the problem is none, or the optimum is not a number >= 0.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> srnc.NamedProblem("mine", problem, optimum=32 / 3).name
+    'mine'
     """
 
     name: str
@@ -53,7 +60,14 @@ class NamedProblem:
 
 @dataclass(frozen=True)
 class UnavailableProblem:
-    """A problem that is not available on this machine: its name, and what to install."""
+    """A problem that is not available on this machine: its name, and what to install.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> srnc.UnavailableProblem("P-Net", "pip install facenet-pytorch").reason
+    'pip install facenet-pytorch'
+    """
 
     name: str
     reason: str
@@ -90,6 +104,13 @@ def partway(
     """A problem whose target is between the least feasible stable rank (fraction 0) and that of the kernel (1).
 
     With ``increase`` the target is between that of the kernel (0) and the largest feasible one (1).
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.partway([1, 2, 0.5], 16, 0.5)
+    >>> problem.regime
+    'reduce'
     """
     require_nonnegative(fraction=fraction)
     layout: Layout = {"groups": groups, "stride": stride, "dilation": dilation}
@@ -106,6 +127,12 @@ def load_family(name_or_path: str | os.PathLike[str]) -> list[Entry]:
     ------
     ValueError
         If there is no such family or file, or if it does not yield named problems.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> [entry.name for entry in srnc.load_family("paper")][:2]
+    ['paper r=64/3', 'paper r=32']
     """
     text = os.fspath(name_or_path)
     if text in FAMILIES:

@@ -49,6 +49,16 @@ class SeparableProblem(Problem):
     ------
     TypeError, ValueError
         As in :class:`SRNProblem`, and if the kernel has several channels or fewer than two axes.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> import numpy as np
+    >>> kernel = np.outer([1, 2, 1], [1, -2, 0.5])
+    >>> problem = srnc.SeparableProblem(kernel, 16, stable_rank_fraction=0.8)
+    >>> result = srnc.solve(problem, srnc.solvers.MultiStart("SLSQP", n_starts=3), rng=0)
+    >>> int(np.linalg.matrix_rank(result.kernel))
+    1
     """
 
     kind = "SeparableProblem"

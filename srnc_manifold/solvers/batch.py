@@ -85,6 +85,14 @@ class Batch(SphereSolver):
     ------
     TypeError
         If the method is another one.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> batch = srnc.solvers.Batch(srnc.solvers.AugmentedLagrangian(), starts=5)
+    >>> srnc.solve(problem, batch, rng=0).evaluation.feasible
+    True
     """
 
     method: Solver = field(default_factory=AugmentedLagrangian)

@@ -61,6 +61,12 @@ def run(
     ------
     TypeError, ValueError
         If an argument is not valid.
+
+    Examples
+    --------
+    >>> from srnc_manifold import studies
+    >>> sorted(studies.STUDIES)
+    ['formulations', 'srnc']
     """
     require_choice(STUDIES, study=name)
     if n_jobs is not None:

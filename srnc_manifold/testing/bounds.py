@@ -29,6 +29,12 @@ def check_bound(bound: Callable[[SRNProblem], Bound], *, rng: int | np.random.Ge
     ------
     AssertionError
         If a property does not hold. The message gives the property, the problem and the numbers.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> from srnc_manifold.testing import check_bound
+    >>> check_bound(lambda problem: srnc.Bound(problem.bound_at(0.0), "the norms alone", "trivial"))
     """
     generator = np.random.default_rng(rng)
     name, refusals, bounded = getattr(bound, "__name__", repr(bound)), [], 0

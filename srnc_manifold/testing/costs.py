@@ -34,6 +34,12 @@ def check_cost(cost: Cost, *, rng: int | np.random.Generator = 0) -> None:
     ------
     AssertionError
         If a property does not hold. The message gives the property, the problem and the numbers.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> from srnc_manifold.testing import check_cost
+    >>> check_cost(srnc.costs.ExactMax())
     """
     generator = np.random.default_rng(rng)
     for problem in (*kernel_problems(generator), *other_problems(generator)):
@@ -51,6 +57,13 @@ def taylor_slope(remainder: Callable[[float], float], floor: float) -> float:
     """Slope of ``log remainder(t)`` against ``log t`` at the smallest steps where the remainder exceeds ``floor``.
 
     The slope is infinite if it never exceeds ``floor``, that is, if the expansion is exact up to rounding.
+
+    Examples
+    --------
+    >>> from math import exp
+    >>> from srnc_manifold.testing import taylor_slope
+    >>> round(taylor_slope(lambda t: abs(exp(t) - 1 - t), 1e-12))
+    2
     """
     steps = np.logspace(-1, -7, 25)
     errors = np.array([abs(remainder(float(t))) for t in steps])

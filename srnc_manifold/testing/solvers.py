@@ -69,6 +69,12 @@ def check_solver(solver: Solver, *, rng: int | np.random.Generator = 0) -> None:
         If a property does not hold. The message gives the property, the problem and the numbers.
     TypeError
         If ``solver`` is not an instance of a solver.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> from srnc_manifold.testing import check_solver
+    >>> check_solver(srnc.solvers.MatrixSRN())
     """
     if not isinstance(solver, Solver):
         raise TypeError(f"solver: {solver!r} given, expected an instance of a solver, such as srnc.solvers.Exact()")

@@ -50,6 +50,14 @@ class GradientDescent(SphereSolver):
     max_iterations : int
     tolerance : float
         The run has converged if the norm of the Riemannian gradient is at most this.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem, srnc.solvers.GradientDescent(max_iterations=20), rng=0)
+    >>> result.status
+    <Status.LIMIT: 'limit'>
     """
 
     cost: Cost = field(default_factory=LogSumExp)

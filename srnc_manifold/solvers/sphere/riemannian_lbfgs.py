@@ -30,6 +30,13 @@ class RiemannianLBFGS(SphereSolver):
     max_iterations : int
     tolerance : float
         The run has converged if the norm of the Riemannian gradient is at most this.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> srnc.solve(problem, srnc.solvers.RiemannianLBFGS(srnc.costs.Penalty()), rng=0).status
+    <Status.CONVERGED: 'converged'>
     """
 
     cost: Cost = field(default_factory=LogSumExp)
