@@ -265,6 +265,47 @@ class Result(Shown):
             "kernel": f"shape {self.kernel.shape}",
         }
 
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        kind: str | None = None,
+        *,
+        problem: Problem | None = None,
+        ax: Any = None,
+        **options: Any,
+    ) -> Any:
+        """A figure of the run. It is saved if a path is given.
+
+        Parameters
+        ----------
+        path : path, optional
+        kind : str, optional
+            ``"history"``, one column over another; with the problem ``"convergence"``, ``"spectrum"``, ``"kernels"``,
+            and for kernels with three entries ``"trajectory"`` and ``"sphere"``: functions of
+            :mod:`srnc_manifold.plots`. By default the convergence if a problem is given, the history if none.
+        problem : SRNProblem, StackProblem or SeparableProblem, optional
+            The result's own.
+        ax : matplotlib Axes, optional
+            Where to draw: as many as the figure has panels.
+        **options
+            Of the function.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Examples
+        --------
+        >>> import srnc_manifold as srnc
+        >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+        >>> result = srnc.solve(problem, "slsqp", rng=0)
+        >>> figure = result.plot(problem=problem)
+        >>> figure = result.plot(kind="history", y="objective")
+        """
+        from srnc_manifold.plots.results import draw  # on use: figures are above what is computed
+
+        return draw(self, path, kind, problem, ax=ax, **options)
+
     def to_fields(self) -> dict[str, Any]:
         """The whole result as JSON values and arrays."""
         data = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -21,6 +21,7 @@ from srnc_manifold.comparison.html.sections import HARDEST
 from srnc_manifold.comparison.html.words import Facts, findings, headline
 from srnc_manifold.comparison.report import DETAILED
 from srnc_manifold.comparison.rows import Row
+from srnc_manifold.plots.kernels import SLICES, is_cut, mosaic
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>$\\alpha$ & {{ 7*7 }} %{x} \x1b[31m"
 
@@ -163,15 +164,15 @@ def test_what_is_needed_to_repeat_it(shown):
 
 def test_an_image_of_a_kernel_has_every_entry_in_its_place():
     kernel = np.arange(2 * 3 * 2 * 2.0).reshape(2, 3, 2, 2)
-    image = figures.mosaic(kernel, 2)
+    image = mosaic(kernel, 2)
     assert image.shape == (6, 9)  # a line between slices
     for o, i in np.ndindex(2, 3):
         np.testing.assert_array_equal(image[3 * o : 3 * o + 2, 3 * i : 3 * i + 2], kernel[o, i])
     assert np.isnan(image).sum() == image.size - kernel.size
-    np.testing.assert_array_equal(figures.mosaic(np.eye(3), 0), np.eye(3))
-    assert figures.mosaic(np.zeros((40, 50, 3)), 1).shape == (figures.SLICES, 4 * figures.SLICES)
-    assert figures.is_cut((40, 50, 3), 1)
-    assert figures.mosaic(np.zeros((2, 2, 3, 4, 5)), 3).shape == (2 * 13, 2 * 6)
+    np.testing.assert_array_equal(mosaic(np.eye(3), 0), np.eye(3))
+    assert mosaic(np.zeros((40, 50, 3)), 1).shape == (SLICES, 4 * SLICES)
+    assert is_cut((40, 50, 3), 1)
+    assert mosaic(np.zeros((2, 2, 3, 4, 5)), 3).shape == (2 * 13, 2 * 6)
 
 
 # -- what is said in words ---------------------------------------------------------------------------------------------
