@@ -145,6 +145,13 @@ class History(Shown):
     ``stable_rank_error`` and ``spectral_norm_error``, and ``violation``, the larger one of the two. Some solvers have
     more, such as ``penalty``. NaN where a solver has no such quantity.
 
+    Attributes
+    ----------
+    columns : dict of lists
+        By name; ``history[name]`` is a column as an array.
+    points : list of arrays
+        The iterates as unit vectors, for kernels of at most 100 entries.
+
     Examples
     --------
     >>> import srnc_manifold as srnc

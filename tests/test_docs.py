@@ -1,6 +1,7 @@
 """The documentation: its code runs, its links lead somewhere, the reference has every public name, the pages build."""
 
 import doctest
+import enum
 import importlib
 import inspect
 import re
@@ -133,3 +134,36 @@ def test_examples_of_the_reference_run(name, tmp_path, monkeypatch):
     told = []
     failed, _ = doctest.DocTestRunner().run(own, out=told.append)
     assert not failed, "".join(told)
+
+
+#: What numpydoc checks and is not asked for, and why.
+NOT_ASKED = {
+    "ES01": "a summary can be enough",
+    "SA01": "the tables of the reference show what belongs together",
+    "PR01": "of a dataclass the fields are attributes: checked below",
+    "PR03": "settings are told by what they belong to",
+    "PR04": "names may share a line that says where they are described",
+    "PR07": "a name and a type can be enough",
+    "RT03": "a type can be enough",
+    "SS05": "takes nouns for verbs",
+    "YD01": "a context manager yields nothing",
+}
+
+
+@slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ENTRIES)
+def test_docstrings_are_complete(name):
+    pytest.importorskip("numpydoc", reason="make docs installs what reads docstrings")
+    from numpydoc.docscrape import get_doc_object
+    from numpydoc.validate import validate
+
+    value = ENTRIES[name]
+    found = validate(f"{value.__module__}.{value.__qualname__}")["errors"]
+    assert not [error for error in found if error[0] not in NOT_ASKED]
+    told = get_doc_object(value)
+    described = {one for part in ("Parameters", "Attributes") for field in told[part] for one in field.name.split(", ")}
+    if not inspect.isclass(value) or (value.__init__ is not object.__init__ and not issubclass(value, enum.Enum)):
+        described |= {name.lstrip("*") for name in described}
+        missing = [one for one in inspect.signature(value).parameters if one not in described and one[0] != "_"]
+        assert not missing

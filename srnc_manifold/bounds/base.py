@@ -200,6 +200,21 @@ def _moments(problem: SRNProblem, level: float) -> dict[str, Any]:
 def raise_bound(problem: SRNProblem, bound: float, kind: str, arrays: dict[str, Any]) -> Bound:
     """The lower bound on the objective that follows from an upper bound on ``⟨a, z⟩`` over unit kernels.
 
+    Parameters
+    ----------
+    problem : SRNProblem
+        One that raises the stable rank.
+    bound : float
+        On ``⟨a, z⟩``, where ``a`` and ``z`` have norm one.
+    kind : str
+        What proves it: ``"ball"``, ``"sphere"``, ``"branched"``, ``"moments"`` or ``"deltas"``.
+    arrays : dict of arrays
+        The certificate.
+
+    Returns
+    -------
+    Bound
+
     Examples
     --------
     >>> import srnc_manifold as srnc

@@ -82,6 +82,11 @@ def compare(
     overwrite : bool, optional
         Whether ``output`` may be an existing file, which is then overwritten.
 
+    Returns
+    -------
+    Comparison
+        Its rows, results, tables and figures.
+
     Raises
     ------
     TypeError, ValueError

@@ -155,6 +155,11 @@ def solve_batch(
     groups, stride, dilation : int or sequence of int, optional
         With PyTorch's meaning.
 
+    Returns
+    -------
+    BatchResult
+        Arrays of the library and on the device of the kernels.
+
     Raises
     ------
     TypeError, ValueError

@@ -34,10 +34,12 @@ _ROUNDING = 1e-12
 class PathResult(BatchResult):
     """Solutions of one kernel's problem for many targets, in their order; arrays of NumPy.
 
-    Attributes are those of :class:`BatchResult`, with one row for each target; ``bound(k)`` has a certificate as there.
+    There is one row for each target; ``bound(k)`` has a certificate.
 
     Attributes
     ----------
+    kernels, stable_ranks, clipped, objectives, violations, bounds, gaps, owners, certificate
+        As of :class:`srnc_manifold.BatchResult`.
     fractions : array, shape ``(K,)``
         The targets as they were asked for: fractions of the kernel's own stable rank.
 
@@ -92,6 +94,11 @@ def solve_path(
         in any order.
     clip : bool, optional
         Whether targets that are not feasible are moved to the nearest feasible one, as by :func:`solve_batch`.
+
+    Returns
+    -------
+    PathResult
+        One row for each target.
 
     Raises
     ------

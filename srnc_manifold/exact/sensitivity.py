@@ -91,6 +91,10 @@ def sensitivity(problem: SRNProblem, result: Result) -> Sensitivity:
     result : Result
         Of :class:`srnc_manifold.solvers.Exact` on that problem.
 
+    Returns
+    -------
+    Sensitivity
+
     Raises
     ------
     ValueError

@@ -52,6 +52,16 @@ class Contents(Shown):
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """The arrays of a file by name; those of :func:`srnc_manifold.files.read_file`, which also tells what was left out.
 
+    Parameters
+    ----------
+    path : path
+        A file ``.npy``, ``.npz``, ``.safetensors``, ``.pt`` or ``.pth``.
+
+    Returns
+    -------
+    dict of arrays
+        By name, in the order of the file.
+
     Raises
     ------
     ValueError, FileNotFoundError, ImportError
@@ -80,6 +90,15 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
 
     No code in a file is executed: pickled objects are refused, and PyTorch files are read with ``weights_only=True``.
     What would take a hundred times the size of the file, and more than 256 MiB, is refused.
+
+    Parameters
+    ----------
+    path : path
+        A file ``.npy``, ``.npz``, ``.safetensors``, ``.pt`` or ``.pth``.
+
+    Returns
+    -------
+    Contents
 
     Raises
     ------

@@ -74,6 +74,10 @@ def jacobian_norm(model: nn.Module, example_input: Any, *, rng: Rng = 0) -> Jaco
     rng : int or numpy.random.Generator, optional
         Of the vector to start from.
 
+    Returns
+    -------
+    JacobianNorm
+
     Raises
     ------
     TypeError

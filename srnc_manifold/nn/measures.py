@@ -56,6 +56,16 @@ def operator_norm(module: nn.Module, input_size: Any = None) -> Tensor:
 def stable_rank(module: nn.Module, input_size: Any = None) -> Tensor:
     """The stable rank ``‖C‖_F² / ‖C‖₂²`` of the operator of a layer; as :func:`operator_norm`.
 
+    Parameters
+    ----------
+    module, input_size
+        As in :func:`srnc_manifold.nn.operator_norm`.
+
+    Returns
+    -------
+    tensor, scalar
+        In double precision, with gradients.
+
     Raises
     ------
     ValueError
@@ -84,6 +94,11 @@ def singular_values(module: nn.Module, input_size: Any = None, k: int | None = N
     k : int, optional
         How many of the largest; by default all, which is an error where the matrix is too large to write out.
         Multiplicities and gradients as in :func:`srnc_manifold.singular_values`.
+
+    Returns
+    -------
+    tensor, shape ``(k,)`` or of all
+        In double precision, with gradients.
 
     Examples
     --------

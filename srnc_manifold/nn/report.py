@@ -160,6 +160,10 @@ def report(
     progress : callable, optional
         Given the number of rows that are done, and of all, after each of them.
 
+    Returns
+    -------
+    Report
+
     Raises
     ------
     TypeError

@@ -62,15 +62,13 @@ def singular_values(
     output_padding : int or sequence of int, optional
         Of a transposed convolution, with PyTorch's meaning.
 
-    Where a singular value is zero, as those of Sobel's kernel and of layers with dead or equal filters are, its
-    gradient in torch and autograd is a subgradient.
-
     Returns
     -------
     array, shape ``(groups · min(c_out / groups, c_in / groups · phases) · |N|,)``
         Descending, each with its multiplicity; in the library of ``kernel``. ``|N|`` is the number of outputs and
         ``phases`` that of the phases of the stride which meet a tap; further singular values are zero. With other
-        padding, the ``groups · min(rows, columns)`` singular values of the matrices of the groups.
+        padding, the ``groups · min(rows, columns)`` singular values of the matrices of the groups. Where one is zero,
+        as those of Sobel's kernel and of layers with dead or equal filters are, its gradient is a subgradient.
 
     Raises
     ------
@@ -125,7 +123,7 @@ def spectral_norm(
     transposed: bool = False,
     output_padding: PerAxis = 0,
 ) -> Any:
-    """Largest singular value of a layer; parameters as :func:`singular_values`.
+    """Largest singular value of a layer.
 
     Of large layers with other padding than circular it is found by the Lanczos method, from below;
     :func:`norm_bracket` says how accurate it is.
@@ -134,6 +132,18 @@ def spectral_norm(
     padding (docs/theory.md, section 11): the maximum over the frequencies of this grid times a factor of its size and
     the kernel's. With padding, the bound of docs/theory.md, proposition 28, which holds for this padding on every such
     input.
+
+    Parameters
+    ----------
+    kernel, input_size, groups, stride, dilation, padding, padding_mode, transposed, output_padding
+        As in :func:`srnc_manifold.singular_values`.
+    all_sizes : bool, optional
+        Whether a bound for every larger input is asked for.
+
+    Returns
+    -------
+    scalar
+        In the library of the kernel, with gradients in torch and autograd.
 
     Examples
     --------
@@ -175,7 +185,16 @@ def norm_bracket(
     transposed: bool = False,
     output_padding: PerAxis = 0,
 ) -> NormBracket:
-    """The spectral norm of a layer from below and from above, and what proves it; as :func:`singular_values`.
+    """The spectral norm of a layer from below and from above, and what proves it.
+
+    Parameters
+    ----------
+    kernel, input_size, groups, stride, dilation, padding, padding_mode, transposed, output_padding
+        As in :func:`srnc_manifold.singular_values`.
+
+    Returns
+    -------
+    NormBracket
 
     Examples
     --------
@@ -209,7 +228,17 @@ def frobenius_norm(
     transposed: bool = False,
     output_padding: PerAxis = 0,
 ) -> Any:
-    """Frobenius norm of a layer, ``√|N| ‖x‖`` if it is circular; parameters as :func:`singular_values`.
+    """Frobenius norm of a layer, ``√|N| ‖x‖`` if it is circular.
+
+    Parameters
+    ----------
+    kernel, input_size, groups, stride, dilation, padding, padding_mode, transposed, output_padding
+        As in :func:`srnc_manifold.singular_values`.
+
+    Returns
+    -------
+    scalar
+        In the library of the kernel, with gradients in torch and autograd.
 
     Examples
     --------
@@ -244,7 +273,17 @@ def stable_rank(
 ) -> Any:
     """Stable rank ``‖C(x)‖_F² / ‖C(x)‖₂²`` of a layer (paper, (1), (9)).
 
-    Parameters as :func:`singular_values`. Between ``|N| / q`` and ``min(c_out, c_in) |N|`` without groups and stride.
+    Between ``|N| / q`` and ``min(c_out, c_in) |N|`` without groups and stride.
+
+    Parameters
+    ----------
+    kernel, input_size, groups, stride, dilation, padding, padding_mode, transposed, output_padding
+        As in :func:`srnc_manifold.singular_values`.
+
+    Returns
+    -------
+    scalar
+        At least 1; in the library of the kernel, with gradients in torch and autograd.
 
     Examples
     --------
@@ -302,7 +341,17 @@ def spectral_norms(
 def stable_ranks(
     kernels: Any, input_size: InputSize, *, groups: int = 1, stride: PerAxis = 1, dilation: PerAxis = 1
 ) -> Any:
-    """Stable ranks of the convolutions by many kernels of one shape, at once; parameters as :func:`spectral_norms`.
+    """Stable ranks of the convolutions by many kernels of one shape, at once.
+
+    Parameters
+    ----------
+    kernels, input_size, groups, stride, dilation
+        As in :func:`srnc_manifold.spectral_norms`.
+
+    Returns
+    -------
+    array, shape ``(K,)``
+        In the library of the kernels, with gradients in torch.
 
     Examples
     --------

@@ -27,6 +27,15 @@ _KINDS: dict[str, type[Problem]] = {kind.kind: kind for kind in (SRNProblem, Sta
 def load_problem(path: FilePath) -> Problem:
     """Read a problem of any kind from a file that its ``save`` wrote.
 
+    Parameters
+    ----------
+    path : path
+        A file that ``save`` of a problem wrote.
+
+    Returns
+    -------
+    SRNProblem, StackProblem or SeparableProblem
+
     Raises
     ------
     FileNotFoundError

@@ -62,6 +62,12 @@ class NamedProblem:
 class UnavailableProblem:
     """A problem that is not available on this machine: its name, and what to install.
 
+    Attributes
+    ----------
+    name : str
+    reason : str
+        What is missing, and how to get it.
+
     Examples
     --------
     >>> import srnc_manifold as srnc
@@ -105,6 +111,19 @@ def partway(
 
     With ``increase`` the target is between that of the kernel (0) and the largest feasible one (1).
 
+    Parameters
+    ----------
+    kernel, input_size, groups, stride, dilation
+        As in :class:`srnc_manifold.SRNProblem`.
+    fraction : float
+        Part of the way, from 0 to 1.
+    increase : bool, optional
+        Whether the stable rank is to be raised.
+
+    Returns
+    -------
+    SRNProblem
+
     Examples
     --------
     >>> import srnc_manifold as srnc
@@ -122,6 +141,15 @@ def partway(
 
 def load_family(name_or_path: str | os.PathLike[str]) -> list[Entry]:
     """Problems of a family of this package, such as ``"paper"``, or of a Python file with a function ``problems()``.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        A name of ``srnc_manifold.families.FAMILIES``, or the path of a ``.py`` file.
+
+    Returns
+    -------
+    list of NamedProblem or UnavailableProblem
 
     Raises
     ------

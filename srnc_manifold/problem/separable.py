@@ -37,7 +37,7 @@ class SeparableProblem(Problem):
 
     Parameters
     ----------
-    kernel, input_size, stable_rank, relative_stable_rank, stable_rank_fraction, clip, stride, dilation
+    kernel, input_size, stable_rank, relative_stable_rank, stable_rank_fraction, clip, groups, stride, dilation
         As in :class:`SRNProblem`. The kernel has one channel and at least two axes.
 
     Attributes

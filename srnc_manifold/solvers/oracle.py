@@ -172,6 +172,11 @@ def penalty_factors(raising: bool) -> tuple[float, ...]:
 class ConstrainedOracle(Oracle):
     """Several costs in turn; points are ranked by how much they violate the problem's constraint, then by distance.
 
+    Parameters
+    ----------
+    run, cost, backend, patience
+        As of :class:`srnc_manifold.solvers.Oracle`.
+
     Examples
     --------
     >>> import srnc_manifold as srnc

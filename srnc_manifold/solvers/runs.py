@@ -34,6 +34,12 @@ MAX_RECORDED_SIZE = 100
 class Stop(Exception):  # noqa: N818 - it ends a run, it is not an error
     """Raised inside a run to end it with a status.
 
+    Parameters
+    ----------
+    status : Status
+    message : str
+        Why, in words.
+
     Examples
     --------
     >>> import srnc_manifold as srnc

@@ -104,6 +104,19 @@ def solve(
 def supported(solver: Solver, problem: Problem) -> tuple[bool, str]:
     """Whether a solver takes a problem, as a whole or one part after the other, and if not, why.
 
+    Parameters
+    ----------
+    solver : Solver
+        The method.
+    problem : Problem
+        A kernel's, or a stack.
+
+    Returns
+    -------
+    supports : bool
+    reason : str
+        Empty where it does.
+
     Examples
     --------
     >>> import srnc_manifold as srnc

@@ -57,6 +57,11 @@ def run(
     overwrite : bool, optional
         Whether the folder may have files in it, which are then overwritten.
 
+    Returns
+    -------
+    Findings
+        Its tables, and its document.
+
     Raises
     ------
     TypeError, ValueError

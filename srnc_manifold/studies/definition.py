@@ -169,6 +169,10 @@ def read_study(path: FilePath) -> Study:
             [[parts.solvers]]
             name = "exact"
 
+    Returns
+    -------
+    Study
+
     Raises
     ------
     FileNotFoundError

@@ -25,6 +25,13 @@ def check_bound(bound: Callable[[SRNProblem], Bound], *, rng: int | np.random.Ge
 
     The tolerance is 1e-9 of ``‖C(a)‖_F²``.
 
+    Parameters
+    ----------
+    bound : callable
+        Called with a problem it returns a :class:`srnc_manifold.Bound`.
+    rng : int or numpy.random.Generator, optional
+        Source of the problems.
+
     Raises
     ------
     AssertionError

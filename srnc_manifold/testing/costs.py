@@ -30,6 +30,13 @@ def check_cost(cost: Cost, *, rng: int | np.random.Generator = 0) -> None:
     - The value depends on the operator only. It does not depend on the order of the singular values, on the kernel's
       scale, or on whether a repeated singular value is listed twice or once with multiplicity 2.
 
+    Parameters
+    ----------
+    cost : Cost
+        An instance.
+    rng : int or numpy.random.Generator, optional
+        Source of the points.
+
     Raises
     ------
     AssertionError
@@ -57,6 +64,18 @@ def taylor_slope(remainder: Callable[[float], float], floor: float) -> float:
     """Slope of ``log remainder(t)`` against ``log t`` at the smallest steps where the remainder exceeds ``floor``.
 
     The slope is infinite if it never exceeds ``floor``, that is, if the expansion is exact up to rounding.
+
+    Parameters
+    ----------
+    remainder : callable
+        The size of the remainder of a Taylor polynomial, as a function of the step ``t > 0``.
+    floor : float
+        Rounding error of the remainder.
+
+    Returns
+    -------
+    float
+        About 2 for a correct gradient, 3 for a correct Hessian.
 
     Examples
     --------

@@ -63,6 +63,13 @@ def check_solver(solver: Solver, *, rng: int | np.random.Generator = 0) -> None:
     Two properties are not tested: that evaluations are counted correctly, and that a given start is used (not every
     method can use one).
 
+    Parameters
+    ----------
+    solver : Solver
+        An instance.
+    rng : int or numpy.random.Generator, optional
+        Source of the problems.
+
     Raises
     ------
     AssertionError

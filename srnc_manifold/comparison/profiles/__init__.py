@@ -69,6 +69,22 @@ KINDS = {
 def draw(comparison: Any, kind: str, path: Any = None, ax: Any = None, **options: Any) -> Any:
     """The figure of a profile of a comparison; options of the figure are told from those of the data by name.
 
+    Parameters
+    ----------
+    comparison : Comparison
+    kind : str
+        One of :data:`KINDS`.
+    path : path, optional
+        File to save the figure to.
+    ax : matplotlib axes, optional
+        Axes to draw into.
+    **options
+        Of the function of the profile, and of its figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
     Examples
     --------
     >>> import srnc_manifold as srnc
@@ -83,6 +99,20 @@ def draw(comparison: Any, kind: str, path: Any = None, ax: Any = None, **options
 
 def profile(comparison: Any, kind: str = "performance", where: str | None = None, **options: Any) -> Any:
     """The data of a profile of a comparison; see :meth:`srnc_manifold.Comparison.profile`.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    kind : str, optional
+        One of :data:`KINDS`.
+    where : str, optional
+        Which rows, as :meth:`srnc_manifold.Comparison.query` takes it.
+    **options
+        Of the function of the profile.
+
+    Returns
+    -------
+    DataFrame
 
     Examples
     --------
