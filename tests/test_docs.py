@@ -5,10 +5,12 @@ import enum
 import importlib
 import inspect
 import re
+import shutil
+import subprocess
 import sys
 
 import pytest
-from pages import PAGES, README, ROOT, anchors, blocks, links, run
+from pages import MADE, PAGES, README, ROOT, anchors, blocks, links, run
 from tiers import slow
 
 from srnc_manifold.registry import COSTS, SOLVERS
@@ -167,3 +169,43 @@ def test_docstrings_are_complete(name):
         described |= {name.lstrip("*") for name in described}
         missing = [one for one in inspect.signature(value).parameters if one not in described and one[0] != "_"]
         assert not missing
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site as ``make docs`` builds it, from a copy: the build writes beside its sources."""
+    pytest.importorskip("furo", reason="make docs installs what builds the documentation")
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns(*MADE))
+    for entry in ROOT.iterdir():
+        if entry != DOCS:
+            (folder / entry.name).symlink_to(entry)
+    words = ["-W", "--keep-going", "-n", "-q", str(folder / "docs"), str(folder / "html")]
+    done = subprocess.run([sys.executable, "-m", "sphinx", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "html"
+
+
+@slow
+def test_the_site_has_every_page_and_every_name(site):
+    for page in PAGES:
+        assert (site / page_name(page)).with_suffix(".html").exists(), page
+    known = (site / "genindex.html").read_text(encoding="utf-8")
+    for name, value in ENTRIES.items():
+        assert name.rpartition(".")[2] in known, value
+
+
+@slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1400])
+def test_in_a_browser_pages_fetch_nothing_and_fit(site, opened, width, scheme):
+    page, asked, complaints = opened(width, scheme)
+    for name in ("index", "tutorial", "guides/compare", "theory", "formulations", "reference/solvers", "notebooks/*"):
+        (path,) = sorted(site.glob(f"{name}.html"))[:1]
+        page.goto(path.as_uri())
+        assert page.locator("h1").count() == 1, name
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        broken = "[...document.images].filter((image) => !image.complete || image.naturalWidth === 0).length"
+        assert page.evaluate(broken) == 0, name
+    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
+    assert not complaints
