@@ -28,7 +28,7 @@ compare: .venv/.core
 test: .venv/.test
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-test-all: .venv/.test
+test-all: .venv/.docs
 	HYPOTHESIS_PROFILE=all $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m ""
 
 # An environment of its own, because its versions differ from those of constraints.txt. Old versions use what newer

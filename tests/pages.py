@@ -23,9 +23,9 @@ from srnc_manifold.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = sorted(
-    page for page in (ROOT / "docs").rglob("*.md") if not {"_build", "generated", "notebooks"} & {*page.parts}
-)
+#: Folders in docs/ that a build makes.
+MADE = ("_build", "generated", "notebooks")
+PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if not {*MADE} & {*page.parts})
 
 _BLOCK = re.compile(
     r"(?:^<!-- checked, not run: (?P<why>.+?) -->\n)?^```(?P<language>[^\n`]*)\n(?P<code>.*?)^```$",
