@@ -29,6 +29,13 @@ class Status(StrEnum):
     run was interrupted; more may help. ``STALLED``: no progress, without a proof of optimality; another start,
     a smoother cost or another solver may help. ``NONFINITE``: a cost or gradient was NaN or infinite. ``FAILED``: an
     error, told in the message.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> srnc.solve(problem).status.is_success
+    True
     """
 
     CONVERGED = "converged"
@@ -62,6 +69,14 @@ class Bound(Shown):
         Of which it is the sum.
     version : int
         Form of the certificate. By default the newest that this release knows of its kind.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> bound = srnc.solve(problem).bound
+    >>> bound.kind, round(bound.verify(problem), 6)
+    ('caps', 10.666667)
     """
 
     objective: float
@@ -129,6 +144,21 @@ class History(Shown):
     ``objective`` (paper, (7)), ``stable_rank``, ``spectral_norm``, ``distance`` (‖x − a‖), the relative errors
     ``stable_rank_error`` and ``spectral_norm_error``, and ``violation``, the larger one of the two. Some solvers have
     more, such as ``penalty``. NaN where a solver has no such quantity.
+
+    Attributes
+    ----------
+    columns : dict of lists
+        By name; ``history[name]`` is a column as an array.
+    points : list of arrays
+        The iterates as unit vectors, for kernels of at most 100 entries.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> history = srnc.solve(problem, "l-bfgs", rng=0).history
+    >>> len(history) > 1, bool(history["cost"][-1] < history["cost"][0])
+    (True, True)
     """
 
     columns: dict[str, list[float]] = field(default_factory=dict)
@@ -195,6 +225,15 @@ class Result(Shown):
         How far the restoration moved, or why it could not.
     details : dict
         What one solver has to say beyond the rest (JSON values).
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem)
+    >>> path = result.save("result.json")
+    >>> srnc.Result.load("result.json") == result
+    True
     """
 
     kernel: NDArray[np.float64]

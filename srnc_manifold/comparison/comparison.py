@@ -45,6 +45,19 @@ class Comparison(Shown):
         Where runs were made, by the names in the rows: machine, processor, versions and commit.
     budgets : dict
         Limits and goals of the runs, ``{"max_time": 3.0}``, by their digests in the identities.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> comparison.rows[["solver", "seed", "status"]]
+                     solver  seed     status
+    0                 exact     0  converged
+    1  augmented-lagrangian     0  converged
+    2  augmented-lagrangian     1  converged
+    >>> comparison.query("solver == 'exact'")["status"].tolist()
+    ['converged']
     """
 
     problems: dict[str, NamedProblem]
@@ -59,7 +72,7 @@ class Comparison(Shown):
     def load(cls, store: str | os.PathLike[str]) -> Comparison:
         """All that a store has: of each problem, solver and seed the run that was asked for last.
 
-        Problems with an operator of one's own that cannot be saved are missing in :attr:`problems`; their rows are not.
+        Problems with an operator of one's own that cannot be saved are missing in ``problems``; their rows are not.
 
         Parameters
         ----------

@@ -61,6 +61,12 @@ def colour(solver: str) -> str:
     -------
     str
         An element of :data:`PALETTE`.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> srnc.plots.colour("slsqp[n_starts=3]") == srnc.plots.colour("slsqp")
+    True
     """
     name = _canonical(str(solver))
     known = _known()
