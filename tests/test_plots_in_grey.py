@@ -152,6 +152,23 @@ def test_a_result_draws_itself(comparison, tmp_path):
         result.plot(kind="spectrum")
 
 
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((1, 1, 3, 3), (16, 16)), ((3, 1, 4), (8,)), ((1, 1, 5), (8,)), ((2, 3, 4), (8,)), ((2, 1, 2, 3, 3), (4, 4, 4)),
+     ((4, 6), ())],
+)  # fmt: skip
+def test_every_entry_of_a_kernel_is_within_the_axes(shape, size):
+    kernel = np.random.default_rng(0).standard_normal(shape)
+    axes = plots.kernels(srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0), {}).axes[0]
+    image = np.ma.filled(axes.images[0].get_array(), np.nan)
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    shown = image[int(top + 0.5) : int(bottom + 0.5), int(left + 0.5) : int(right + 0.5)]
+    np.testing.assert_array_equal(np.sort(shown[np.isfinite(shown)]), np.sort(kernel.ravel()))
+    for text in axes.texts:
+        assert left < text.get_position()[0] < right
+        assert top < text.get_position()[1] < bottom
+
+
 def test_a_comparison_draws_its_table_and_its_overview(comparison):
     axes, _ = comparison.plot(kind="table", value="violation").axes
     assert [label.get_text() for label in axes.get_yticklabels()] == list(dict.fromkeys(comparison.table()["solver"]))
