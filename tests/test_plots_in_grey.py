@@ -55,6 +55,7 @@ def draw(comparison):
         "shares": lambda **how: plots.shares(comparison.profile("performance"), **how),
         "spectrum": lambda **how: plots.spectrum(PAPER, results, **how),
         "sphere": lambda **how: plots.sphere(results, PAPER, **how),
+        "stable_ranks": lambda **how: plots.stable_ranks(PAPER, results, **how),
         "sweeps": lambda **how: plots.sweeps(swept.profile("sensitivity"), **how),
         "trajectory": lambda **how: plots.trajectory(results, PAPER, **how),
         "violations": lambda **how: plots.violations(study, **how),
