@@ -19,7 +19,7 @@ from srnc_manifold.studies.formulations import FormulationsFindings, formulation
 PAPER = srnc.SRNProblem([1.0, 0, 0], 64, stable_rank=32)
 SOLVERS = ("exact", "slsqp[n_starts=1]", "trust-regions", "srn-c", "spectral-normalization")
 LAYER = srnc.SRNProblem(np.random.default_rng(0).standard_normal((2, 2, 3, 3)), 8, stable_rank_fraction=0.8)
-SEVERAL = {"overview": 2, "convergence": 3, "kernels": 3}
+SEVERAL = {"overview": 2, "convergence": 3, "kernels": 3, "stable_ranks": 2}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def draw(comparison):
         "shares": lambda **how: plots.shares(comparison.profile("performance"), **how),
         "spectrum": lambda **how: plots.spectrum(PAPER, results, **how),
         "sphere": lambda **how: plots.sphere(results, PAPER, **how),
-        "stable_ranks": lambda **how: plots.stable_ranks(PAPER, results, **how),
+        "stable_ranks": lambda **how: plots.stable_ranks(PAPER, results["exact"], **how),
         "sweeps": lambda **how: plots.sweeps(swept.profile("sensitivity"), **how),
         "trajectory": lambda **how: plots.trajectory(results, PAPER, **how),
         "violations": lambda **how: plots.violations(study, **how),
@@ -151,6 +151,20 @@ def test_a_result_draws_itself(comparison, tmp_path):
         result.plot(kind="spectra")
     with pytest.raises(ValueError, match="problem: none given, but a figure of kind 'spectrum' shows it"):
         result.plot(kind="spectrum")
+
+
+def test_the_rectangle_has_the_area_of_the_squares_and_the_width_of_the_stable_rank():
+    found = srnc.solve(LAYER).kernel
+    for axes, kernel in zip(plots.stable_ranks(LAYER, {"x": found}).axes, (LAYER.kernel, found), strict=True):
+        values = srnc.singular_values(kernel, LAYER.input_size).ravel()
+        squares = (values / LAYER.spectral_norm) ** 2
+        (left, right, _), (top, corner, bottom) = axes.get_lines()[0].get_data()
+        assert (left, bottom) == (0, 0)
+        assert top == corner == pytest.approx(squares.max(), rel=1e-12)
+        assert right * top == pytest.approx(squares.sum(), rel=1e-12)
+        assert right == pytest.approx(srnc.stable_rank(kernel, LAYER.input_size), rel=1e-12)
+        drawn = axes.patches[0].get_data()
+        assert np.sum(drawn.values * np.diff(drawn.edges)) == pytest.approx(squares.sum(), rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -57,10 +57,10 @@ def stable_ranks(problem: Problem, kernels: Any, ax: Any = None, path: str | os.
     rows, columns = grid(len(shown))
     with figure_of(ax, (4.2 * columns, 3.4 * rows), len(shown), sharex=True, sharey=True) as (figure, axes):
         for place, (label, kernel, fill) in zip(axes, shown, strict=True):
-            ranks, values = singular_values(part, kernel, "rank")
+            _, values = singular_values(part, kernel, "rank")
             squares = (values / part.spectral_norm) ** 2
             width, height = float(squares.sum() / squares.max()), float(squares.max())
-            place.fill_between(ranks - 0.5, squares, step="post", color=fill, alpha=0.55, linewidth=0)
+            place.stairs(squares, range(len(squares) + 1), fill=True, color=fill, alpha=0.55, linewidth=0)
             place.plot([0, width, width], [height, height, 0], color="black", linestyle="--", linewidth=1.6)
             place.annotate(
                 f"{width:.4g}", (width, 0.5 * height), (4, 0), textcoords="offset points", va="center", fontsize=11
@@ -68,7 +68,7 @@ def stable_ranks(problem: Problem, kernels: Any, ax: Any = None, path: str | os.
             place.axhline(1.0, color=QUIET, linestyle=":", linewidth=1)
             place.set_title(f"{plain(label)}: stable rank {width:.4g}")
             place.set_xlabel("rank of the singular value")
-            place.set_xlim(0, len(ranks))
+            place.set_xlim(0, len(squares))
             place.set_ylim(bottom=0)
         axes[0].set_ylabel("squared singular value / ‖C(a)‖₂²")
         return saved(figure, path)
