@@ -50,6 +50,8 @@ highlight_language = "none"
 copybutton_prompt_text = ">>> |\\.\\.\\. |\\$ "
 copybutton_prompt_is_regexp = True
 
+smartquotes = False  # two dashes are those of an option
+
 html_theme = "furo"
 html_title = f"srnc_manifold {release}"
 html_static_path = ["_static"]
