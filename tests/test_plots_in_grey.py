@@ -9,7 +9,7 @@ from xml.etree.ElementTree import parse
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from tiers import slow
+from tiers import slow, some
 
 import srnc_manifold as srnc
 from srnc_manifold import plots
@@ -17,14 +17,14 @@ from srnc_manifold.plots.results import KINDS
 from srnc_manifold.studies.formulations import FormulationsFindings, formulations
 
 PAPER = srnc.SRNProblem([1.0, 0, 0], 64, stable_rank=32)
-SOLVERS = ("exact", "slsqp[n_starts=1]", "trust-regions", "trust-regions:penalty", "srn-c", "spectral-normalization")
+SOLVERS = ("exact", "slsqp[n_starts=1]", "trust-regions", "srn-c", "spectral-normalization")
 LAYER = srnc.SRNProblem(np.random.default_rng(0).standard_normal((2, 2, 3, 3)), 8, stable_rank_fraction=0.8)
 SEVERAL = {"overview": 2, "convergence": 3, "kernels": 3}
 
 
 @pytest.fixture(scope="module")
 def comparison():
-    return srnc.compare({"paper": PAPER}, SOLVERS, [0, 1], budget=srnc.Budget(max_evaluations=200))
+    return srnc.compare({"paper": PAPER}, SOLVERS, [0, 1], budget=srnc.Budget(max_evaluations=100))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,7 @@ def draw(comparison):
         "shares": lambda **how: plots.shares(comparison.profile("performance"), **how),
         "spectrum": lambda **how: plots.spectrum(PAPER, results, **how),
         "sphere": lambda **how: plots.sphere(results, PAPER, **how),
+        "stable_ranks": lambda **how: plots.stable_ranks(PAPER, results, **how),
         "sweeps": lambda **how: plots.sweeps(swept.profile("sensitivity"), **how),
         "trajectory": lambda **how: plots.trajectory(results, PAPER, **how),
         "violations": lambda **how: plots.violations(study, **how),
@@ -79,37 +80,44 @@ def look(artist):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_lines_are_told_apart_in_grey_and_axes_have_labels(draw, name, tmp_path):
-    figure = draw[name](path=tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
-    for axes in figure.axes:
-        assert axes.get_xlabel() or axes.get_ylabel() or axes.get_title()
-        seen = {line.get_label(): look(line) for line in axes.get_lines() if not line.get_label().startswith("_")}
-        assert len(set(seen.values())) == len(seen), seen
-    for legend in figure.legends:
-        texts = [text.get_text() for text in legend.get_texts()]
-        assert len(set(texts)) == len(texts)
-        handles = [look(handle) for handle in legend.legend_handles if hasattr(handle, "get_hatch") or
-                   hasattr(handle, "get_marker")]  # fmt: skip
-        assert len(set(handles)) == len(handles), dict(zip(texts, handles, strict=False))
-        box = legend.get_window_extent()
-        for axes in figure.axes:
-            assert not axes.xaxis.label.get_window_extent().overlaps(box) or not axes.get_xlabel()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_axes_of_the_caller_are_drawn_into(draw, name):
+def test_axes_of_the_caller_have_labels_and_lines_that_are_told_apart_in_grey(draw, name):
     figure = Figure(figsize=(9, 4))
     n = SEVERAL.get(name, 1)
     options = {"projection": "3d"} if name == "sphere" else {}
     panels = figure.subplots(1, n, squeeze=False, subplot_kw=options)[0]
     assert draw[name](ax=panels if n > 1 else panels[0]) is figure
-    assert all(axes.has_data() for axes in panels)
     assert not figure.legends
+    for axes in panels:
+        assert axes.has_data()
+        assert axes.get_xlabel()
+        names = [label.get_text() for label in panels[0].get_yticklabels()]
+        assert axes.get_ylabel() or axes.get_title() or names[0] == "exact"
+        seen = {line.get_label(): look(line) for line in axes.get_lines() if not line.get_label().startswith("_")}
+        assert len(set(seen.values())) == len(seen), seen
+        if axes.get_legend() is not None:
+            tell_apart(axes.get_legend())
     with pytest.raises(TypeError, match="ax: int given, expected an Axes"):
         draw[name](ax=3)
-    with pytest.raises(ValueError, match=f"{n + 1} panels given, {n} are to be drawn" if n + 1 > 1 else "given"):
+    with pytest.raises(ValueError, match=f"ax: {n + 1} panels given, {n} are to be drawn"):
         draw[name](ax=[panels[0]] * (n + 1))
+
+
+def tell_apart(legend):
+    texts = [text.get_text() for text in legend.get_texts()]
+    seen = dict(zip(texts, map(look, legend.legend_handles), strict=True))
+    assert len(set(seen.values())) == len(texts), seen
+
+
+@pytest.mark.parametrize("name", some(NAMES, keep=3))
+def test_figures_are_saved_and_their_legends_cover_nothing(draw, name, tmp_path):
+    figure = draw[name](path=tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    for legend in figure.legends:
+        tell_apart(legend)
+        box = legend.get_window_extent()
+        for axes in figure.axes:
+            assert not axes.get_window_extent().overlaps(box)
+            assert not axes.get_xlabel() or not axes.xaxis.label.get_window_extent().overlaps(box)
 
 
 def test_files_are_vectors_by_their_endings_and_always_the_same(draw, tmp_path):
@@ -119,8 +127,9 @@ def test_files_are_vectors_by_their_endings_and_always_the_same(draw, tmp_path):
         written = path if ending else path.with_suffix(".png")
         content = written.read_bytes()
         assert content.startswith(first)
-        draw["eigenvalues"](path=path)
-        assert written.read_bytes() == content
+        if ending in (".svg", ".pdf"):
+            draw["eigenvalues"](path=path)
+            assert written.read_bytes() == content
     parse(tmp_path / "figure.svg")
     with pytest.raises(ValueError, match=r"path: '.*figure.doc' given, expected a name ending in one of .*\.eps"):
         draw["eigenvalues"](path=tmp_path / "figure.doc")
@@ -129,9 +138,10 @@ def test_files_are_vectors_by_their_endings_and_always_the_same(draw, tmp_path):
 
 def test_a_result_draws_itself(comparison, tmp_path):
     result = comparison.results["paper", "trust-regions", 0]
-    drawn = {kind: result.plot(tmp_path / f"{kind}.svg", kind, problem=PAPER) for kind in KINDS if kind != "sphere"}
-    assert len(drawn["convergence"].axes) == 3
-    assert len(list(tmp_path.glob("*.svg"))) == len(KINDS) - 1
+    for kind in KINDS:
+        assert result.plot(kind=kind, problem=PAPER).axes
+    result.plot(tmp_path / "kernels.svg", "kernels", problem=PAPER)
+    assert "found − given" in (tmp_path / "kernels.svg").read_text(encoding="utf-8")
     assert len(result.plot(problem=PAPER).axes) == 3
     (axes,) = result.plot(y="objective").axes
     np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), result.history["objective"])
@@ -141,6 +151,32 @@ def test_a_result_draws_itself(comparison, tmp_path):
         result.plot(kind="spectra")
     with pytest.raises(ValueError, match="problem: none given, but a figure of kind 'spectrum' shows it"):
         result.plot(kind="spectrum")
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((1, 1, 3, 3), (16, 16)), ((3, 1, 4), (8,)), ((1, 1, 5), (8,)), ((2, 3, 4), (8,)), ((2, 1, 2, 3, 3), (4, 4, 4)),
+     ((4, 6), ())],
+)  # fmt: skip
+def test_every_entry_of_a_kernel_is_within_the_axes(shape, size):
+    kernel = np.random.default_rng(0).standard_normal(shape)
+    axes = plots.kernels(srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0), {}).axes[0]
+    image = np.ma.filled(axes.images[0].get_array(), np.nan)
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    shown = image[int(top + 0.5) : int(bottom + 0.5), int(left + 0.5) : int(right + 0.5)]
+    np.testing.assert_array_equal(np.sort(shown[np.isfinite(shown)]), np.sort(kernel.ravel()))
+    for text in axes.texts:
+        assert left < text.get_position()[0] < right
+        assert top < text.get_position()[1] < bottom
+
+
+def test_a_comparison_draws_its_table_and_its_overview(comparison):
+    axes, _ = comparison.plot(kind="table", value="violation").axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(dict.fromkeys(comparison.table()["solver"]))
+    own = Figure()
+    assert comparison.plot(ax=own.subplots(1, 2)) is own
+    with pytest.raises(ValueError, match="ax: one panel given, 2 are to be drawn"):
+        comparison.plot(ax=Figure().add_subplot())
 
 
 def test_kernels_are_drawn_with_their_differences():

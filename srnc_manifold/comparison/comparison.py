@@ -282,14 +282,31 @@ class Comparison(Shown):
         ----------
         path : path, optional
         kind : str
-            ``"overview"``, or a kind of :meth:`profile`.
+            ``"overview"``, ``"table"`` (a heat map of solvers and problems), or a kind of :meth:`profile`.
         ax : matplotlib Axes, optional
-            Where to draw a profile.
+            Where to draw: as many as the figure has panels, two for an overview.
         **options
-            Of :meth:`profile`.
+            Of :meth:`profile`; for a table of :func:`srnc_manifold.plots.heat_map`, such as ``value="violation"``.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such kind, or nothing to draw.
+
+        Examples
+        --------
+        >>> import srnc_manifold as srnc
+        >>> comparison = srnc.compare("paper", ["exact", "srn-c"], seeds=[0])
+        >>> figure = comparison.plot(kind="table", value="violation")
         """
-        if kind == "overview" and ax is None and not options:
-            return plots.overview(self, path)
+        if kind == "overview":
+            return plots.overview(self, path, ax=ax, **options)
+        if kind == "table":
+            return plots.heat_map(self.table(), ax=ax, path=path, **options)
         return profiles.draw(self, kind, path, ax, **options)
 
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:

@@ -54,6 +54,7 @@ FIGURES: dict[str, Figure] = {
     "paper-sphere.png": Figure("the same as a ball", paper.figure_2_ball),
     "paper-figure-3.svg": Figure("the paper's Figure 3: loss and stable rank of its descent", paper.figure_3),
     "paper-settling.svg": Figure("where the paper's formulation settles, by α and λ", paper.settling),
+    "stable-rank.svg": Figure("README: what the stable rank is, before and after", readme.stable_rank),
     "trajectory.png": Figure("README: five methods on the paper's instance", readme.trajectory),
     **_PROFILES,
     "sensitivity.svg": Figure("log-sum-exp with other α and λ", profiles.sensitivity),

@@ -11,7 +11,7 @@ import numpy as np
 
 import srnc_manifold as srnc
 from srnc_manifold.costs import ExactMax, LogSumExp
-from srnc_manifold.solvers import Exact, GradientDescent, MultiStart, Riemannian
+from srnc_manifold.solvers import Exact, GradientDescent, MultiStart, Riemannian, Solver
 
 #: The file beside the figures that keeps the runs of comparisons.
 STORE = "figures.db"
@@ -60,7 +60,7 @@ class Runs:
     @cached_property
     def settled(self) -> srnc.Result:
         """Where the paper's descent would end: the same cost from its last iterate, with a line search."""
-        return srnc.solve(INSTANCE, GradientDescent(DESCENT.cost, step_rule="armijo"), start=self.descent.kernel)
+        return solved(INSTANCE, GradientDescent(DESCENT.cost, step_rule="armijo"), start=self.descent.kernel)
 
     @cached_property
     def readme(self) -> dict[str, srnc.Result]:
@@ -72,7 +72,7 @@ class Runs:
             "exact": Exact(),
         }
         found = {"gradient descent, log-sum-exp (the paper)": self._descended(start=README_START)}
-        return found | {label: srnc.solve(INSTANCE, one, start=README_START) for label, one in methods.items()}
+        return found | {label: solved(INSTANCE, one, start=README_START) for label, one in methods.items()}
 
     @cached_property
     def comparison(self) -> srnc.Comparison:
@@ -91,7 +91,7 @@ class Runs:
             if row["iteration"] % 500 == 0:
                 self.report(f"step {row['iteration']:.0f} of {STEPS}")
 
-        return srnc.solve(INSTANCE, DESCENT, callback=tell, **start)
+        return solved(INSTANCE, DESCENT, callback=tell, **start)
 
     def _compared(self, *what: Any, **options: Any) -> srnc.Comparison:
         made = srnc.compare(
@@ -117,9 +117,23 @@ def problems() -> dict[str, srnc.SRNProblem]:
     return {name: srnc.partway(rng.standard_normal(shape), size, 0.5) for name, (shape, size) in layouts.items()}
 
 
+def solved(problem: srnc.SRNProblem, solver: Solver, **options: Any) -> srnc.Result:
+    """A whole run: a part of one would be drawn as if it were the whole.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it is interrupted, where :func:`srnc_manifold.solve` returns what it has.
+    """
+    found = srnc.solve(problem, solver, **options)
+    if found.details.get("interrupted"):
+        raise KeyboardInterrupt
+    return found
+
+
 def settled_at(alpha: float, weight: float) -> srnc.Evaluation:
     """Where the paper's formulation settles with other parameters: the least cost from five random starts."""
     solver = Riemannian(LogSumExp(alpha=alpha, fidelity_weight=weight))
-    found = min((srnc.solve(INSTANCE, solver, rng=seed) for seed in range(5)), key=lambda result: result.cost)
+    found = min((solved(INSTANCE, solver, rng=seed) for seed in range(5)), key=lambda result: result.cost)
     assert found.evaluation is not None
     return found.evaluation

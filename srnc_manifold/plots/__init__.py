@@ -5,6 +5,7 @@ into axes of the caller: one, or a list of as many as there are panels. Lines di
 their colours alone, so every figure can be read in grey.
 """
 
+from srnc_manifold.plots.areas import stable_ranks
 from srnc_manifold.plots.comparisons import overview
 from srnc_manifold.plots.drawing import style
 from srnc_manifold.plots.histories import convergence, history
@@ -35,6 +36,7 @@ __all__ = [
     "shares",
     "spectrum",
     "sphere",
+    "stable_ranks",
     "style",
     "sweeps",
     "trajectory",

@@ -17,8 +17,8 @@ from srnc_manifold.problem.base import KernelProblem, Problem
 #: Slices of a kernel that are drawn along each of the two axes of channels.
 SLICES = 12
 
-# Images of at most this many entries have their numbers written in them.
-_WRITTEN = 30
+# Images of at most this many entries, and so many columns, have their numbers written in them.
+_WRITTEN, _WIDE = 30, 8
 
 # Fillings of bars, which are told apart in grey, too.
 _HATCHES = ("", "//", "..", "xx", "--", "oo", "\\\\")
@@ -105,7 +105,7 @@ def _images(part: KernelProblem, found: dict[str, Array], n_axes: int, ax: Any, 
     size = (3.2 * columns + 1.0, 0.8 + rows * (0.6 + 3.0 * min(1.4, max(0.5, height / width))))
     with figure_of(ax, size, len(images)) as (figure, axes):
         for place, (label, image) in zip(axes, images.items(), strict=True):
-            written = image.size <= _WRITTEN
+            written = image.size <= _WRITTEN and image.shape[1] <= _WIDE
             texts = [[f"{value:.2g}" if written and np.isfinite(value) else "" for value in row] for row in image]
             drawn = cells(place, image, texts, (-most, most), interpolation="none")
             place.set_title(plain(label), fontsize=10)
@@ -116,16 +116,16 @@ def _images(part: KernelProblem, found: dict[str, Array], n_axes: int, ax: Any, 
 
 def _name_axes(axes: Any, shape: Sequence[int], n_axes: int, image: tuple[int, ...]) -> None:
     """Channels are numbered in the middle of their tiles; taps, of a single channel, one by one."""
-    channels = n_axes == 0 or len(shape) > n_axes
-    names = (
-        ("output channel", "input channel")
-        if channels
-        else ("tap, first axis" if n_axes == 2 else "taps, all axes but the last", "tap, last axis")
-    )
-    apart = ((1 if n_axes > 1 else 0), 1) if channels and n_axes else (0, 0)  # white lines behind the last tiles
+    channels = n_axes == 0 or (len(shape) > n_axes and tuple(shape[:2]) != (1, 1))
+    downwards = {1: "", 2: "tap, first axis"}.get(n_axes, "taps, all axes but the last")
+    names = ("output channel", "input channel") if channels else (downwards, "tap, last axis" if n_axes > 1 else "tap")
+    apart = _lines(shape, n_axes)  # those behind the last tiles are not shown
     axes.set_xlim(-0.5, image[1] - 0.5 - apart[1])
     axes.set_ylim(image[0] - 0.5 - apart[0], -0.5)
     for which, name, count, length in zip("yx", names, shape[:2] if channels else image, image, strict=True):
+        if not name:
+            getattr(axes, f"set_{which}ticks")([])
+            continue
         shown = min(count, length if n_axes == 0 else SLICES) if channels else count
         places = (np.arange(shown) + 0.5) * length / shown - 0.5
         thin = slice(None, None, max(1, shown // 6))
@@ -148,10 +148,16 @@ def mosaic(values: Array, n_axes: int) -> Array:
     channels = channels[:SLICES, :SLICES]
     # With more than two axes of taps, all but the last are downwards.
     tiles = channels.reshape(*channels.shape[:2], *((1, taps[0]) if n_axes == 1 else (-1, taps[-1])))
-    if channels.shape[:2] != (1, 1) and (n_axes > 1 or tiles.shape[1] > 1):
-        tiles = np.pad(tiles, [(0, 0), (0, 0), (0, 1 if n_axes > 1 else 0), (0, 1)], constant_values=np.nan)
+    below, beside = _lines(values.shape, n_axes)
+    tiles = np.pad(tiles, [(0, 0), (0, 0), (0, below), (0, beside)], constant_values=np.nan)
     rows, columns, height, width = tiles.shape
     return tiles.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+
+
+def _lines(shape: Sequence[int], n_axes: int) -> tuple[int, int]:
+    """White lines below and beside each slice of channels, which keep them apart."""
+    alone = n_axes == 0 or len(shape) == n_axes or tuple(shape[:2]) == (1, 1)
+    return (0, 0) if alone or (n_axes == 1 and shape[1] == 1) else (int(n_axes > 1), 1)
 
 
 def is_cut(shape: Sequence[int], n_axes: int) -> bool:

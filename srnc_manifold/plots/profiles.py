@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
+
 from srnc_manifold.plots.curves import (
     Axis,
     Curve,
@@ -26,7 +28,7 @@ from srnc_manifold.plots.drawing import (
     require_columns,
     saved,
 )
-from srnc_manifold.plots.styles import spaced
+from srnc_manifold.plots.styles import spots
 
 Path = str | os.PathLike[str] | None
 
@@ -150,10 +152,16 @@ def sweeps(data: Any, ax: Any = None, path: Path = None, *, y: str = "violation"
 
 def _draw(axes: Any, shown: Curves, steps: bool = False) -> None:
     """Curves and bands into axes. Steps have a few marks, other lines one at each value."""
+    low, high = shown.x.range()
     for k, line in enumerate(shown.lines):
         _draw_band(axes, line)
-        how: dict[str, Any] = {"drawstyle": "steps-post", **spaced(k, line.across, line.up)} if steps else {}
+        how: dict[str, Any] = {"drawstyle": "steps-post", "markevery": []} if steps else {}
         axes.plot(line.across, line.up, label=plain(line.label), **how, **line.style)
+        if steps:
+            places = spots(k, low, high, logarithmic=shown.x.scale in ("log", "zero"))
+            places = places[places >= line.across[0]]
+            heights = line.up[np.searchsorted(line.across, places, side="right") - 1]
+            axes.plot(places, heights, marker=line.style["marker"], color=line.style["color"], linestyle="none")
     _scale(axes, "x", shown.x)
     _scale(axes, "y", shown.y)
     if shown.limit:

@@ -13,7 +13,7 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry
 from srnc_manifold.plots.drawing import QUIET, figure_of, grid, legend, plain, saved
-from srnc_manifold.plots.styles import distinct, line_styles, spaced
+from srnc_manifold.plots.styles import distinct, line_styles, spots
 from srnc_manifold.problem.base import KernelProblem, Problem
 from srnc_manifold.problem.stack import StackProblem
 from srnc_manifold.result import Result
@@ -80,7 +80,8 @@ def spectrum(
                 if len(panels) == 1:
                     label += f", stable rank {part.evaluate(kernel).stable_rank:.5g}"
                 across, up = singular_values(part, kernel, how)
-                place.plot(across, up, label=label, **(style | spaced(number, across, up)))
+                marked = np.searchsorted(across, spots(number, across[0], across[-1])).tolist()
+                place.plot(across, up, label=label, markevery=marked, **style)
             place.axhline(part.spectral_norm, color=QUIET, linestyle="--", linewidth=1, label="norm to keep, ‖C(a)‖₂")
             place.set_ylim(bottom=0)
             frequency = f"frequency l, in cycles per {len(across)} samples"
