@@ -19,6 +19,7 @@ copyright = author
 version = release = srnc_manifold.__version__
 
 extensions = [
+    "mathml",
     "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -30,7 +31,8 @@ exclude_patterns = ["_build", "_templates"]
 
 # Pages are Markdown, and notebooks as they were committed. Headings have the anchors that they have on other sites.
 myst_heading_anchors = 3
-myst_enable_extensions = ["deflist"]
+myst_enable_extensions = ["deflist", "dollarmath"]
+html_math_renderer = "mathml"
 nb_execution_mode = "off"
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
