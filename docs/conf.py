@@ -19,6 +19,7 @@ copyright = author
 version = release = srnc_manifold.__version__
 
 extensions = [
+    "mathml",
     "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -30,7 +31,8 @@ exclude_patterns = ["_build", "_templates"]
 
 # Pages are Markdown, and notebooks as they were committed. Headings have the anchors that they have on other sites.
 myst_heading_anchors = 3
-myst_enable_extensions = ["deflist"]
+myst_enable_extensions = ["deflist", "dollarmath"]
+html_math_renderer = "mathml"
 nb_execution_mode = "off"
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
@@ -49,6 +51,8 @@ nitpick_ignore_regex = [("py:mod", r"srnc_manifold\..*"), ("py:.*", r"(torch|pan
 highlight_language = "none"
 copybutton_prompt_text = ">>> |\\.\\.\\. |\\$ "
 copybutton_prompt_is_regexp = True
+
+smartquotes = False  # two dashes are those of an option
 
 html_theme = "furo"
 html_title = f"srnc_manifold {release}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import typer
@@ -17,7 +18,9 @@ PROBLEMS = Path(__file__).parent.parent / "problems"
 def commands() -> str:
     """What ``srnc --help`` and the help of each command say."""
     command = typer.main.get_command(app)
-    return get_docs_for_click(obj=command, ctx=typer.Context(command), name="srnc", title="The command srnc")
+    text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="srnc", title="The command srnc")
+    text = re.sub(r"\*\*Commands\*\*:\n\n.*?\n\n", "", text, flags=re.DOTALL)  # cut off; their sections follow
+    return re.sub(r"^Example: (.*)$", r"Example: `\1`", text, flags=re.MULTILINE)
 
 
 def families() -> str:
