@@ -13,6 +13,7 @@ import pytest
 from pages import MADE, PAGES, README, ROOT, anchors, blocks, links, run
 from tiers import slow
 
+import srnc_manifold as srnc
 from srnc_manifold.registry import COSTS, SOLVERS
 
 DOCS = ROOT / "docs"
@@ -105,6 +106,36 @@ def test_the_tests_that_the_page_on_verification_names_exist():
         assert (ROOT / "tests" / name).exists() or name == "tests/", name
     for name in re.findall(r"python (benchmarks/\w+\.py)", text):
         assert (ROOT / name).exists(), name
+
+
+def rows_of(page, heading):
+    """The rows of the table below a heading, as lists of cells without marks."""
+    text = page.read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    cells = [
+        [cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line
+    ]
+    return cells[2:]
+
+
+@slow
+def test_the_ranks_are_those_of_the_command():
+    """Within one in the last digit: the rows of others are kept, those of the exact solver are made anew."""
+    table = srnc.rank("exact", n_jobs=1).table
+    shown = rows_of(DOCS / "which_solver.md", "All solvers, on problems with proved optima")
+    assert [row[0] for row in shown] == list(table["solver"])
+    for (_, solved, feasible, evaluations), (_, row) in zip(shown, table.iterrows(), strict=True):
+        assert float(solved.rstrip(" %")) == pytest.approx(100 * row["solved"], abs=0.1)
+        assert float(feasible.rstrip(" %")) == pytest.approx(100 * row["feasible"], abs=0.1)
+        assert float(evaluations) == pytest.approx(row["evaluations"], abs=1)
+
+
+def test_the_formulations_shown_are_those_of_the_study():
+    study = rows_of(DOCS / "formulations.md", "Methods that change their parameters")
+    study += rows_of(DOCS / "formulations.md", "The best of each formulation with fixed parameters")
+    known = {(row[1], row[4], row[5], row[10]) for row in study}
+    shown = rows_of(DOCS / "which_solver.md", "Fixed parameters, or parameters that change")
+    assert len(shown) == 6
+    assert {tuple(row[1:]) for row in shown} <= known
 
 
 @pytest.fixture(scope="module")
