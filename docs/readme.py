@@ -1,16 +1,14 @@
-"""Makes the table of the README (printed) and its pictures (in docs/images) again.
+"""Prints the table of the README again. Its pictures, and those of the documentation, are drawn by ``srnc figures``.
 
 python docs/readme.py
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import srnc_manifold as srnc
 from srnc_manifold.comparison.report import markdown_table
 from srnc_manifold.costs import ExactMax, LogSumExp, Penalty
-from srnc_manifold.solvers import Exact, GradientDescent, MultiStart, Riemannian, Solver
+from srnc_manifold.solvers import Exact, MultiStart, Riemannian, Solver
 
 TARGETS = (32.0, 128 / 3)
 SOLVERS: dict[str, Solver] = {
@@ -42,20 +40,5 @@ def table() -> str:
     return markdown_table(headers, rows, left=(0,))
 
 
-def pictures(folder: Path) -> None:
-    problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
-    start = [-0.2, 0.9, 0.4]
-    runs = {
-        "gradient descent, log-sum-exp (the paper)": GradientDescent(),
-        "trust regions, log-sum-exp": Riemannian(LogSumExp()),
-        "trust regions, exact maximum": Riemannian(ExactMax()),
-        "SLSQP": MultiStart(n_starts=1),
-        "exact": Exact(),
-    }
-    results = {label: srnc.solve(problem, solver, start=start) for label, solver in runs.items()}
-    srnc.plots.trajectory(results, problem, folder / "trajectory.png")
-
-
 if __name__ == "__main__":
     print(table())
-    pictures(Path(__file__).parent / "images")

@@ -1,9 +1,10 @@
-"""The progress bar, on standard error; where that is no terminal there is none."""
+"""The progress bar, on standard error or in a notebook; where there is no terminal and no ipywidgets there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from srnc_manifold.printing import printable
@@ -21,7 +22,10 @@ def progress_bar() -> Iterator[Progress]:
 
     times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
     columns = (BarColumn(), MofNCompleteColumn(), *times, TextColumn("{task.description}", markup=False))
-    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    # In a notebook it needs ipywidgets, and would warn without.
+    disable = console.is_jupyter and find_spec("ipywidgets") is None
+    bar = Bar(*columns, console=console, transient=True, disable=disable)
     task = bar.add_task("", total=None)
 
     def progress(description: str, done: int, total: int) -> None:

@@ -115,6 +115,18 @@ def register(name: str, kind: Callable[..., Any]) -> None:
     ------
     TypeError, ValueError
         If it is neither, or the name is not valid or taken.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> class Squared(srnc.costs.Cost):
+    ...     def value(self, view, xp):
+    ...         return (xp.max(view.squared_singular_values) - view.target_gain) ** 2 + 0.01 * view.fidelity
+    ...
+    >>> srnc.register("squared-example", Squared)
+    >>> srnc.solve(problem, "trust-regions:squared-example", rng=0).solver
+    'trust-regions[cost=squared-example]'
     """
     if not isinstance(name, str):
         raise TypeError(f"name: {name!r} given, expected text")

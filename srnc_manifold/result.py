@@ -29,6 +29,13 @@ class Status(StrEnum):
     run was interrupted; more may help. ``STALLED``: no progress, without a proof of optimality; another start,
     a smoother cost or another solver may help. ``NONFINITE``: a cost or gradient was NaN or infinite. ``FAILED``: an
     error, told in the message.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> srnc.solve(problem).status.is_success
+    True
     """
 
     CONVERGED = "converged"
@@ -62,6 +69,14 @@ class Bound(Shown):
         Of which it is the sum.
     version : int
         Form of the certificate. By default the newest that this release knows of its kind.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> bound = srnc.solve(problem).bound
+    >>> bound.kind, round(bound.verify(problem), 6)
+    ('caps', 10.666667)
     """
 
     objective: float
@@ -129,6 +144,21 @@ class History(Shown):
     ``objective`` (paper, (7)), ``stable_rank``, ``spectral_norm``, ``distance`` (‖x − a‖), the relative errors
     ``stable_rank_error`` and ``spectral_norm_error``, and ``violation``, the larger one of the two. Some solvers have
     more, such as ``penalty``. NaN where a solver has no such quantity.
+
+    Attributes
+    ----------
+    columns : dict of lists
+        By name; ``history[name]`` is a column as an array.
+    points : list of arrays
+        The iterates as unit vectors, for kernels of at most 100 entries.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> history = srnc.solve(problem, "l-bfgs", rng=0).history
+    >>> len(history) > 1, bool(history["cost"][-1] < history["cost"][0])
+    (True, True)
     """
 
     columns: dict[str, list[float]] = field(default_factory=dict)
@@ -195,6 +225,15 @@ class Result(Shown):
         How far the restoration moved, or why it could not.
     details : dict
         What one solver has to say beyond the rest (JSON values).
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem)
+    >>> path = result.save("result.json")
+    >>> srnc.Result.load("result.json") == result
+    True
     """
 
     kernel: NDArray[np.float64]
@@ -232,6 +271,47 @@ class Result(Shown):
             "evaluations": f"{self.n_evaluations} in {self.runtime:.3g} s",
             "kernel": f"shape {self.kernel.shape}",
         }
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        kind: str | None = None,
+        *,
+        problem: Problem | None = None,
+        ax: Any = None,
+        **options: Any,
+    ) -> Any:
+        """A figure of the run. It is saved if a path is given.
+
+        Parameters
+        ----------
+        path : path, optional
+        kind : str, optional
+            ``"history"``, one column over another; with the problem ``"convergence"``, ``"spectrum"``, ``"kernels"``,
+            and for kernels with three entries ``"trajectory"`` and ``"sphere"``: functions of
+            :mod:`srnc_manifold.plots`. By default the convergence if a problem is given, the history if none.
+        problem : SRNProblem, StackProblem or SeparableProblem, optional
+            The result's own.
+        ax : matplotlib Axes, optional
+            Where to draw: as many as the figure has panels.
+        **options
+            Of the function.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Examples
+        --------
+        >>> import srnc_manifold as srnc
+        >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+        >>> result = srnc.solve(problem, "slsqp", rng=0)
+        >>> figure = result.plot(problem=problem)
+        >>> figure = result.plot(kind="history", y="objective")
+        """
+        from srnc_manifold.plots.results import draw  # on use: figures are above what is computed
+
+        return draw(self, path, kind, problem, ax=ax, **options)
 
     def to_fields(self) -> dict[str, Any]:
         """The whole result as JSON values and arrays."""

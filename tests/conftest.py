@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -104,6 +105,30 @@ def norm_and_rank():
         return float(norm), float(np.sum(matrix**2) / norm**2)
 
     return measured
+
+
+@pytest.fixture
+def opened():
+    """Opens a page in a browser: the page, what it asked for, and what it complained of."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+
+        def made(width: int, scheme: str) -> tuple[Any, list[str], list[str]]:
+            asked: list[str] = []
+            complaints: list[str] = []
+            page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            page.on("request", lambda request: asked.append(request.url))
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("console", lambda message: complaints.append(message.text))
+            return page, asked, complaints
+
+        yield made
+        chromium.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ class Hinge(Cost):
     """Squared hinges on what exceeds the target, and the distance."""
 
     def value(self, view, xp):
-        exceeds = xp.maximum(view.squared_singular_values - view.target, 0.0)
+        exceeds = xp.maximum(view.squared_singular_values - view.target_gain, 0.0)
         return xp.sum(view.multiplicities * exceeds**2) + 0.01 * view.fidelity
 
 
@@ -17,4 +17,4 @@ class PNorm(Cost):
     def value(self, view, xp):
         largest = xp.max(view.squared_singular_values)
         total = xp.sum(view.multiplicities * (view.squared_singular_values / largest) ** 16)
-        return (largest * total ** (1 / 16) - view.target) ** 2 + 0.01 * view.fidelity
+        return (largest * total ** (1 / 16) - view.target_gain) ** 2 + 0.01 * view.fidelity

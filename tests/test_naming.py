@@ -120,7 +120,7 @@ class PNorm(Cost):
 
     def value(self, view, xp):
         total = xp.sum(view.multiplicities * view.squared_singular_values**self.p)
-        return (total ** (1 / self.p) - view.target) ** 2 + 0.01 * view.fidelity
+        return (total ** (1 / self.p) - view.target_gain) ** 2 + 0.01 * view.fidelity
 
 
 def test_scripts_register_costs_and_solvers():

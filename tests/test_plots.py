@@ -231,9 +231,15 @@ def test_eigenvalues_are_those_of_the_paper_s_figure(q, n):
     expected = np.linalg.eigvalsh(forms)[:, ::-1][:, :2].T
     np.testing.assert_allclose(drawn, expected, atol=1e-12)
     assert np.max(drawn) == pytest.approx(q)  # paper, section 3.1: so the stable rank is at least N / q
-    (level,) = [line for line in axes.get_lines() if line.get_label().startswith("N / r")]
+    (level,) = [line for line in axes.get_lines() if line.get_label().startswith("N/r")]
     assert level.get_ydata() == [problem.target_gain] * 2
-    assert len(plots.eigenvalues(problem.geometry).axes[0].get_lines()) == len(drawn)
+    labels = [line.get_label() for line in plots.eigenvalues(problem.geometry).axes[0].get_lines()]
+    assert not any(label.startswith("N/r") for label in labels)
+    assert [label for label in labels if label.startswith("q = ")] == [
+        f"q = {q}, the trace of B_l: r ≥ N/q = {n / q:.5g}"
+    ]
+    notes = {text.get_text(): text.xy[0] for text in axes.texts}
+    assert notes == ({"DC": 0, "Nyquist": n // 2} if n % 2 == 0 else {"DC": 0})
 
 
 def test_eigenvalues_are_for_one_channel_and_one_axis(stack):

@@ -60,6 +60,14 @@ def bound(problem: Problem, method: str | None = None, **options: Any) -> Bound:
     ------
     TypeError, ValueError
         If ``problem`` is not a problem, or if the method is unknown or does not apply.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> bound = srnc.bound(problem)
+    >>> round(bound.objective, 6), round(bound.verify(problem), 6)
+    (10.666667, 10.666667)
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
@@ -190,7 +198,31 @@ def _moments(problem: SRNProblem, level: float) -> dict[str, Any]:
 
 
 def raise_bound(problem: SRNProblem, bound: float, kind: str, arrays: dict[str, Any]) -> Bound:
-    """The lower bound on the objective that follows from an upper bound on ``⟨a, z⟩`` over unit kernels."""
+    """The lower bound on the objective that follows from an upper bound on ``⟨a, z⟩`` over unit kernels.
+
+    Parameters
+    ----------
+    problem : SRNProblem
+        One that raises the stable rank.
+    bound : float
+        On ``⟨a, z⟩``, where ``a`` and ``z`` have norm one.
+    kind : str
+        What proves it: ``"ball"``, ``"sphere"``, ``"branched"``, ``"moments"`` or ``"deltas"``.
+    arrays : dict of arrays
+        The certificate.
+
+    Returns
+    -------
+    Bound
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> from srnc_manifold import bounds
+    >>> problem = srnc.partway([1, 2, 0.5], 16, 0.5, increase=True)
+    >>> bounds.raise_bound(problem, 1.0, "ball", {}).objective == problem.bound_at(0.0)
+    True
+    """
     method = {
         "ball": "the relaxation to the ball",
         "sphere": "Shor's relaxation",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import srnc_manifold as srnc
-from srnc_manifold.cli import comparing, inspecting, normalizing, solving
+from srnc_manifold.cli import comparing, figures, inspecting, normalizing, solving
 from srnc_manifold.printing import forgiving, printable
 
 __all__ = ["app", "main"]
@@ -69,6 +69,7 @@ for command in (
     comparing.study,
     comparing.rank,
     comparing.report,
+    figures.figures,
     solving.solve,
     solving.bound,
     inspecting.inspect,

@@ -45,6 +45,19 @@ class Comparison(Shown):
         Where runs were made, by the names in the rows: machine, processor, versions and commit.
     budgets : dict
         Limits and goals of the runs, ``{"max_time": 3.0}``, by their digests in the identities.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> comparison.rows[["solver", "seed", "status"]]
+                     solver  seed     status
+    0                 exact     0  converged
+    1  augmented-lagrangian     0  converged
+    2  augmented-lagrangian     1  converged
+    >>> comparison.query("solver == 'exact'")["status"].tolist()
+    ['converged']
     """
 
     problems: dict[str, NamedProblem]
@@ -59,7 +72,7 @@ class Comparison(Shown):
     def load(cls, store: str | os.PathLike[str]) -> Comparison:
         """All that a store has: of each problem, solver and seed the run that was asked for last.
 
-        Problems with an operator of one's own that cannot be saved are missing in :attr:`problems`; their rows are not.
+        Problems with an operator of one's own that cannot be saved are missing in ``problems``; their rows are not.
 
         Parameters
         ----------
@@ -269,14 +282,31 @@ class Comparison(Shown):
         ----------
         path : path, optional
         kind : str
-            ``"overview"``, or a kind of :meth:`profile`.
+            ``"overview"``, ``"table"`` (a heat map of solvers and problems), or a kind of :meth:`profile`.
         ax : matplotlib Axes, optional
-            Where to draw a profile.
+            Where to draw: as many as the figure has panels, two for an overview.
         **options
-            Of :meth:`profile`.
+            Of :meth:`profile`; for a table of :func:`srnc_manifold.plots.heat_map`, such as ``value="violation"``.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such kind, or nothing to draw.
+
+        Examples
+        --------
+        >>> import srnc_manifold as srnc
+        >>> comparison = srnc.compare("paper", ["exact", "srn-c"], seeds=[0])
+        >>> figure = comparison.plot(kind="table", value="violation")
         """
-        if kind == "overview" and ax is None and not options:
-            return plots.overview(self, path)
+        if kind == "overview":
+            return plots.overview(self, path, ax=ax, **options)
+        if kind == "table":
+            return plots.heat_map(self.table(), ax=ax, path=path, **options)
         return profiles.draw(self, kind, path, ax, **options)
 
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:

@@ -40,6 +40,13 @@ class Ranking(Shown):
         where a problem counts once and one that a solver does not support as not solved; ``feasible``, likewise;
         ``evaluations``, the mean of a run; ``problems``, of how many all runs found the optimum; ``own``, whether it is
         the solver that was asked for.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> ranking = srnc.rank("spectral-normalization", only="paper*", n_jobs=1)
+    >>> len(ranking.unsolved), list(ranking.table["solver"][:1])
+    (4, ['exact'])
     """
 
     solver: str
@@ -106,6 +113,12 @@ def rank(solver: Solver | str | Mapping[str, Solver], *, only: str = "*", **opti
     ------
     TypeError, ValueError
         If it is no solver, or no problem fits the pattern.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> srnc.rank("exact", only="paper*", n_jobs=1).rank
+    1
     """
     methods = tasks.solvers(solver)
     if len(methods) != 1:

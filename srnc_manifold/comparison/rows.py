@@ -28,7 +28,7 @@ class Row:
     ``objective`` and ``restored_objective`` are ``‖C(x) − C(a)‖_F²`` as found and after the local restoration.
     ``bound`` is the lower bound on the objective that the run proved, if any. ``squared_norm`` is ``‖C(a)‖_F²``.
     ``time`` is in seconds; times can be compared where ``environment`` is the same, which names one of
-    :attr:`Comparison.environments`. ``settings`` is the canonical name of the solver. Both are None without a run.
+    ``Comparison.environments``. ``settings`` is the canonical name of the solver. Both are None without a run.
     """
 
     problem: str

@@ -82,10 +82,26 @@ def compare(
     overwrite : bool, optional
         Whether ``output`` may be an existing file, which is then overwritten.
 
+    Returns
+    -------
+    Comparison
+        Its rows, results, tables and figures.
+
     Raises
     ------
     TypeError, ValueError
         If a problem, a solver, a seed, the store or the output is not valid. This is checked before anything is run.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> comparison.winners()["solved"].round(2)
+    solver
+    exact                   1.0
+    augmented-lagrangian    1.0
+    Name: solved, dtype: float64
     """
     entries = checked.entries(problems)
     methods = checked.solvers(solvers)

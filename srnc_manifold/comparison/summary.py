@@ -49,9 +49,12 @@ SUMMARY_COLUMNS = (
 def summary(rows: Sequence[Row], problems: Mapping[str, NamedProblem]) -> Any:
     """One row per problem and solver, best first.
 
-    Columns
-    -------
+    Notes
+    -----
+    The columns:
+
     problem, solver
+        The index of the row.
     runs
         Number of runs; 0 if none of them returned a kernel.
     success
@@ -94,10 +97,12 @@ def summary(rows: Sequence[Row], problems: Mapping[str, NamedProblem]) -> Any:
 
 
 def winners(summary: Any) -> Any:
-    """Who wins: one row per solver, best first, from the table of :func:`summary`.
+    """Who wins: one row per solver, best first, from the table of :func:`srnc_manifold.comparison.summary.summary`.
 
-    Columns
-    -------
+    Notes
+    -----
+    The columns:
+
     solver
         The index.
     solved
@@ -141,7 +146,7 @@ def winners(summary: Any) -> Any:
 
 
 def comparable(environments: Iterable[str]) -> bool:
-    """Whether times can be compared: whether a column ``environment`` of :func:`summary` names one at most."""
+    """Whether times can be compared: whether a column ``environment`` of ``summary`` names one at most."""
     return len({name for names in environments for name in names.split(", ") if name}) <= 1
 
 

@@ -21,11 +21,20 @@ class AugmentedLagrangianCost(ConstrainedCost):
     Parameters
     ----------
     side, fidelity_weight
-        As in :class:`ConstrainedCost`, but ``side`` must be one of inequalities: ``"reach"`` or ``"stay-below"``.
+        As in :class:`srnc_manifold.costs.constraints.ConstrainedCost`, but
+        ``side`` must be one of inequalities: ``"reach"`` or ``"stay-below"``.
     penalty : float
         ``p > 0``.
     multipliers : float or array
         ``μ >= 0``: a single multiplier, or one for each singular value.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> function = srnc.costs.SphereFunction(problem, srnc.costs.AugmentedLagrangianCost())
+    >>> round(function.value(problem.direction), 6)
+    6.740332
     """
 
     penalty: float = 10.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,14 +28,29 @@ class View:
     fidelity : scalar
         ``|N| ‖ρ z − a‖² / ‖C(a)‖₂²``: the paper's distance in units of the spectral norm, so that scaling a kernel
         changes no trade-off. With ``‖C(a)‖₂ = 1``, as in the paper's experiment, it is the distance itself.
-    target : float
+    target_gain : float
         ``c = |N| / r``, which the largest squared singular value shall equal.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> from srnc_manifold.backends import NUMPY
+    >>> view = srnc.costs.View.at(problem, problem.direction, NUMPY)
+    >>> round(float(view.squared_singular_values.max()), 6), int(view.multiplicities.sum()), view.target_gain
+    (1.0, 64, 2.0)
     """
 
     squared_singular_values: Any
     multiplicities: Any
     fidelity: Any
-    target: float
+    target_gain: float
+
+    @property
+    def target(self) -> float:
+        """The former name of ``target_gain``."""
+        warnings.warn("view.target: it is called view.target_gain", DeprecationWarning, stacklevel=2)
+        return self.target_gain
 
     @classmethod
     def at(cls, problem: KernelProblem, z: Any, xp: Namespace) -> View:
@@ -52,7 +68,7 @@ class View:
             squared_singular_values=values,
             multiplicities=xp.constant(operator.value_multiplicities, z),
             fidelity=operator.gram_weight * xp.sum(difference**2),
-            target=problem.target_gain,
+            target_gain=problem.target_gain,
         )
 
 
@@ -61,6 +77,17 @@ class Cost:
 
     A new one is a subclass with :meth:`value`. Its gradient and Hessian come from automatic differentiation unless it
     gives :meth:`gradient`. :func:`srnc_manifold.testing.check_cost` tells whether it is right.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> class Squared(srnc.costs.Cost):
+    ...     def value(self, view, xp):
+    ...         return (xp.max(view.squared_singular_values) - view.target_gain) ** 2 + 0.001 * view.fidelity
+    ...
+    >>> srnc.solve(problem, srnc.solvers.RiemannianLBFGS(Squared()), rng=0).evaluation.stable_rank_error < 0.01
+    True
     """
 
     #: Whether second derivatives exist almost everywhere that matters.
@@ -83,7 +110,7 @@ class Cost:
 
     def _of_vector(self, view: View) -> Any:
         xp = namespace("autograd")
-        return lambda w: self.value(View(w[:-1], view.multiplicities, w[-1], view.target), xp)
+        return lambda w: self.value(View(w[:-1], view.multiplicities, w[-1], view.target_gain), xp)
 
     def __str__(self) -> str:
         return COSTS.of(self)

@@ -34,6 +34,14 @@ class BatchFunction:
     ------
     TypeError, ValueError
         If an argument is not valid: torch has no such device, or the number of costs is not that of the parts.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> function = srnc.costs.BatchFunction(problem, srnc.costs.ExactMax())
+    >>> function.value([[1, 0, 0], [0, 1, 0]]).shape, function.gradient([[1, 0, 0]]).shape
+    (torch.Size([2]), torch.Size([1, 3]))
     """
 
     def __init__(
@@ -119,16 +127,16 @@ class _Formula:
 
     def __init__(self, cost: Cost, part: PartRows) -> None:
         self._part, xp = part, part.xp
-        # A target that all rows share is a number, as it is for single points.
-        self._target = float(part.part.targets[0]) if len(part.part.targets) == 1 else None
-        in_dims = (0, 0, None if self._target is not None else 0)
+        # A target gain that all rows share is a number, as it is for single points.
+        self._target_gain = float(part.part.target_gains[0]) if len(part.part.target_gains) == 1 else None
+        in_dims = (0, 0, None if self._target_gain is not None else 0)
 
-        def value(values: Any, fidelity: Any, target: Any) -> Any:
-            return cost.value(View(values, part.multiplicities, fidelity, target), xp)
+        def value(values: Any, fidelity: Any, target_gain: Any) -> Any:
+            return cost.value(View(values, part.multiplicities, fidelity, target_gain), xp)
 
-        def closed(values: Any, fidelity: Any, target: Any) -> Any:
-            by = cost.slopes(View(values, part.multiplicities, fidelity, target), xp)  # type: ignore[attr-defined]
-            return (by[0], by[1] + 0.0 * fidelity), value(values, fidelity, target)
+        def closed(values: Any, fidelity: Any, target_gain: Any) -> Any:
+            by = cost.slopes(View(values, part.multiplicities, fidelity, target_gain), xp)  # type: ignore[attr-defined]
+            return (by[0], by[1] + 0.0 * fidelity), value(values, fidelity, target_gain)
 
         # Only where the formula is the one that the gradient comes from: a subclass may have another gradient.
         known = type(cost).gradient is ClosedForm.gradient
@@ -136,14 +144,14 @@ class _Formula:
         self._slopes = xp.over_rows(closed if known else xp.value_and_slopes(value, 0, 1), in_dims)
 
     def value(self, seen: Seen) -> Any:
-        return self._value(seen.values, seen.fidelity, self._target_of(seen))
+        return self._value(seen.values, seen.fidelity, self._target_gain_of(seen))
 
     def value_and_slopes(self, seen: Seen) -> tuple[Any, tuple[Any, Any]]:
-        slopes, value = self._slopes(seen.values, seen.fidelity, self._target_of(seen))
+        slopes, value = self._slopes(seen.values, seen.fidelity, self._target_gain_of(seen))
         return value, slopes
 
-    def _target_of(self, seen: Seen) -> Any:
-        return seen.target if self._target is None else self._target
+    def _target_gain_of(self, seen: Seen) -> Any:
+        return seen.target_gain if self._target_gain is None else self._target_gain
 
 
 def dtype_name(dtype: Any) -> str:

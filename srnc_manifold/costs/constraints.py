@@ -14,7 +14,7 @@ SIDES = ("reach", "stay-below", "equal")
 
 @dataclass(frozen=True)
 class ConstrainedCost(ClosedForm):
-    """``w |N| ‖ρ z − a‖² + Σ charge(h)``. The distance is in units of ``‖C(a)‖₂²``, as in every :class:`View`.
+    """``w |N| ‖ρ z − a‖² + Σ charge(h)``, with the distance in units of ``‖C(a)‖₂²``.
 
     ``side="reach"``: one constraint ``h = 1 − max σ²/c <= 0``, "some singular value reaches ``√c``". It uses the exact
     maximum, which is smooth where it is attained once. Minimizers avoid the other points, because the maximum is
@@ -50,14 +50,17 @@ class ConstrainedCost(ClosedForm):
     def constraints(self, view: View, xp: Namespace = NUMPY) -> Any:
         """The constraint values ``h``."""
         values = view.squared_singular_values if self.side == "stay-below" else xp.max(view.squared_singular_values)
-        return 1.0 - values / view.target if self.side == "reach" else values / view.target - 1.0
+        return 1.0 - values / view.target_gain if self.side == "reach" else values / view.target_gain - 1.0
 
     def value(self, view: View, xp: Namespace) -> Any:
         counts = view.multiplicities if self.side == "stay-below" else 1.0
         return self.fidelity_weight * view.fidelity + xp.sum(counts * self.charge(self.constraints(view, xp), xp))
 
     def slopes(self, view: View, xp: Namespace) -> tuple[Any, Any]:
-        values, forces = view.squared_singular_values, self.charge_slope(self.constraints(view, xp), xp) / view.target
+        values, forces = (
+            view.squared_singular_values,
+            self.charge_slope(self.constraints(view, xp), xp) / view.target_gain,
+        )
         if self.side == "stay-below":
             return view.multiplicities * forces, self.fidelity_weight
         attained = values == xp.max(values)

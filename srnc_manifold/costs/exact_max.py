@@ -21,6 +21,14 @@ class ExactMax(ClosedForm):
     ----------
     fidelity_weight : float
         ``λ >= 0``.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> function = srnc.costs.SphereFunction(problem, srnc.costs.ExactMax(fidelity_weight=0))
+    >>> round(function.value(problem.direction), 6)  # (1 - 2)²: the gain is 1, the target gain 2
+    1.0
     """
 
     fidelity_weight: float = 1e-3
@@ -30,9 +38,9 @@ class ExactMax(ClosedForm):
         require_nonnegative(fidelity_weight=self.fidelity_weight)
 
     def value(self, view: View, xp: Namespace) -> Any:
-        return (xp.max(view.squared_singular_values) - view.target) ** 2 + self.fidelity_weight * view.fidelity
+        return (xp.max(view.squared_singular_values) - view.target_gain) ** 2 + self.fidelity_weight * view.fidelity
 
     def slopes(self, view: View, xp: Namespace) -> tuple[Any, Any]:
         largest = xp.max(view.squared_singular_values)
         attained = view.squared_singular_values == largest
-        return 2 * (largest - view.target) * attained / xp.sum(attained), self.fidelity_weight
+        return 2 * (largest - view.target_gain) * attained / xp.sum(attained), self.fidelity_weight

@@ -24,12 +24,20 @@ class ExactPenaltyCost(ConstrainedCost):
     Parameters
     ----------
     side, fidelity_weight
-        As in :class:`ConstrainedCost`.
+        As in :class:`srnc_manifold.costs.constraints.ConstrainedCost`.
     penalty : float
         ``p > 0``. If it exceeds the multiplier, minimizers are feasible.
     epsilon : float
         ``ε >= 0``.
     smoothing : str
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> function = srnc.costs.SphereFunction(problem, srnc.costs.ExactPenaltyCost())
+    >>> round(function.value(problem.direction), 6)
+    6.990332
     """
 
     penalty: float = 3.0

@@ -25,6 +25,15 @@ class SphereFunction:
     problem : Problem
     cost : Cost, or one for each part
     backend : str, optional
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> function = srnc.costs.SphereFunction(problem, srnc.costs.LogSumExp())
+    >>> z = problem.direction
+    >>> function.gradient(z).shape, function.hessian(z, z).shape
+    ((3,), (3,))
     """
 
     def __init__(self, problem: Problem, cost: Cost | Sequence[Cost], backend: str = "numpy") -> None:
@@ -142,7 +151,7 @@ class _KernelFunction:
         quotients = _quotients(values, weights)
         if np.count_nonzero(tied) > values.size:  # more than the diagonal
             apart = values + 1e-6 * np.max(values) * np.arange(values.shape[1])[::-1]
-            shifted = View(apart.ravel(), view.multiplicities, view.fidelity, view.target)
+            shifted = View(apart.ravel(), view.multiplicities, view.fidelity, view.target_gain)
             limits = _quotients(apart, np.reshape(self.cost.gradient(shifted)[0], values.shape))
             quotients = np.where(tied, limits, quotients)
         return quotients

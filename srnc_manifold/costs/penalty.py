@@ -30,6 +30,14 @@ class Penalty(ClosedForm):
         Sharpness ``α > 0`` of the smooth mean.
     fidelity_weight : float
         ``λ >= 0``.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> function = srnc.costs.SphereFunction(problem, srnc.costs.Penalty(fidelity_weight=0))
+    >>> round(function.value(problem.direction), 6)
+    1.0
     """
 
     alpha: float = 20.0
@@ -43,8 +51,8 @@ class Penalty(ClosedForm):
         values = view.squared_singular_values
         weights = view.multiplicities * xp.exp(self.alpha * (values - xp.max(values)))
         mean = xp.sum(weights * values) / xp.sum(weights)
-        exceeds = xp.sum(view.multiplicities * xp.maximum(values - view.target, 0.0) ** 2)
-        return exceeds + xp.maximum(view.target - mean, 0.0) ** 2 + self.fidelity_weight * view.fidelity
+        exceeds = xp.sum(view.multiplicities * xp.maximum(values - view.target_gain, 0.0) ** 2)
+        return exceeds + xp.maximum(view.target_gain - mean, 0.0) ** 2 + self.fidelity_weight * view.fidelity
 
     def slopes(self, view: View, xp: Namespace) -> tuple[Any, Any]:
         values = view.squared_singular_values
@@ -52,5 +60,5 @@ class Penalty(ClosedForm):
         weights = weights / xp.sum(weights)
         mean = xp.sum(weights * values)
         mean_gradient = weights * (1 + self.alpha * (values - mean))
-        exceeds = 2 * view.multiplicities * xp.maximum(values - view.target, 0.0)
-        return exceeds - 2 * xp.maximum(view.target - mean, 0.0) * mean_gradient, self.fidelity_weight
+        exceeds = 2 * view.multiplicities * xp.maximum(values - view.target_gain, 0.0)
+        return exceeds - 2 * xp.maximum(view.target_gain - mean, 0.0) * mean_gradient, self.fidelity_weight

@@ -37,7 +37,7 @@ class Part:
     operator : Operator
     unit_kernels : array, shape ``(K, n)``
         ``a / ‖C(a)‖₂``, flat.
-    unit_radii, targets : array, shape ``(K,)``
+    unit_radii, target_gains : array, shape ``(K,)``
         ``ρ / ‖C(a)‖₂``, and ``c``.
     weights : array, shape ``(K,)``
         See :func:`objective_weight`.
@@ -48,7 +48,7 @@ class Part:
     operator: Operator
     unit_kernels: Array
     unit_radii: Array
-    targets: Array
+    target_gains: Array
     weights: Array
     regime: Regime
 
@@ -71,7 +71,7 @@ class Family:
     embed: Callable[[Any], Any] | None = None
 
     def __len__(self) -> int:
-        return len(self.parts[0].targets)
+        return len(self.parts[0].target_gains)
 
     @classmethod
     def of_problem(cls, problem: Problem) -> Family:
@@ -93,7 +93,7 @@ class Family:
 
     @classmethod
     def of_kernels(cls, operator: Operator, directions: Array, target_gains: Array) -> Family:
-        """The family of ``K`` kernels of one layer, as directions ``a / ‖a‖`` and targets ``c``.
+        """The family of ``K`` kernels of one layer, as directions ``a / ‖a‖`` and target gains ``c``.
 
         Parameters
         ----------
@@ -131,12 +131,12 @@ class Seen:
     values : tensor, shape ``(B, m)``
         Squared singular values, or ``(B, 1)``, the largest of them.
     fidelity : tensor, shape ``(B,)``
-    target : float or tensor, shape ``(B,)``
+    target_gain : float or tensor, shape ``(B,)``
     """
 
     values: Any
     fidelity: Any
-    target: Any
+    target_gain: Any
     difference: Any
     blocks: Any
     vectors: Any
@@ -204,7 +204,7 @@ class PartRows:
         self.operator, self.xp, self.part = part.operator, rows.xp, part
         self.matrix = rows.tensor(part.operator.row_matrix)
         self.multiplicities = rows.tensor(part.operator.value_multiplicities)
-        self.targets, self.weights = rows.tensor(part.targets), rows.tensor(part.weights)
+        self.target_gains, self.weights = rows.tensor(part.target_gains), rows.tensor(part.weights)
         self._anchors, self._radii = rows.tensor(part.unit_kernels), rows.tensor(part.unit_radii[:, None])
         rows_, columns = part.operator.block_shape
         self._left = rows_ <= columns
@@ -218,9 +218,9 @@ class PartRows:
         difference = self.own(self._radii, owners) * kernels - self.own(self._anchors, owners)
         fidelity = self.operator.gram_weight * xp.sum(difference**2, axis=1)
         blocks = self.operator.block_rows(kernels, self.matrix, xp)
-        target = self.own(self.targets, owners)
+        target_gain = self.own(self.target_gains, owners)
         values, bases, at = self._spectrum(blocks, largest, vectors)
-        return Seen(values, fidelity, target, difference, blocks, bases, at)
+        return Seen(values, fidelity, target_gain, difference, blocks, bases, at)
 
     def _spectrum(self, blocks: Any, largest: bool, vectors: bool) -> tuple[Any, Any, Any]:
         """Squared singular values, singular vectors of the smaller side, and where the largest value is."""

@@ -55,6 +55,14 @@ class BatchResult(Shown):
         To which kernel each row of the certificate belongs.
     certificate : CapsCertificate
         What proves the bounds; see :meth:`bound`.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> solved = srnc.solve_batch([[1, 2, 0.5], [1, 0, 0]], 16, stable_rank_fraction=0.8)
+    >>> problem = srnc.SRNProblem([1, 0, 0], 16, stable_rank_fraction=0.8)
+    >>> bool(abs(solved.bound(1).verify(problem) - solved.objectives[1]) < 1e-9)
+    True
     """
 
     kernels: Any
@@ -147,10 +155,24 @@ def solve_batch(
     groups, stride, dilation : int or sequence of int, optional
         With PyTorch's meaning.
 
+    Returns
+    -------
+    BatchResult
+        Arrays of the library and on the device of the kernels.
+
     Raises
     ------
     TypeError, ValueError
         If an argument is not valid; the first kernel that is not is named.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> import numpy as np
+    >>> kernels = np.random.default_rng(0).standard_normal((100, 3, 3))
+    >>> solved = srnc.solve_batch(kernels, 16, stable_rank_fraction=0.9, clip=True)
+    >>> solved.kernels.shape, bool(solved.violations.max() < 1e-6)
+    ((100, 3, 3), True)
     """
     if at_ties not in ("raise", "nan"):
         raise ValueError(f"at_ties: {at_ties!r} given, expected 'raise' or 'nan'")

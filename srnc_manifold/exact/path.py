@@ -34,12 +34,24 @@ _ROUNDING = 1e-12
 class PathResult(BatchResult):
     """Solutions of one kernel's problem for many targets, in their order; arrays of NumPy.
 
-    Attributes are those of :class:`BatchResult`, with one row for each target; ``bound(k)`` has a certificate as there.
+    There is one row for each target; ``bound(k)`` has a certificate.
 
     Attributes
     ----------
+    kernels, stable_ranks, clipped, objectives, violations, bounds, gaps, owners, certificate
+        As of :class:`srnc_manifold.BatchResult`.
     fractions : array, shape ``(K,)``
         The targets as they were asked for: fractions of the kernel's own stable rank.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> path = srnc.solve_path(problem, [0.5, 0.6])
+    >>> path.to_frame()[["fraction", "stable_rank"]].round(3)
+       fraction  stable_rank
+    0       0.5         32.0
+    1       0.6         38.4
     """
 
     fractions: Any
@@ -83,10 +95,23 @@ def solve_path(
     clip : bool, optional
         Whether targets that are not feasible are moved to the nearest feasible one, as by :func:`solve_batch`.
 
+    Returns
+    -------
+    PathResult
+        One row for each target.
+
     Raises
     ------
     TypeError, ValueError
         If an argument is not valid, or a target is not feasible or above the kernel's own stable rank.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> path = srnc.solve_path(problem, [0.5, 0.6, 0.7])
+    >>> path.stable_ranks.round(6)
+    array([32. , 38.4, 44.8])
     """
     if not isinstance(problem, SRNProblem):
         raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")

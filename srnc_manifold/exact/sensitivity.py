@@ -29,6 +29,14 @@ class Sensitivity(Shown):
     distance_to_tie : float
         By how much the next best frequency is farther from ``a / ‖a‖`` on the unit sphere, or a lower bound on it. The
         solution jumps where it is zero.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.partway([1, 2, 0.5], 16, 0.5)
+    >>> found = srnc.sensitivity(problem, srnc.solve(problem))
+    >>> found.by_stable_rank.shape, found.along([0, 1, 0]).shape
+    ((3,), (3,))
     """
 
     by_stable_rank: Array
@@ -83,11 +91,23 @@ def sensitivity(problem: SRNProblem, result: Result) -> Sensitivity:
     result : Result
         Of :class:`srnc_manifold.solvers.Exact` on that problem.
 
+    Returns
+    -------
+    Sensitivity
+
     Raises
     ------
     ValueError
         Where the solution is not differentiable, with the reason: another minimizer is tied with it, several singular
         values are largest, the target is the least feasible, or the problem does not reduce the stable rank.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.partway([1, 2, 0.5], 16, 0.5)
+    >>> found = srnc.sensitivity(problem, srnc.solve(problem))
+    >>> bool(found.objective_by_stable_rank < 0)
+    True
     """
     if not isinstance(problem, SRNProblem) or not isinstance(result, Result):
         raise TypeError(f"problem, result: {type(problem).__name__} and {type(result).__name__} given, expected both")

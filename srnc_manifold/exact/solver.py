@@ -42,7 +42,7 @@ class Exact(Solver):
     ``result.bound`` is proved in any case, ``result.gap`` the distance to it. ``result.alternatives`` has the
     minimizers tied with the one returned, as far as they lie at other frequencies or are mirror images;
     ``result.details["distance_to_tie"]`` tells how much farther the next frequency is, or None if no other one has
-    kernels of the target stable rank (see :func:`srnc_manifold.exact.sensitivity`).
+    kernels of the target stable rank (see :func:`srnc_manifold.sensitivity`).
 
     Parameters
     ----------
@@ -53,6 +53,14 @@ class Exact(Solver):
         How much work may go into what is open after the first bounds: restarts, parts of a block, starts and regions of
         the raise regime. It is counted, not timed, so that the same problem has the same solution. 1 keeps the slowest
         problems of a kind within about 20 times the time of most; 10 allows ten times as much.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem, srnc.solvers.Exact())
+    >>> result.kernel.round(6), result.status.value, len(result.alternatives)
+    (array([0.666667, 0.166667, 0.166667]), 'converged', 1)
     """
 
     tolerance: float = 1e-8

@@ -31,6 +31,14 @@ class Contents(Shown):
         By name, in the order of the file.
     skipped : dict of str
         Why an entry is not among the arrays, by name.
+
+    Examples
+    --------
+    >>> from srnc_manifold import files
+    >>> import numpy as np
+    >>> np.save("kernel.npy", np.ones((3, 3)))
+    >>> files.read_file("kernel.npy")
+    Contents(arrays: 1: kernel)
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -42,12 +50,30 @@ class Contents(Shown):
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """The arrays of a file by name; those of :func:`read_file`, which also tells what was left out.
+    """The arrays of a file by name; those of :func:`srnc_manifold.files.read_file`, which also tells what was left out.
+
+    Parameters
+    ----------
+    path : path
+        A file ``.npy``, ``.npz``, ``.safetensors``, ``.pt`` or ``.pth``.
+
+    Returns
+    -------
+    dict of arrays
+        By name, in the order of the file.
 
     Raises
     ------
     ValueError, FileNotFoundError, ImportError
-        As in :func:`read_file`.
+        As in :func:`srnc_manifold.files.read_file`.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> import numpy as np
+    >>> np.savez("weights.npz", conv=np.ones((2, 3, 3, 3)))
+    >>> {name: array.shape for name, array in srnc.read_arrays("weights.npz").items()}
+    {'conv': (2, 3, 3, 3)}
     """
     return read_file(path).arrays
 
@@ -65,6 +91,15 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
     No code in a file is executed: pickled objects are refused, and PyTorch files are read with ``weights_only=True``.
     What would take a hundred times the size of the file, and more than 256 MiB, is refused.
 
+    Parameters
+    ----------
+    path : path
+        A file ``.npy``, ``.npz``, ``.safetensors``, ``.pt`` or ``.pth``.
+
+    Returns
+    -------
+    Contents
+
     Raises
     ------
     ValueError
@@ -73,13 +108,22 @@ def read_file(path: str | os.PathLike[str]) -> Contents:
         If there is no such file.
     ImportError
         If a PyTorch file is given and torch is not installed.
+
+    Examples
+    --------
+    >>> from srnc_manifold import files
+    >>> import numpy as np
+    >>> np.savez("weights.npz", conv=np.ones((2, 3)), words=np.array(["a text"]))
+    >>> contents = files.read_file("weights.npz")
+    >>> list(contents.arrays), list(contents.skipped)
+    (['conv'], ['words'])
     """
     found = read_entries(path)
     return Contents(found.arrays, found.skipped)
 
 
 def read_entries(path: str | os.PathLike[str]) -> Entries:
-    """What :func:`read_file` reads, with what it was read from."""
+    """What :func:`srnc_manifold.files.read_file` reads, with what it was read from."""
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"file: {str(path)!r} given, expected a name ending in {', '.join(SUFFIXES)}")

@@ -38,6 +38,17 @@ class WeightsFile:
     ------
     ValueError, FileNotFoundError, ImportError
         As in :func:`srnc_manifold.files.read_file`; also if an entry cannot be carried over.
+
+    Examples
+    --------
+    >>> from safetensors.numpy import save_file
+    >>> from srnc_manifold import files
+    >>> import numpy as np
+    >>> save_file({"conv": np.ones((2, 3, 3, 3), np.float32)}, "weights.safetensors")
+    >>> weights = files.WeightsFile("weights.safetensors")
+    >>> weights.kind("conv")
+    'F32'
+    >>> weights.write("new.safetensors", {"conv": np.zeros((2, 3, 3, 3))})
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -53,7 +64,7 @@ class WeightsFile:
             self._require_carried()
 
     def kind(self, name: str) -> str:
-        """The type of an array as safetensors names it, for those of :data:`KINDS`."""
+        """The type of an array as safetensors names it, for those that can be changed."""
         source = self._sources[name]
         return torch_files.kind_of(source) if self._is_torch else source.kind
 

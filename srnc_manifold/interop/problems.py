@@ -36,8 +36,8 @@ def to_pymanopt(problem: Problem, cost: Cost, backend: str = "numpy", *, manifol
         How derivatives are computed: ``"numpy"`` (the gradient of the cost and the chain rule), ``"autograd"`` or
         ``"torch"``. Points are NumPy arrays in all cases.
     manifold : str, optional
-        ``"product"``: a ``Sphere`` of the kernel's shape for an :class:`SRNProblem`; otherwise a ``Product`` of a
-        ``Sphere`` for each kernel of a stack, of its shape, or for each axis of a separable kernel.
+        ``"product"``: a ``Sphere`` of the kernel's shape for a :class:`srnc_manifold.SRNProblem`; otherwise a
+        ``Product`` of a ``Sphere`` for each kernel of a stack, of its shape, or for each axis of a separable kernel.
         ``"oblique"``: an ``Oblique`` manifold, of matrices whose columns are the points of the spheres.
 
     Returns
@@ -54,6 +54,14 @@ def to_pymanopt(problem: Problem, cost: Cost, backend: str = "numpy", *, manifol
     -----
     In pymanopt 2.2.1, Nelder-Mead does not work on a ``Product``; it does on ``Oblique``. Particle swarms do not work
     if one of the spheres has one entry. Both draw their points from NumPy's global random state.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> taken = srnc.interop.to_pymanopt(problem, srnc.costs.LogSumExp())
+    >>> type(taken.manifold).__name__, float(taken.cost(problem.direction)) > 0
+    ('Sphere', True)
     """
     _require_problem(problem)
     require_cost(cost)
@@ -88,6 +96,14 @@ def from_pymanopt(problem: Problem, point: Any) -> NDArray[Any]:
     ------
     TypeError, ValueError
         If the point is not one of such a manifold.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> kernel = srnc.interop.from_pymanopt(problem, [1.0, 0.0, 0.0])
+    >>> kernel / problem.radius
+    array([1., 0., 0.])
     """
     _require_problem(problem)
     z = _joined(problem, point)

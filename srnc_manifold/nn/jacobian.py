@@ -39,6 +39,15 @@ class JacobianNorm(Shown):
         ``‖Jᵀu − value v‖ / value``: some singular value of ``J`` is that near, relatively.
     precision : str
         In which the model was computed: ``"float64"``, or its own if it does not work in that.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from srnc_manifold import nn
+    >>> linear = torch.nn.Linear(2, 2, bias=False)
+    >>> _ = torch.nn.init.eye_(linear.weight)
+    >>> round(nn.jacobian_norm(linear, torch.zeros(1, 2)).value, 6)
+    1.0
     """
 
     value: float
@@ -65,6 +74,10 @@ def jacobian_norm(model: nn.Module, example_input: Any, *, rng: Rng = 0) -> Jaco
     rng : int or numpy.random.Generator, optional
         Of the vector to start from.
 
+    Returns
+    -------
+    JacobianNorm
+
     Raises
     ------
     TypeError
@@ -72,6 +85,14 @@ def jacobian_norm(model: nn.Module, example_input: Any, *, rng: Rng = 0) -> Jaco
     ValueError
         If the model cannot be called with the input, no input or output is of floating-point numbers, PyTorch cannot
         differentiate the model, or its derivative is zero or not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from srnc_manifold import nn
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh())
+    >>> nn.jacobian_norm(model, torch.zeros(1, 3)).value <= torch.linalg.matrix_norm(model[0].weight, 2).item() + 1e-6
+    True
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: {type(model).__name__} given, expected a torch.nn.Module")

@@ -37,6 +37,15 @@ def operator_norm(module: nn.Module, input_size: Any = None) -> Tensor:
         If the operator of such a layer is not known.
     ValueError
         If the input size is missing or does not fit, or the weight has entries that are not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from srnc_manifold import nn
+    >>> layer = torch.nn.Conv2d(1, 1, 1, bias=False)
+    >>> _ = torch.nn.init.constant_(layer.weight, 3.0)
+    >>> round(nn.operator_norm(layer, 8).item(), 5)
+    3.0
     """
     weight, layout, size = measured(module, input_size)
     if not torch.any(weight):
@@ -47,10 +56,28 @@ def operator_norm(module: nn.Module, input_size: Any = None) -> Tensor:
 def stable_rank(module: nn.Module, input_size: Any = None) -> Tensor:
     """The stable rank ``‖C‖_F² / ‖C‖₂²`` of the operator of a layer; as :func:`operator_norm`.
 
+    Parameters
+    ----------
+    module, input_size
+        As in :func:`srnc_manifold.nn.operator_norm`.
+
+    Returns
+    -------
+    tensor, scalar
+        In double precision, with gradients.
+
     Raises
     ------
     ValueError
         Also if the weight is zero, which has none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from srnc_manifold import nn
+    >>> layer = torch.nn.Conv2d(1, 1, 1, bias=False)
+    >>> round(nn.stable_rank(layer, 8).item(), 4)
+    64.0
     """
     weight, layout, size = measured(module, input_size)
     if not torch.any(weight):
@@ -67,6 +94,19 @@ def singular_values(module: nn.Module, input_size: Any = None, k: int | None = N
     k : int, optional
         How many of the largest; by default all, which is an error where the matrix is too large to write out.
         Multiplicities and gradients as in :func:`srnc_manifold.singular_values`.
+
+    Returns
+    -------
+    tensor, shape ``(k,)`` or of all
+        In double precision, with gradients.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from srnc_manifold import nn
+    >>> layer = torch.nn.Conv2d(2, 3, 3, padding=1)
+    >>> nn.singular_values(layer, 8, k=2).shape
+    torch.Size([2])
     """
     weight, layout, size = measured(module, input_size)
     if not torch.any(weight):  # as many, all zero

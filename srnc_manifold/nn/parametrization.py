@@ -88,6 +88,17 @@ def stable_rank_norm(
     ------
     TypeError, ValueError
         If an argument is not valid.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from srnc_manifold import nn
+    >>> layer = torch.nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular")
+    >>> before = nn.stable_rank(layer, 8).item()
+    >>> _ = nn.stable_rank_norm(layer, stable_rank_fraction=0.5, input_size=8)
+    >>> _ = nn.certify(layer)
+    >>> abs(nn.stable_rank(layer, 8).item() / before - 0.5) < 1e-4
+    True
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: {type(module).__name__} given, expected a torch.nn.Module")
@@ -165,6 +176,16 @@ def certify(module: nn.Module, name: str = "weight") -> Certified:
     ------
     ValueError
         If the parameter has no stable rank norm, its input size is not known yet, or its weight is zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from srnc_manifold import nn
+    >>> layer = torch.nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular")
+    >>> _ = nn.stable_rank_norm(layer, stable_rank_fraction=0.5)
+    >>> _ = layer(torch.randn(1, 2, 8, 8))
+    >>> nn.certify(layer).norm_error < 0.1
+    True
     """
     part = _norm_of(module, name)
     if part is None or not part.is_known:

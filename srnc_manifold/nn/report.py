@@ -71,6 +71,15 @@ class Report(Shown):
         The norm of the Jacobian at the example input: no Lipschitz constant is smaller.
     no_jacobian : str
         Why there is none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from srnc_manifold import nn
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.ReLU())
+    >>> report = nn.report(model, torch.randn(1, 1, 8, 8))
+    >>> report.table["kind"].tolist(), report.product <= report.product_bound
+    (['Conv2d'], True)
     """
 
     table: Any
@@ -151,12 +160,25 @@ def report(
     progress : callable, optional
         Given the number of rows that are done, and of all, after each of them.
 
+    Returns
+    -------
+    Report
+
     Raises
     ------
     TypeError
         If ``model`` is not a module.
     ValueError
         If a layer has no weight yet, or the model cannot be called with the input.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from srnc_manifold import nn
+    >>> model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+    >>> report = nn.report(model, torch.randn(1, 6))
+    >>> len(report.table), report.caveat
+    (2, '')
     """
     import pandas
 

@@ -66,6 +66,15 @@ def normalize_(
     TypeError, ValueError
         If an argument is not valid, the model cannot be called with the example, or a layer cannot be normalized. After
         any error, and after an interrupt, the model is what it was before, bit for bit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from srnc_manifold import nn
+    >>> model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+    >>> table = nn.normalize_(model, torch.randn(1, 6), stable_rank_fraction=0.8)
+    >>> list(table.to_frame()["layer"])
+    ['0', '2']
     """
     goal = Goal.of(stable_rank, relative_stable_rank, stable_rank_fraction, clip)
     if not isinstance(progress, bool) and not callable(progress):

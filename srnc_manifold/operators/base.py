@@ -70,6 +70,13 @@ class Operator(ABC):
         Rows and columns of a block.
     stable_rank_range : (float, float)
         Bounds on the stable ranks of all kernels; for circular convolutions they are attained.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> isinstance(problem.operator, srnc.Operator), [round(end, 4) for end in problem.operator.stable_rank_range]
+    (True, [21.3333, 64.0])
     """
 
     kernel_shape: tuple[int, ...]

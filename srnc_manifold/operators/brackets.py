@@ -27,7 +27,7 @@ Map = Callable[[Array], Array]
 
 @dataclass(frozen=True)
 class NormBracket:
-    """The spectral norm of an operator lies between :attr:`lower` and :attr:`upper`.
+    """The spectral norm of an operator lies between ``lower`` and ``upper``.
 
     Attributes
     ----------
@@ -40,8 +40,15 @@ class NormBracket:
     proof : str
         What proves it: ``"decomposition"``, or ``"symbol"`` (docs/theory.md, propositions 16 and 28).
     likely_upper : float
-        A bound that fails for a part of :data:`FAILURE` of the random starts of the Lanczos method; not a proof. It is
+        A bound that fails for one in a million of the random starts of the Lanczos method; not a proof. It is
         ``upper`` where that is smaller.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> bracket = srnc.norm_bracket([1, 2], 8, padding=1, padding_mode="zeros")
+    >>> bracket.lower <= bracket.upper, bracket.proof
+    (True, 'decomposition')
     """
 
     lower: float

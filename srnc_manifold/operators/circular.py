@@ -21,6 +21,13 @@ class Circular(Operator):
     Parameters
     ----------
     geometry : Geometry
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> operator = srnc.Circular(srnc.Geometry.of((3, 3), (8, 8)))
+    >>> srnc.SRNProblem([[1, 0, 0], [0, 0, 0], [0, 0, 1]], operator, stable_rank_fraction=0.9).regime
+    'reduce'
     """
 
     def __init__(self, geometry: Geometry) -> None:

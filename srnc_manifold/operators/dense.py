@@ -27,6 +27,14 @@ class Dense(Operator):
     ------
     TypeError, ValueError
         If they are not real, not finite, or not independent.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> import numpy as np
+    >>> operator = srnc.Dense(np.stack([np.eye(3), np.diag([0, 1, -1])]))
+    >>> round(srnc.SRNProblem([2, 1], operator, stable_rank_fraction=0.95).kernel_stable_rank, 6)
+    1.555556
     """
 
     gram_weight = 1.0

@@ -102,6 +102,13 @@ class Geometry:
     groups : int
     stride, dilation : tuple of int
         For each spatial axis, with PyTorch's meaning.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> geometry = srnc.Geometry.of((16, 8, 3, 3), (32, 32), stride=2)
+    >>> geometry.grid, geometry.block_shape, [round(end, 4) for end in geometry.stable_rank_range]
+    ((16, 16), (16, 32), [64.0, 4096.0])
     """
 
     channels: tuple[int, int]
@@ -201,7 +208,7 @@ class Geometry:
 
     @property
     def tap_scales(self) -> NDArray[np.float64]:
-        """What the taps are multiplied with in the symbol, shape ``(q,)``: ones; see :class:`Weighted`."""
+        """What the taps are multiplied with in the symbol, shape ``(q,)``: ones; weighted taps have others."""
         return np.ones(self.n_taps)
 
     @property

@@ -62,20 +62,26 @@ def singular_values(
     output_padding : int or sequence of int, optional
         Of a transposed convolution, with PyTorch's meaning.
 
-    Where a singular value is zero, as those of Sobel's kernel and of layers with dead or equal filters are, its
-    gradient in torch and autograd is a subgradient.
-
     Returns
     -------
     array, shape ``(groups · min(c_out / groups, c_in / groups · phases) · |N|,)``
         Descending, each with its multiplicity; in the library of ``kernel``. ``|N|`` is the number of outputs and
         ``phases`` that of the phases of the stride which meet a tap; further singular values are zero. With other
-        padding, the ``groups · min(rows, columns)`` singular values of the matrices of the groups.
+        padding, the ``groups · min(rows, columns)`` singular values of the matrices of the groups. Where one is zero,
+        as those of Sobel's kernel and of layers with dead or equal filters are, its gradient is a subgradient.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not valid, or the matrix of a padded layer is too large to write out.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> srnc.singular_values([1, 2], 4).round(4)
+    array([3.    , 2.2361, 2.2361, 1.    ])
+    >>> srnc.singular_values([1, 2], 4, k=1)
+    array([3.])
     """
     if k is not None:
         require_count(k=k)
@@ -117,14 +123,35 @@ def spectral_norm(
     transposed: bool = False,
     output_padding: PerAxis = 0,
 ) -> Any:
-    """Largest singular value of a layer; parameters as :func:`singular_values`.
+    """Largest singular value of a layer.
 
     Of large layers with other padding than circular it is found by the Lanczos method, from below;
     :func:`norm_bracket` says how accurate it is.
 
     With ``all_sizes`` an upper bound on it for every input that is at least as large along each axis, and for zero
-    padding (docs/theory.md, section 11): the maximum over the frequencies of this grid times :func:`size_factor`. With
-    padding, the bound of docs/theory.md, proposition 28, which holds for this padding on every such input.
+    padding (docs/theory.md, section 11): the maximum over the frequencies of this grid times a factor of its size and
+    the kernel's. With padding, the bound of docs/theory.md, proposition 28, which holds for this padding on every such
+    input.
+
+    Parameters
+    ----------
+    kernel, input_size, groups, stride, dilation, padding, padding_mode, transposed, output_padding
+        As in :func:`srnc_manifold.singular_values`.
+    all_sizes : bool, optional
+        Whether a bound for every larger input is asked for.
+
+    Returns
+    -------
+    scalar
+        In the library of the kernel, with gradients in torch and autograd.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> float(srnc.spectral_norm([1, 2], 4))
+    3.0
+    >>> round(float(srnc.spectral_norm([1, 2], 4, padding=0, padding_mode="zeros")), 4)
+    2.7979
     """
     layer = Layer(
         groups=groups,
@@ -158,7 +185,24 @@ def norm_bracket(
     transposed: bool = False,
     output_padding: PerAxis = 0,
 ) -> NormBracket:
-    """The spectral norm of a layer from below and from above, and what proves it; as :func:`singular_values`."""
+    """The spectral norm of a layer from below and from above, and what proves it.
+
+    Parameters
+    ----------
+    kernel, input_size, groups, stride, dilation, padding, padding_mode, transposed, output_padding
+        As in :func:`srnc_manifold.singular_values`.
+
+    Returns
+    -------
+    NormBracket
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> bracket = srnc.norm_bracket([1, 2], 4)
+    >>> bracket.lower <= 3 <= bracket.upper, bracket.proof
+    (True, 'decomposition')
+    """
     layer = Layer(
         groups=groups,
         stride=stride,
@@ -184,7 +228,24 @@ def frobenius_norm(
     transposed: bool = False,
     output_padding: PerAxis = 0,
 ) -> Any:
-    """Frobenius norm of a layer, ``√|N| ‖x‖`` if it is circular; parameters as :func:`singular_values`."""
+    """Frobenius norm of a layer, ``√|N| ‖x‖`` if it is circular.
+
+    Parameters
+    ----------
+    kernel, input_size, groups, stride, dilation, padding, padding_mode, transposed, output_padding
+        As in :func:`srnc_manifold.singular_values`.
+
+    Returns
+    -------
+    scalar
+        In the library of the kernel, with gradients in torch and autograd.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> float(srnc.frobenius_norm([3, 4], 16))
+    20.0
+    """
     layer = Layer(
         groups=groups,
         stride=stride,
@@ -212,7 +273,23 @@ def stable_rank(
 ) -> Any:
     """Stable rank ``‖C(x)‖_F² / ‖C(x)‖₂²`` of a layer (paper, (1), (9)).
 
-    Parameters as :func:`singular_values`. Between ``|N| / q`` and ``min(c_out, c_in) |N|`` without groups and stride.
+    Between ``|N| / q`` and ``min(c_out, c_in) |N|`` without groups and stride.
+
+    Parameters
+    ----------
+    kernel, input_size, groups, stride, dilation, padding, padding_mode, transposed, output_padding
+        As in :func:`srnc_manifold.singular_values`.
+
+    Returns
+    -------
+    scalar
+        At least 1; in the library of the kernel, with gradients in torch and autograd.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> float(srnc.stable_rank([1, 0, 0], 64)), round(float(srnc.stable_rank([1, 1, 1], 64)), 4)
+    (64.0, 21.3333)
     """
     layer = Layer(
         groups=groups,
@@ -251,6 +328,12 @@ def spectral_norms(
     ------
     TypeError, ValueError
         If an argument is not valid; the first kernel that is not is named.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> srnc.spectral_norms([[1, 2], [3, 4]], 4)
+    array([3., 7.])
     """
     return _norms_and_sizes(kernels, input_size, groups, stride, dilation)[0]
 
@@ -258,7 +341,24 @@ def spectral_norms(
 def stable_ranks(
     kernels: Any, input_size: InputSize, *, groups: int = 1, stride: PerAxis = 1, dilation: PerAxis = 1
 ) -> Any:
-    """Stable ranks of the convolutions by many kernels of one shape, at once; parameters as :func:`spectral_norms`."""
+    """Stable ranks of the convolutions by many kernels of one shape, at once.
+
+    Parameters
+    ----------
+    kernels, input_size, groups, stride, dilation
+        As in :func:`srnc_manifold.spectral_norms`.
+
+    Returns
+    -------
+    array, shape ``(K,)``
+        In the library of the kernels, with gradients in torch.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> srnc.stable_ranks([[1, 0], [1, 1]], 4)
+    array([4., 2.])
+    """
     norms_of, sizes, n_points = _norms_and_sizes(kernels, input_size, groups, stride, dilation)
     return n_points * (sizes / norms_of) ** 2
 

@@ -61,6 +61,13 @@ class Padded(Operator):
     ------
     TypeError, ValueError
         If an argument is not valid, or they do not fit together.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> operator = srnc.Padded((4, 2, 3), 8, padding=1)
+    >>> operator.input_shape, operator.output_shape
+    ((2, 8), (4, 8))
     """
 
     gram_weight = 1.0

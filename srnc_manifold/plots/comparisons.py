@@ -10,9 +10,7 @@ import numpy as np
 
 from srnc_manifold.numerics import Array
 from srnc_manifold.plots.drawing import (
-    MARKERS,
     QUIET,
-    colour,
     feasible_limit,
     figure_of,
     floored,
@@ -22,6 +20,7 @@ from srnc_manifold.plots.drawing import (
     sample,
     saved,
 )
+from srnc_manifold.plots.styles import MARKERS, colour
 from srnc_manifold.printing import printable
 
 # With more problems than this they are not told apart by their marks.
@@ -31,13 +30,37 @@ _MANY = 30
 _MOST = 0.5
 
 
-def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any:
+def overview(comparison: Any, path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
     """Violation as found, and the gap, of a :class:`srnc_manifold.Comparison`.
 
     There is one row per solver, in its colour, and one mark per problem; of many problems, all marks are alike. A mark
     is filled if at least half of the runs are feasible as found; then the gap is that of the feasible runs. Otherwise
     it is hollow, and the gap is that after the local restoration, which is not the merit of the solver. Values of at
     most 1e-12 are drawn as "0".
+
+    Parameters
+    ----------
+    comparison : Comparison
+    path : path, optional
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
+    ax : list of two matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Violations are relative errors, gaps fractions of ``‖C(a)‖²``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no comparison, no run has returned a kernel, or ``ax`` is something else.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> comparison = srnc.compare("paper", ["exact", "srn-c"], seeds=[0])
+    >>> figure = srnc.plots.overview(comparison)
     """
     require_kind(comparison, "comparison", "a Comparison", "table", "row_list")
     table = comparison.table()
@@ -51,7 +74,7 @@ def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any
     names = {row.solver: row.settings for row in comparison.row_list if row.settings}
 
     size = (11, 2.1 + 0.38 * max(len(solvers), 4) + 0.1 * min(len(problems), _MANY))
-    with figure_of(None, size, 2, sharey=True) as (figure, (left, right)):
+    with figure_of(ax, size, 2, sharey=True) as (figure, (left, right)):
         for name, found, block in _blocks(table, len(problems) > _MANY):
             places = block["problem"].map(numbers).to_numpy()
             rows = solvers.index(name) + 0.6 * (places + 0.5) / len(problems) - 0.3
@@ -67,7 +90,7 @@ def overview(comparison: Any, path: str | os.PathLike[str] | None = None) -> Any
         for axes, values in ((left, _violations(table)), (right, gaps)):
             logarithmic_with_zero(axes, "x", max(1.0, _largest(values)))
         feasible_limit(left, "x")
-        _legends(figure, problems)
+        _legends(figure if ax is None else right, problems, ax is None)
         return saved(figure, path)
 
 
@@ -108,15 +131,16 @@ def _style(marker: str, size: float, own: str, found: bool) -> dict[str, Any]:
     }
 
 
-def _legends(figure: Any, problems: list[str]) -> None:
-    """Below the panels: the problems by their marks, and what filled and hollow mean."""
+def _legends(place: Any, problems: list[str], own: bool) -> None:
+    """Below the panels, or in the caller's: the problems by their marks, and what filled and hollow mean."""
     if len(problems) > _MANY:
         shapes, labels = [sample(**_mark(None, QUIET, True))], [f"one of {len(problems)} problems"]
     else:
         shapes = [sample(**_mark(k, QUIET, True)) for k in range(len(problems))]
         labels = [plain(problem) for problem in problems]
     kinds = "filled: feasible as found; hollow: not feasible as found"
-    figure.legend(shapes, labels, loc="outside lower center", ncols=3, title=kinds, title_fontsize=9)
+    where: dict[str, Any] = {"loc": "outside lower center", "ncols": 3} if own else {"fontsize": "small"}
+    place.legend(shapes, labels, title=kinds, title_fontsize=9 if own else "small", **where)
 
 
 def _violations(table: Any) -> Array:

@@ -9,17 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from srnc_manifold.numerics import Array
-from srnc_manifold.plots.drawing import (
-    DASHES,
-    FLOOR,
-    MARKERS,
-    PALETTE,
-    decades,
-    floored,
-    line_styles,
-    require_columns,
-    unmarked,
-)
+from srnc_manifold.plots.drawing import FLOOR, decades, floored, require_columns
+from srnc_manifold.plots.styles import distinct, line_styles
+from srnc_manifold.validation import require_choice
 
 _MEASURES = {"time": "time on one machine, s"}
 
@@ -29,10 +21,17 @@ QUANTITIES = {
     "gap": ("gap to the reference / ‖C(a)‖²", True),
     "hit": ("share of runs that hit the optimum", False),
     "feasible": ("share of feasible runs", False),
+    "success": ("share of feasible runs", False),
+    "solved": ("share of runs that hit the optimum", False),
+    "restored_gap": ("gap after the local restoration / ‖C(a)‖²", True),
+    "bound_gap": ("gap to the proved bound / ‖C(a)‖²", True),
     "evaluations": ("evaluations", False),
 }
 
-# Lines of one colour that dashes can tell apart.
+# Those of them that a sweep has.
+_SWEPT = ("violation", "gap", "hit", "feasible", "evaluations")
+
+# Lines of one colour, at most: more are given colours in turn.
 _PER_COLOUR = 3
 
 
@@ -126,8 +125,7 @@ def band_curves(data: Any, styles: dict[str, dict[str, Any]] | None = None) -> C
 
 def sweep_curves(data: Any, y: str) -> Curves:
     """The lines of :func:`srnc_manifold.plots.sweeps`."""
-    if y not in QUANTITIES:
-        raise ValueError(f"y: {y!r} given, expected one of {', '.join(QUANTITIES)}")
+    require_choice(_SWEPT, y=y)
     require_columns(data, "setting", "line", "value", y)
     require_finite(data, y, [y])
     label, vanishing = quantity_label(y)
@@ -140,8 +138,7 @@ def sweep_curves(data: Any, y: str) -> Curves:
         across = (own["value"] if numeric else own["value"].map(values.index)).to_numpy(float)
         up, order = own[y].to_numpy(float), np.argsort(across)
         up = floored(up) if vanishing else up
-        style = {"color": PALETTE[1 + k % (len(PALETTE) - 1)], "marker": MARKERS[k % len(MARKERS)]}
-        lines.append(Curve(line, style, across[order], up[order]))
+        lines.append(Curve(line, distinct(k), across[order], up[order]))
     finite = data[y].to_numpy(float)[np.isfinite(data[y].to_numpy(float))]
     upwards = label if y in ("hit", "feasible") else f"{label}, median"
     scale: Any = "zero" if vanishing else "linear" if y == "evaluations" else "share"
@@ -153,13 +150,9 @@ def sweep_curves(data: Any, y: str) -> Curves:
 def styles_of(data: Any) -> dict[str, dict[str, Any]]:
     """The style of each solver's line. Of a sweep of one solver, the lines have several colours."""
     solvers = data.drop_duplicates("solver")
-    styles = [unmarked(style) for style in line_styles(list(solvers["settings"]))]
+    styles = line_styles(list(solvers["settings"]))
     if max(Counter(style["color"] for style in styles).values()) > _PER_COLOUR:
-        others = PALETTE[1:]
-        styles = [
-            {"color": others[k % len(others)], "linestyle": DASHES[k // len(others) % len(DASHES)], "linewidth": 1.4}
-            for k in range(len(styles))
-        ]
+        styles = [distinct(k) for k in range(len(styles))]
     return dict(zip(solvers["solver"], styles, strict=True))
 
 

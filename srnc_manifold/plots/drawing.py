@@ -1,4 +1,4 @@
-"""What the figures share: one style, one colour for each solver, labels, legends, files.
+"""What the figures share: one style, labels, legends, cells with numbers, files.
 
 Only this module imports matplotlib, on first use. It does not import ``matplotlib.pyplot``, so no window is opened and
 no figure is kept in memory.
@@ -6,42 +6,22 @@ no figure is kept in memory.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import textwrap
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from srnc_manifold.numerics import Array
+from srnc_manifold.plots.styles import DASHES, PALETTE, SHADES
 from srnc_manifold.printing import printable
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 from srnc_manifold.process import alone
 from srnc_manifold.writing import replacing
-
-#: Colours that colour-blind people can tell apart, too (Okabe and Ito; Tol). The first is for the exact solution.
-PALETTE = (
-    "#000000",
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#332288",
-    "#56B4E9",
-    "#882255",
-    "#999933",
-)
-
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
-
-MARKERS = "osD^v<>P*Xdph"
 
 #: Where zeros, and what is as good as zero, are drawn on logarithmic axes.
 FLOOR = 1e-12
@@ -58,94 +38,48 @@ _LABEL_WIDTH = 36
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The style of the figures of this package, for figures of one's own: ``with srnc.plots.style(): …``.
+    """The style of the figures of this package, for figures of one's own.
 
+    Lines have colours that colour-blind people can tell apart, and dashes, so that they are told apart in grey, too.
     matplotlib's settings belong to the whole process: one thread at a time draws in this style.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> import srnc_manifold as srnc
+    >>> with srnc.plots.style():
+    ...     axes = Figure().add_subplot()
+    ...     lines = axes.plot([1, 2], [3, 4]) + axes.plot([1, 2], [4, 3])
+    >>> [line.get_linestyle() for line in lines]
+    ['-', '--']
     """
     import matplotlib
     from matplotlib.rcsetup import cycler
 
+    n = len(PALETTE)
+    dashes = [DASHES[k % len(DASHES)] for k in range(n)]
+
     settings: Any = {
         "axes.axisbelow": True,
         "axes.grid": True,
-        "axes.prop_cycle": cycler("color", PALETTE),
+        "axes.prop_cycle": cycler("color", PALETTE) + cycler("linestyle", dashes),
         "axes.spines.right": False,
         "axes.spines.top": False,
         "axes.titlesize": 11,
         "figure.constrained_layout.use": True,
         "figure.dpi": 130,
         "font.size": 10,
+        "image.cmap": SHADES,
         "grid.alpha": 0.3,
         "legend.fontsize": 9,
         "lines.linewidth": 1.4,
         "lines.markersize": 5,
         "savefig.dpi": "figure",
+        "svg.hashsalt": "srnc_manifold",  # one figure, one file, byte for byte
         "text.usetex": False,
     }
     with alone(), matplotlib.rc_context(settings):
         yield
-
-
-def colour(solver: str) -> str:
-    """The colour of a solver, the same in all figures.
-
-    The solvers that are compared by default come first, so that few of them share a colour; lines of one colour are
-    told apart by their dashes and marks. Other settings of a solver do not change its colour. Any other text has a
-    colour, too.
-
-    Parameters
-    ----------
-    solver : str
-        A name of a solver, in any spelling: ``"trust-regions:lse"`` and ``"trust-regions"`` are one solver.
-
-    Returns
-    -------
-    str
-        An element of :data:`PALETTE`.
-    """
-    name = _canonical(str(solver))
-    known = _known()
-    base = name.partition("[")[0]
-    if name in known or base in known:
-        return known.get(name) or known[base]
-    return PALETTE[1 + zlib.crc32(base.encode()) % (len(PALETTE) - 1)]
-
-
-@cache
-def _known() -> dict[str, str]:
-    """Colours of the default solvers: the first one black, the others in turn."""
-    from srnc_manifold.registry import DEFAULT_SOLVERS  # on use: whoever plots first has not imported the solvers
-
-    rest = itertools.cycle(PALETTE[1:])
-    names = [_canonical(name) for name in DEFAULT_SOLVERS]
-    return {name: PALETTE[0] if k == 0 else next(rest) for k, name in enumerate(names)}
-
-
-def _canonical(name: str) -> str:
-    from srnc_manifold.registry import solver_from_name
-
-    try:
-        return solver_from_name(name).name
-    except (TypeError, ValueError):  # a label, or a solver that this process does not know
-        return name
-
-
-def line_styles(solvers: Sequence[str]) -> list[dict[str, Any]]:
-    """Colour, dashes, width and mark of each line of a figure. Lines of one colour differ in the rest."""
-    used: dict[str, int] = {}
-    styles = []
-    for solver in solvers:
-        own = colour(solver)
-        k = used[own] = used.get(own, -1) + 1
-        dashes, width = DASHES[k % len(DASHES)], 1.4 + 0.8 * (k // len(DASHES))
-        mark = MARKERS[k % len(MARKERS)]
-        styles.append({"color": own, "linestyle": dashes, "linewidth": width, "marker": mark})
-    return styles
-
-
-def unmarked(style: dict[str, Any]) -> dict[str, Any]:
-    """The style of a line without its mark."""
-    return {name: value for name, value in style.items() if name != "marker"}
 
 
 def folded(text: Any, width: int = _LABEL_WIDTH) -> list[str]:
@@ -186,19 +120,23 @@ def require_columns(data: Any, *columns: str) -> None:
 def figure_of(ax: Any, size: tuple[float, float], n_panels: int = 1, **shared: Any) -> Iterator[Any]:
     """A figure and its axes: those of the caller, with the caller's style, or new ones with ours.
 
-    Up to three panels are beside each other, more are in a grid.
+    Up to three panels are beside each other, more are in a grid. The caller gives one ``Axes``, or a list or array of
+    as many as there are panels.
 
     Raises
     ------
     TypeError, ValueError
-        If ``ax`` is not an ``Axes``, or if there are several panels to draw.
+        If ``ax`` is something else, or not as many as there are panels.
     """
     if ax is not None:
-        if not callable(getattr(ax, "plot", None)) or not hasattr(ax, "figure"):
-            raise TypeError(f"ax: {type(ax).__name__} given, expected an Axes of matplotlib")
-        if n_panels > 1:
-            raise ValueError(f"ax: one panel given, {n_panels} are to be drawn; expected ax=None")
-        yield getattr(ax.figure, "figure", None) or ax.figure, [ax]  # of a subfigure the whole figure
+        given = list(np.ravel(np.asarray(ax, object)))
+        for one in given:
+            if not callable(getattr(one, "plot", None)) or not hasattr(one, "figure"):
+                raise TypeError(f"ax: {type(one).__name__} given, expected an Axes of matplotlib")
+        if len(given) != n_panels:
+            told = "one panel" if len(given) == 1 else f"{len(given)} panels"
+            raise ValueError(f"ax: {told} given, {n_panels} are to be drawn; expected as many, or ax=None")
+        yield getattr(given[0].figure, "figure", None) or given[0].figure, given  # of a subfigure the whole figure
         return
     from matplotlib.figure import Figure
 
@@ -238,6 +176,14 @@ def sample(**style: Any) -> Any:
     from matplotlib.lines import Line2D
 
     return Line2D([], [], **style)
+
+
+def scale(cmap: str, vmin: float, vmax: float) -> Any:
+    """Shades of numbers, for what is drawn in several pieces, and for a colour bar."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    return ScalarMappable(Normalize(vmin, vmax), cmap)
 
 
 def floored(values: Any) -> Array:
@@ -293,9 +239,40 @@ def feasible_limit(axes: Any, which: str) -> None:
 
 
 def saved(figure: Any, path: str | os.PathLike[str] | None) -> Any:
-    """The figure, saved if a path is given; without an ending it is a PNG."""
+    """The figure, saved if a path is given: as vectors if this ends in ``.svg`` or ``.pdf``; a PNG without an ending.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind of file.
+    """
     if path is not None:
         path = Path(path) if Path(path).suffix else Path(f"{os.fspath(path)}.png")
+        kind = path.suffix[1:].lower()
+        known = figure.canvas.get_supported_filetypes()
+        if kind not in known:
+            endings = ", ".join(f".{ending}" for ending in sorted(known))
+            raise ValueError(f"path: {os.fspath(path)!r} given, expected a name ending in one of {endings}")
+        dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # one figure, one file
         with replacing(path) as file:
-            figure.savefig(file, format=path.suffix[1:], dpi="figure")
+            figure.savefig(file, format=kind, dpi="figure", metadata=dates.get(kind))
     return figure
+
+
+def cells(axes: Any, values: Array, texts: Any, ends: tuple[float, float], **image: Any) -> Any:
+    """A table of numbers as an image in shades, with a text in each cell, dark on light and light on dark.
+
+    Returns
+    -------
+    matplotlib image
+        For a colour bar.
+    """
+    low, high = ends
+    drawn = axes.imshow(values, cmap=SHADES, vmin=low, vmax=high if high > low else low + 1.0, **image)
+    for row, column in np.ndindex(*values.shape):
+        if texts[row][column]:
+            dark = np.isfinite(values[row, column]) and drawn.norm(values[row, column]) < 0.5
+            own = {"ha": "center", "va": "center", "fontsize": 8, "color": "white" if dark else "black"}
+            axes.text(column, row, texts[row][column], **own)
+    axes.grid(False)
+    return drawn

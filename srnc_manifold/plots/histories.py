@@ -17,7 +17,6 @@ from srnc_manifold.plots.drawing import (
     floored,
     grid,
     legend,
-    line_styles,
     logarithmic_with_zero,
     plain,
     saved,
@@ -31,6 +30,7 @@ from srnc_manifold.plots.records import (
     require_own,
     results_by_label,
 )
+from srnc_manifold.plots.styles import line_styles
 from srnc_manifold.problem.base import Problem
 from srnc_manifold.problem.families import NamedProblem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
@@ -81,7 +81,7 @@ def history(
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
     path : path, optional
-        Where to save the figure.
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
     problem : problem, or name of a problem of the comparison, optional
         For gaps: ``‖C(a)‖²``. If it is given, results of other problems are refused. Of a comparison, the only problem
         to draw.
@@ -99,7 +99,14 @@ def history(
     ------
     TypeError, ValueError
         If the results are none, or of another problem; if no history has such a column; if there is nothing to measure
-        gaps by; or if ``ax`` is given for several panels.
+        gaps by; or if ``ax`` is not as many as there are panels.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem, "slsqp", rng=0)
+    >>> figure = srnc.plots.history(result, x="iteration", y="gap", problem=problem)
     """
     panels = panels_to_draw(results, problem, reference, y)
     rows, columns = grid(len(panels))
@@ -124,9 +131,14 @@ def history(
 
 
 def convergence(
-    results: Result | Mapping[str, Result], problem: Problem, path: str | os.PathLike[str] | None = None
+    results: Result | Mapping[str, Result],
+    problem: Problem,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    ax: Any = None,
+    x: str = "evaluations",
 ) -> Any:
-    """Cost, stable rank and objective against evaluations, with one curve per run.
+    """Cost, stable rank and objective of each iterate, with one curve per run (paper, Figure 3).
 
     Of a stack, the objective is the sum, and the panel in the middle shows the violation of the kernel that violates
     its constraints most: its kernels have targets of their own.
@@ -137,28 +149,46 @@ def convergence(
     problem : SRNProblem, StackProblem or SeparableProblem
         That of all the results.
     path : path, optional
-        Where to save the figure.
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
+    ax : list of three matplotlib Axes, optional
+        Where to draw; a new figure by default.
+    x : ``"evaluations"``, ``"iteration"`` or ``"time"``
+        In seconds.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
 
     Raises
     ------
-    ValueError
-        If a result is of another problem: the targets would be wrong.
+    TypeError, ValueError
+        If a result is of another problem, for which the targets would be wrong; if no history has such a column; or if
+        ``ax`` is something else.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> results = {name: srnc.solve(problem, name, rng=0) for name in ("exact", "slsqp")}
+    >>> figure = srnc.plots.convergence(results, problem)
     """
     runs = results_by_label(results)
     for label, result in runs.items():
         require_own(label, result, problem)
     alone = len(problem.parts) == 1
     titles = {name: _Y_LABELS[name] for name in ("cost", "stable_rank" if alone else "violation", "objective")}
-    with figure_of(None, (12, 4.2), 3) as (figure, panels):
+    if not any(np.any(np.isfinite(column(Line(*run), x))) for run in runs.items()):
+        raise ValueError(f"x: {x!r} given, but no run has values of it")
+    with figure_of(ax, (12, 4.2), 3) as (figure, panels):
         styles = line_styles([result.solver for result in runs.values()])
         for axes, (name, title) in zip(panels, titles.items(), strict=True):
             curves = []
             for (label, result), style in zip(runs.items(), styles, strict=True):
                 line = Line(label, result)
-                across, up = _data(line, Panel("", []), "evaluations", name)
+                across, up = _data(line, Panel("", []), x, name)
                 _draw_line(axes, across, up, style, line)
                 curves.append((across, up))
-            _scale_x(axes, "evaluations", [across for across, _ in curves])
+            _scale_x(axes, x, [across for across, _ in curves])
             _scale_y(axes, name, [up for _, up in curves])
             axes.set_ylabel("")
             axes.set_title(title)
@@ -167,7 +197,7 @@ def convergence(
             panels[1].axhline(target, color=QUIET, linestyle="--", linewidth=1)
             panels[1].annotate("target", (1, target), xycoords=("axes fraction", "data"), xytext=(3, 0),
                                textcoords="offset points", va="center", fontsize=8, color=QUIET)  # fmt: skip
-        legend(figure, panels, own=True, columns=4)
+        legend(figure, panels, ax is None, columns=4)
         return saved(figure, path)
 
 

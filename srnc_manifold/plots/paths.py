@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold.plots.drawing import PALETTE, QUIET, figure_of, legend, require_kind, saved
+from srnc_manifold.plots.drawing import QUIET, figure_of, legend, require_kind, saved
+from srnc_manifold.plots.styles import PALETTE
 
 
 def reduction(solutions: Any, ax: Any = None, path: str | os.PathLike[str] | None = None) -> Any:
@@ -22,16 +23,23 @@ def reduction(solutions: Any, ax: Any = None, path: str | os.PathLike[str] | Non
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
     path : path, optional
-        Where to save the figure.
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
 
     Returns
     -------
     matplotlib.figure.Figure
+        The objective is in the squared units of the kernel.
 
     Raises
     ------
     TypeError
         If ``solutions`` or ``ax`` is not of its kind.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> figure = srnc.plots.reduction(srnc.solve_path(problem, [0.5, 0.7, 0.9]))
     """
     known = "fractions", "stable_ranks", "objectives", "bounds"
     require_kind(solutions, "solutions", "what solve_path returns", *known)
@@ -40,10 +48,10 @@ def reduction(solutions: Any, ax: Any = None, path: str | os.PathLike[str] | Non
         np.asarray(values)[order] for values in (solutions.stable_ranks, solutions.objectives, solutions.bounds)
     )
     with figure_of(ax, (7.0, 4.4)) as (figure, (axes,)):
-        axes.plot(ranks, objectives, color=PALETTE[0], marker="o", markersize=3.5, label="objective, ‖C(x) − C(a)‖²")
+        axes.plot(ranks, objectives, color=PALETTE[0], marker="o", markersize=3.5, label="as found")
         axes.plot(ranks, bounds, color=PALETTE[2], linestyle="--", label="proved lower bound")
         axes.axhline(0.0, color=QUIET, linewidth=0.8)
         axes.set_xlabel("stable rank")
-        axes.set_ylabel("objective")
+        axes.set_ylabel("objective ‖C(x) − C(a)‖²")
         legend(figure, [axes], ax is None)
         return saved(figure, path)

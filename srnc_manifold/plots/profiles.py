@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
+
 from srnc_manifold.plots.curves import (
     Axis,
     Curve,
@@ -26,6 +28,7 @@ from srnc_manifold.plots.drawing import (
     require_columns,
     saved,
 )
+from srnc_manifold.plots.styles import spots
 
 Path = str | os.PathLike[str] | None
 
@@ -43,7 +46,7 @@ def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
     path : path, optional
-        Where to save the figure.
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
 
     Returns
     -------
@@ -53,11 +56,17 @@ def shares(data: Any, ax: Any = None, path: Path = None) -> Any:
     ------
     TypeError, ValueError
         If ``data`` or ``ax`` is something else.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> comparison = srnc.compare("paper", ["exact", "slsqp[n_starts=1]"], seeds=[0, 1])
+    >>> figure = srnc.plots.shares(comparison.profile("performance"))
     """
     shown = share_curves(data)
     size, columns = _with_legend((7.0, 4.0), data["solver"])
     with figure_of(ax, size) as (figure, (axes,)):
-        _draw(axes, shown, drawstyle="steps-post")
+        _draw(axes, shown, steps=True)
         legend(figure, [axes], ax is None, columns)
         return saved(figure, path)
 
@@ -81,7 +90,13 @@ def bands(data: Any, ax: Any = None, path: Path = None) -> Any:
     Raises
     ------
     TypeError, ValueError
-        If ``data`` or ``ax`` is something else, or ``ax`` is given for several problems.
+        If ``data`` or ``ax`` is something else, or ``ax`` is not as many as there are problems.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> comparison = srnc.compare("paper", ["exact", "slsqp[n_starts=1]"], seeds=[0, 1])
+    >>> figure = srnc.plots.bands(comparison.profile("convergence"))
     """
     require_columns(data, "problem", "solver", "settings", "budget", "low", "median", "high", "measure", "quantity")
     quantity, problems = data["quantity"].iloc[0], list(dict.fromkeys(data["problem"]))
@@ -91,7 +106,7 @@ def bands(data: Any, ax: Any = None, path: Path = None) -> Any:
     size, beside = _with_legend(panels_size, data["solver"])
     with figure_of(ax, size, len(problems)) as (figure, panels):
         for k, (problem, axes) in enumerate(zip(problems, panels, strict=True)):
-            _draw(axes, band_curves(data[data["problem"] == problem], styles_of(data)), drawstyle="steps-post")
+            _draw(axes, band_curves(data[data["problem"] == problem], styles_of(data)), steps=True)
             if len(problems) > 1:
                 axes.set_title(plain(problem))
             if k % columns:
@@ -119,6 +134,13 @@ def sweeps(data: Any, ax: Any = None, path: Path = None, *, y: str = "violation"
     ------
     TypeError, ValueError
         If ``data`` or ``ax`` is something else, or there is no such ``y``.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> costs = srnc.sweep(srnc.costs.LogSumExp, alpha=[10, 1000])
+    >>> comparison = srnc.compare("paper", srnc.sweep("trust-regions", cost=costs), seeds=[0])
+    >>> figure = srnc.plots.sweeps(comparison.profile("sensitivity"))
     """
     shown = sweep_curves(data, y)
     size, columns = _with_legend((7.0, 4.0), data["line"])
@@ -128,11 +150,18 @@ def sweeps(data: Any, ax: Any = None, path: Path = None, *, y: str = "violation"
         return saved(figure, path)
 
 
-def _draw(axes: Any, shown: Curves, **how: Any) -> None:
-    """Curves and bands into axes."""
-    for line in shown.lines:
+def _draw(axes: Any, shown: Curves, steps: bool = False) -> None:
+    """Curves and bands into axes. Steps have a few marks, other lines one at each value."""
+    low, high = shown.x.range()
+    for k, line in enumerate(shown.lines):
         _draw_band(axes, line)
+        how: dict[str, Any] = {"drawstyle": "steps-post", "markevery": []} if steps else {}
         axes.plot(line.across, line.up, label=plain(line.label), **how, **line.style)
+        if steps:
+            places = spots(k, low, high, logarithmic=shown.x.scale in ("log", "zero"))
+            places = places[places >= line.across[0]]
+            heights = line.up[np.searchsorted(line.across, places, side="right") - 1]
+            axes.plot(places, heights, marker=line.style["marker"], color=line.style["color"], linestyle="none")
     _scale(axes, "x", shown.x)
     _scale(axes, "y", shown.y)
     if shown.limit:

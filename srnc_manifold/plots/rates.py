@@ -7,17 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold.plots.drawing import (
-    LINE_HEIGHT,
-    MARKERS,
-    QUIET,
-    colour,
-    figure_of,
-    plain,
-    require_columns,
-    sample,
-    saved,
-)
+from srnc_manifold.plots.drawing import LINE_HEIGHT, QUIET, cells, figure_of, plain, require_columns, sample, saved
+from srnc_manifold.plots.styles import MARKERS, colour
 
 Path = str | os.PathLike[str] | None
 
@@ -48,6 +39,12 @@ def hit_rates(data: Any, ax: Any = None, path: Path = None) -> Any:
     ------
     TypeError, ValueError
         If ``data`` or ``ax`` is something else.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> comparison = srnc.compare("paper", ["exact", "slsqp[n_starts=1]"], seeds=[0, 1])
+    >>> figure = srnc.plots.hit_rates(comparison.profile("hits"))
     """
     require_columns(
         data, "problem", "solver", "settings", "runs", "hits", "rate", "low", "high", "expected_cost", "measure"
@@ -55,7 +52,7 @@ def hit_rates(data: Any, ax: Any = None, path: Path = None) -> Any:
     solvers, problems = list(dict.fromkeys(data["solver"])), list(dict.fromkeys(data["problem"]))
     n, measure = len(problems), data["measure"].iloc[0]
     names = [plain(solver, _NAME) for solver in solvers]
-    size = (8.5, 1.6 + len(solvers) * _row_height(names, max(0.4, 0.2 * n)) + 0.1 * n)
+    size = (8.5, 1.6 + len(solvers) * row_height(names, max(0.4, 0.2 * n)) + 0.1 * n)
     with figure_of(ax, size) as (figure, (axes,)):
         for record in data.to_dict("records"):
             k = problems.index(record["problem"])
@@ -106,24 +103,27 @@ def pairs(data: Any, ax: Any = None, path: Path = None) -> Any:
     ------
     TypeError, ValueError
         If ``data`` or ``ax`` is something else.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> comparison = srnc.compare("paper", ["exact", "slsqp[n_starts=1]"], seeds=[0, 1])
+    >>> figure = srnc.plots.pairs(comparison.profile("pairs"))
     """
     require_columns(data, "solver", "other", "wins", "losses", "ties", "adjusted", "measure", "unit")
     solvers = list(dict.fromkeys(data["solver"]))
     n = len(solvers)
     names = [f"{plain(solver, _NAME)}  {k}" for k, solver in enumerate(solvers, 1)]
-    balance = np.full((n, n), np.nan)
-    with figure_of(ax, (4.2 + 0.75 * n, 1.6 + n * _row_height(names, 0.45))) as (figure, (axes,)):
+    balance, texts = np.full((n, n), np.nan), [[""] * n for _ in solvers]
+    with figure_of(ax, (4.2 + 0.75 * n, 1.6 + n * row_height(names, 0.45))) as (figure, (axes,)):
         for record in data.to_dict("records"):
             row, column = solvers.index(record["solver"]), solvers.index(record["other"])
             wins, losses, ties = (int(record[name]) for name in ("wins", "losses", "ties"))
-            balance[row, column] = value = (wins - losses) / max(wins + losses + ties, 1)
-            star = "*" if record["adjusted"] < _SIGNIFICANT else ""
-            dark = "white" if abs(value) > 0.6 else "black"
-            axes.text(column, row, f"{wins}–{losses}–{ties}{star}", ha="center", va="center", fontsize=8, color=dark)
-        image = axes.imshow(balance, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
+            balance[row, column] = (wins - losses) / max(wins + losses + ties, 1)
+            texts[row][column] = f"{wins}–{losses}–{ties}{'*' if record['adjusted'] < _SIGNIFICANT else ''}"
+        image = cells(axes, balance, texts, (-1.0, 1.0), aspect="auto")
         axes.set_yticks(range(n), names)
         axes.set_xticks(range(n), [str(k) for k in range(1, n + 1)])
-        axes.grid(False)
         axes.set_xlabel("against the solver of this number")
         of, by = data["unit"].iloc[0], data["measure"].iloc[0]
         axes.set_title(
@@ -133,7 +133,7 @@ def pairs(data: Any, ax: Any = None, path: Path = None) -> Any:
         return saved(figure, path)
 
 
-def _row_height(names: list[str], least: float) -> float:
+def row_height(names: list[str], least: float) -> float:
     """Inches of a row that is as high as its name."""
     return max(least, 0.1 + LINE_HEIGHT * max(name.count("\n") + 1 for name in names))
 

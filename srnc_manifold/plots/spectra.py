@@ -12,7 +12,8 @@ from srnc_manifold.arrays import as_kernel
 from srnc_manifold.numerics import Array
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.geometry import Geometry
-from srnc_manifold.plots.drawing import PALETTE, QUIET, figure_of, grid, legend, line_styles, plain, saved, unmarked
+from srnc_manifold.plots.drawing import QUIET, figure_of, grid, legend, plain, saved
+from srnc_manifold.plots.styles import distinct, line_styles, spots
 from srnc_manifold.problem.base import KernelProblem, Problem
 from srnc_manifold.problem.stack import StackProblem
 from srnc_manifold.result import Result
@@ -40,7 +41,7 @@ def spectrum(
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
     path : path, optional
-        Where to save the figure.
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
     by : ``"frequency"`` or ``"rank"``, optional
         Against the frequency, the norm of each block; this is for kernels with one spatial axis, and the default
         there. Against their rank, all singular values from the largest to the least.
@@ -54,31 +55,37 @@ def spectrum(
     TypeError, ValueError
         If a kernel does not have the shape of the problem's, if there are no frequencies along one axis, or if ``ax``
         is given for several kernels.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> figure = srnc.plots.spectrum(problem, srnc.solve(problem))
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
     if by not in (None, "frequency", "rank"):
         raise ValueError(f"by: {by!r} given, expected 'frequency' or 'rank'")
-    given = kernels if isinstance(kernels, Mapping) else {_name(kernels): kernels}
-    arrays = {str(label): kernels_of(problem, label, kernel) for label, kernel in given.items()}
-    solvers = [k.solver if isinstance(k, Result) else str(label) for label, k in given.items()]
+    arrays, solvers = kernels_by_label(problem, kernels)
     panels = problem.parts
     rows, columns = grid(len(panels))
     size = (7.0, 4.6) if len(panels) == 1 else (4.4 * columns, 3.4 * rows + 0.8)
-    styles = [unmarked(style) for style in line_styles(solvers)]
+    # The kernel as given is drawn without marks, and solid.
+    styles = [style | {"markersize": 4.0} for style in line_styles(solvers)]
     with figure_of(ax, size, len(panels)) as (figure, axes):
         for k, (part, place) in enumerate(zip(panels, axes, strict=True)):
             how = by or ("frequency" if one_axis(part) else "rank")
-            curves = [("a, as given", part.kernel, {"color": "0.6", "linewidth": 3.0})]
+            curves = [("a, as given", part.kernel, {"color": "0.6", "linewidth": 3.0, "linestyle": "-"})]
             curves += [(label, own[k], style) for (label, own), style in zip(arrays.items(), styles, strict=True)]
-            for label, kernel, style in curves:
+            for number, (label, kernel, style) in enumerate(curves):
                 label = plain(label)
                 if len(panels) == 1:
                     label += f", stable rank {part.evaluate(kernel).stable_rank:.5g}"
-                place.plot(*singular_values(part, kernel, how), label=label, **style)
+                across, up = singular_values(part, kernel, how)
+                marked = np.searchsorted(across, spots(number, across[0], across[-1])).tolist()
+                place.plot(across, up, label=label, markevery=marked, **style)
             place.axhline(part.spectral_norm, color=QUIET, linestyle="--", linewidth=1, label="norm to keep, ‖C(a)‖₂")
             place.set_ylim(bottom=0)
-            place.set_xlabel("frequency l" if how == "frequency" else "rank of the singular value")
+            frequency = f"frequency l, in cycles per {len(across)} samples"
+            place.set_xlabel(frequency if how == "frequency" else "rank of the singular value")
             place.set_ylabel("norm of the block" if how == "frequency" else "singular value")
             if len(panels) > 1:
                 ranks = f"{part.kernel_stable_rank:.5g} → {part.stable_rank:.5g}"
@@ -93,7 +100,10 @@ def eigenvalues(geometry: Geometry | Problem, ax: Any = None, path: str | os.Pat
 
     On the unit sphere, ``g_l(x) = xᵀ B_l x``, the squared singular value at this frequency, takes the values between
     the least and the largest eigenvalue of ``B_l``. There are two that are not always zero, and with a stride two for
-    each of its phases. For a problem, the level ``N / r`` that a feasible kernel reaches is drawn, too.
+    each of its phases. Without a stride no eigenvalue is above the number ``q`` of taps, the trace of ``B_l``; this
+    bound is drawn, and the frequencies at which it is attained are marked: zero (DC) and, if ``N`` is even, ``N/2``
+    (Nyquist). So the stable rank is at least ``N/q``. For a problem, the level ``N/r`` that a feasible kernel reaches
+    is drawn, too.
 
     Parameters
     ----------
@@ -102,7 +112,7 @@ def eigenvalues(geometry: Geometry | Problem, ax: Any = None, path: str | os.Pat
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
     path : path, optional
-        Where to save the figure.
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
 
     Returns
     -------
@@ -112,6 +122,11 @@ def eigenvalues(geometry: Geometry | Problem, ax: Any = None, path: str | os.Pat
     ------
     TypeError, ValueError
         If it is neither, has several channels, kernels or spatial axes, or no frequencies.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> figure = srnc.plots.eigenvalues(srnc.SRNProblem([1, 0, 0], 64, stable_rank=32))
     """
     level = None
     if isinstance(geometry, Problem):
@@ -137,15 +152,28 @@ def eigenvalues(geometry: Geometry | Problem, ax: Any = None, path: str | os.Pat
             name = (
                 ("largest eigenvalue", "second eigenvalue", "third eigenvalue")[k] if k < 3 else f"eigenvalue {k + 1}"
             )
-            style = {"color": PALETTE[1 + k % (len(PALETTE) - 1)], "marker": "ox+sd^"[k % 6], "markersize": 3.5}
-            axes.plot(np.arange(n), values[:, k], label=f"{name} of B_l", linewidth=0.9, **style)
+            style = distinct(k) | {"markersize": 3.5, "linewidth": 1.0}
+            axes.plot(np.arange(n), values[:, k], label=f"{name} of B_l", **style)
         if level is not None:
-            axes.axhline(level, color=QUIET, linestyle="--", linewidth=1, label=f"N / r = {level:.5g}, to be reached")
+            axes.axhline(level, color=QUIET, linestyle="--", linewidth=1, label=f"N/r = {level:.5g}, to be reached")
+        if geometry.n_phases == 1:
+            _mark_bound(axes, n, geometry.n_taps)
         axes.set_ylim(bottom=min(0.0, -0.02 * float(np.max(values))))
-        axes.set_xlabel("frequency l")
+        axes.set_xlabel(f"frequency l, in cycles per {n} samples")
         axes.set_ylabel("eigenvalue of B_l")
         legend(figure, [axes], ax is None)
         return saved(figure, path)
+
+
+def _mark_bound(axes: Any, n: int, q: int) -> None:
+    """The number of taps, and the frequencies at which all taps can be in phase, or alternate."""
+    axes.axhline(
+        q, color=QUIET, linestyle=":", linewidth=1.2, label=f"q = {q}, the trace of B_l: r ≥ N/q = {n / q:.5g}"
+    )
+    for place, name in ((0, "DC"), *(((n // 2, "Nyquist"),) if n % 2 == 0 and n > 1 else ())):
+        axes.axvline(place, color=QUIET, linestyle="-", linewidth=0.6)
+        axes.annotate(name, (place, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3), fontsize=8, color=QUIET,
+                      textcoords="offset points", ha="center")  # fmt: skip
 
 
 def one_axis(part: KernelProblem) -> bool:
@@ -170,8 +198,20 @@ def singular_values(part: KernelProblem, kernel: Array, how: str) -> tuple[Array
     return np.arange(1, len(ordered) + 1).astype(float), ordered
 
 
-def _name(kernel: Any) -> str:
-    return kernel.solver if isinstance(kernel, Result) else "after"
+def kernels_by_label(problem: Problem, kernels: Any) -> tuple[dict[str, list[Array]], list[str]]:
+    """Kernels of the parts of a problem by label, and the solver of each, or else its label.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no problem, or a kernel does not have the shape of the problem's.
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem: {type(problem).__name__} given, expected an SRNProblem")
+    alone = {kernels.solver if isinstance(kernels, Result) else "after": kernels}
+    given = kernels if isinstance(kernels, Mapping) else alone
+    arrays = {str(label): kernels_of(problem, label, kernel) for label, kernel in given.items()}
+    return arrays, [k.solver if isinstance(k, Result) else str(label) for label, k in given.items()]
 
 
 def kernels_of(problem: Problem, label: Any, kernel: Any) -> list[Array]:

@@ -7,22 +7,37 @@ from typing import Any
 
 import numpy as np
 
-from srnc_manifold.plots.drawing import (
-    DASHES,
-    FLOOR,
-    MARKERS,
-    PALETTE,
-    colour,
-    feasible_limit,
-    figure_of,
-    legend,
-    require_kind,
-    saved,
-)
+from srnc_manifold.plots.drawing import FLOOR, feasible_limit, figure_of, legend, require_kind, saved
+from srnc_manifold.plots.styles import DASHES, MARKERS, colour, distinct
 
 
 def violations(study: Any, path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
-    """Median violation against ``λ`` in a study of formulations, with one line for each formulation and ``α``."""
+    """Median violation against ``λ`` in a study of formulations, with one line for each formulation and ``α``.
+
+    Parameters
+    ----------
+    study : Findings
+        Of the study of formulations.
+    path : path, optional
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If ``study`` or ``ax`` is something else.
+
+    Examples
+    --------
+    >>> from srnc_manifold import plots, studies
+    >>> findings = studies.run("formulations", seeds=[0])  # minutes  # doctest: +SKIP
+    >>> figure = plots.violations(findings)  # doctest: +SKIP
+    """
     require_kind(study, "study", "what the study of formulations returns", "rows", "methods")
     rows = study.rows
     fixed = rows[(rows["by"] == "trust regions") & rows["weight"].notna()]
@@ -31,11 +46,10 @@ def violations(study: Any, path: str | os.PathLike[str] | None = None, *, ax: An
         for k, ((formulation, alpha), block) in enumerate(blocks):
             medians = block.groupby("weight")["violation"].median()
             label = formulation if np.isnan(alpha) else f"{formulation}, α = {alpha:g}"
-            style = {"marker": MARKERS[k % len(MARKERS)], "color": PALETTE[1 + k % (len(PALETTE) - 1)], "label": label}
-            axes.plot(medians.index, np.maximum(medians, FLOOR), **style)
-        for formulation, dashes in (("augmented Lagrangian", DASHES[1]), ("log-sum-exp, α and λ changed", DASHES[2])):
+            axes.plot(medians.index, np.maximum(medians, FLOOR), label=label, **distinct(k))
+        for k, formulation in enumerate(("augmented Lagrangian", "log-sum-exp, α and λ changed"), 1):
             median = float(rows[rows["formulation"] == formulation]["violation"].median())
-            line = {"color": "0.2", "linestyle": dashes, "linewidth": 1.4, "label": formulation}
+            line = {"color": "0.2", "linestyle": DASHES[k], "linewidth": 1.4, "label": formulation}
             axes.axhline(max(median, FLOOR), **line)
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -48,7 +62,32 @@ def violations(study: Any, path: str | os.PathLike[str] | None = None, *, ax: An
 
 
 def hits(study: Any, path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
-    """Fraction of starts that find the optimum, against evaluations, with one mark for each method of a study."""
+    """Fraction of starts that find the optimum, against evaluations, with one mark for each method of a study.
+
+    Parameters
+    ----------
+    study : Findings
+        Of the study of formulations.
+    path : path, optional
+        Where to save the figure: ``.png``, or ``.svg`` and ``.pdf`` for vectors.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If ``study`` or ``ax`` is something else.
+
+    Examples
+    --------
+    >>> from srnc_manifold import plots, studies
+    >>> findings = studies.run("formulations", seeds=[0])  # minutes  # doctest: +SKIP
+    >>> figure = plots.hits(findings)  # doctest: +SKIP
+    """
     require_kind(study, "study", "what the study of formulations returns", "table", "methods")
     table = study.table()
     names = {(method.formulation, method.solver): method.instance.name for method in study.methods}

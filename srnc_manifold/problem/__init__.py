@@ -27,12 +27,29 @@ _KINDS: dict[str, type[Problem]] = {kind.kind: kind for kind in (SRNProblem, Sta
 def load_problem(path: FilePath) -> Problem:
     """Read a problem of any kind from a file that its ``save`` wrote.
 
+    Parameters
+    ----------
+    path : path
+        A file that ``save`` of a problem wrote.
+
+    Returns
+    -------
+    SRNProblem, StackProblem or SeparableProblem
+
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
         If the file holds something else.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> path = problem.save("problem.npz")
+    >>> srnc.load_problem("problem.npz").digest() == problem.digest()
+    True
     """
     kind = storage.read(path)["kind"]
     if kind not in _KINDS:

@@ -31,6 +31,13 @@ class Problem(ABC):
 
     A problem has one or several :attr:`parts`, each with a kernel and a target of its own; :meth:`embed` gives their
     unit kernels at a point. Here the point is these kernels; :mod:`srnc_manifold.problem.stack` has others.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> isinstance(problem, srnc.Problem), len(problem.parts), problem.spheres.dimension
+    (True, 1, 2)
     """
 
     kernel: Array

@@ -36,6 +36,13 @@ class NamedProblem:
     ------
     TypeError, ValueError
         If the name or the note is no text, the problem is none, or the optimum is not a number >= 0.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> srnc.NamedProblem("mine", problem, optimum=32 / 3).name
+    'mine'
     """
 
     name: str
@@ -53,7 +60,20 @@ class NamedProblem:
 
 @dataclass(frozen=True)
 class UnavailableProblem:
-    """A problem that is not available on this machine: its name, and what to install."""
+    """A problem that is not available on this machine: its name, and what to install.
+
+    Attributes
+    ----------
+    name : str
+    reason : str
+        What is missing, and how to get it.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> srnc.UnavailableProblem("P-Net", "pip install facenet-pytorch").reason
+    'pip install facenet-pytorch'
+    """
 
     name: str
     reason: str
@@ -90,6 +110,26 @@ def partway(
     """A problem whose target is between the least feasible stable rank (fraction 0) and that of the kernel (1).
 
     With ``increase`` the target is between that of the kernel (0) and the largest feasible one (1).
+
+    Parameters
+    ----------
+    kernel, input_size, groups, stride, dilation
+        As in :class:`srnc_manifold.SRNProblem`.
+    fraction : float
+        Part of the way, from 0 to 1.
+    increase : bool, optional
+        Whether the stable rank is to be raised.
+
+    Returns
+    -------
+    SRNProblem
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.partway([1, 2, 0.5], 16, 0.5)
+    >>> problem.regime
+    'reduce'
     """
     require_nonnegative(fraction=fraction)
     layout: Layout = {"groups": groups, "stride": stride, "dilation": dilation}
@@ -102,10 +142,25 @@ def partway(
 def load_family(name_or_path: str | os.PathLike[str]) -> list[Entry]:
     """Problems of a family of this package, such as ``"paper"``, or of a Python file with a function ``problems()``.
 
+    Parameters
+    ----------
+    name_or_path : str or path
+        A name of ``srnc_manifold.families.FAMILIES``, or the path of a ``.py`` file.
+
+    Returns
+    -------
+    list of NamedProblem or UnavailableProblem
+
     Raises
     ------
     ValueError
         If there is no such family or file, or if it does not yield named problems.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> [entry.name for entry in srnc.load_family("paper")][:2]
+    ['paper r=64/3', 'paper r=32']
     """
     text = os.fspath(name_or_path)
     if text in FAMILIES:

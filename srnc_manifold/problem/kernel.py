@@ -96,6 +96,15 @@ class SRNProblem(KernelProblem):
     -----
     UserWarning
         If ``relative_stable_rank`` asks for more than the kernel has, which is easily done by mistake.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> round(problem.kernel_stable_rank, 6), [round(end, 4) for end in problem.feasible_range]
+    (64.0, [21.3333, 64.0])
+    >>> round(problem.radius, 6), problem.target_gain
+    (0.707107, 2.0)
     """
 
     kind = "SRNProblem"

@@ -29,6 +29,14 @@ class Evaluation:
         Relative to the target stable rank and to ``‖C(a)‖₂``.
     relative_distance : float
         ``‖x − a‖ / ‖a‖``.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> scores = problem.evaluate([1, 0, 0])
+    >>> round(scores.stable_rank, 6), round(scores.violation, 6), scores.feasible
+    (64.0, 1.0, False)
     """
 
     objective: float
@@ -96,6 +104,14 @@ class Restoration(Shown):
         The distance in words, or the reason why the kernel could not be moved.
 
     It can be used wherever an array is expected, for example in ``problem.evaluate(problem.restore(x))``.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> restored = problem.restore([0.9, 0.2, 0.1])
+    >>> problem.evaluate(restored).feasible
+    True
     """
 
     kernel: Array

@@ -37,7 +37,7 @@ class SeparableProblem(Problem):
 
     Parameters
     ----------
-    kernel, input_size, stable_rank, relative_stable_rank, stable_rank_fraction, clip, stride, dilation
+    kernel, input_size, stable_rank, relative_stable_rank, stable_rank_fraction, clip, groups, stride, dilation
         As in :class:`SRNProblem`. The kernel has one channel and at least two axes.
 
     Attributes
@@ -49,6 +49,16 @@ class SeparableProblem(Problem):
     ------
     TypeError, ValueError
         As in :class:`SRNProblem`, and if the kernel has several channels or fewer than two axes.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> import numpy as np
+    >>> kernel = np.outer([1, 2, 1], [1, -2, 0.5])
+    >>> problem = srnc.SeparableProblem(kernel, 16, stable_rank_fraction=0.8)
+    >>> result = srnc.solve(problem, srnc.solvers.MultiStart("SLSQP", n_starts=3), rng=0)
+    >>> int(np.linalg.matrix_rank(result.kernel))
+    1
     """
 
     kind = "SeparableProblem"
@@ -189,11 +199,11 @@ class SeparableProblem(Problem):
         return self.free.to_kernel(self.embed(self._factors(self.free.to_sphere(x))))
 
     def evaluate(self, x: Any) -> Evaluation:
-        """Scores as in :attr:`free`. Whether ``x`` is separable does not affect them."""
+        """Scores as in ``free``. Whether ``x`` is separable does not affect them."""
         return self.free.evaluate(x)
 
     def evaluate_batch(self, x: Any) -> BatchEvaluation:
-        """Scores of many kernels as in :attr:`free`."""
+        """Scores of many kernels as in ``free``."""
         return self.free.evaluate_batch(x)
 
     def restore(self, x: Any) -> Restoration:

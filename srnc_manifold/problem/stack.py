@@ -40,6 +40,15 @@ class StackProblem(Problem):
     ------
     TypeError, ValueError
         If an element is not an :class:`SRNProblem`, or if there are none.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> stack = srnc.StackProblem([problem, srnc.SRNProblem([2, 1], 8, stable_rank_fraction=0.9)])
+    >>> result = srnc.solve(stack)
+    >>> [kernel.shape for kernel in stack.kernels(result.kernel)]
+    [(3,), (2,)]
     """
 
     kind = "StackProblem"

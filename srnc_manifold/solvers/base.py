@@ -15,6 +15,18 @@ class Solver(ABC):
     """A method with its settings; a frozen dataclass. A new one is one file with ``supports`` and ``run``.
 
     It prints nothing, scores nothing, counts nothing and keeps no clock: the run that it is given does.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> class Shrink(srnc.solvers.Solver):
+    ...     def run(self, run):
+    ...         run.offer(run.problem.unit_kernel / 2, 0.0)
+    ...         return srnc.Status.STALLED, "halved"
+    ...
+    >>> srnc.solve(problem, Shrink()).kernel
+    array([0.5, 0. , 0. ])
     """
 
     #: Whether the result depends on the start or on ``run.rng``; if not, a comparison runs it once, not once a seed.

@@ -85,6 +85,14 @@ class Batch(SphereSolver):
     ------
     TypeError
         If the method is another one.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> batch = srnc.solvers.Batch(srnc.solvers.AugmentedLagrangian(), starts=5)
+    >>> srnc.solve(problem, batch, rng=0).evaluation.feasible
+    True
     """
 
     method: Solver = field(default_factory=AugmentedLagrangian)
@@ -137,16 +145,16 @@ class Batch(SphereSolver):
         Parameters
         ----------
         family : Family
-            The ``K`` problems; :meth:`Family.of_kernels` makes it of directions and target gains.
+            The ``K`` problems; ``Family.of_kernels`` makes it of directions and target gains.
         starts : array, shape ``(K, S, n)``
             Points of the spheres.
         count, look : callable, optional
-            Called before each step with the number of evaluations, and every 25 steps; see :meth:`Loop.run`.
+            Called before each step with the number of evaluations, and every 25 steps; see ``Loop.run``.
 
         Returns
         -------
         Loop
-            The rows of its ``ends`` are those of the starts, problem by problem; :meth:`Loop.best` tells the best of
+            The rows of its ``ends`` are those of the starts, problem by problem; ``Loop.best`` tells the best of
             each problem. After single precision those of the best end points only, ``(K, 20)``.
         """
         with namespace("torch").exactly():
@@ -179,7 +187,7 @@ class Batch(SphereSolver):
         return points, numbers[0], numbers[1]
 
     def nearest_points(self, operator: Operator, directions: Array, target_gains: Array, rng: Rng = None) -> Array:
-        """What :func:`solve_batch` asks for: the best of the starts on each of ``K`` kernels of one layer.
+        """What :func:`srnc_manifold.solve_batch` asks for: the best of the starts on each of ``K`` kernels.
 
         Parameters
         ----------

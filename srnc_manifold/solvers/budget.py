@@ -33,6 +33,14 @@ class Budget:
         (to ``violation``, or 1e-6).
     bound : Bound or float
         On the objective; see :func:`srnc_manifold.bound`. Needed for ``gap``.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem, "l-bfgs", rng=0, budget=srnc.Budget(max_evaluations=5))
+    >>> result.status, result.n_evaluations
+    (<Status.LIMIT: 'limit'>, 5)
     """
 
     max_evaluations: int | None = None

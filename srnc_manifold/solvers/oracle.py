@@ -44,6 +44,17 @@ class Oracle:
     spheres : Spheres
     parameters : dict
         Columns of the history, the same in every row, that the solver sets.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> from srnc_manifold.solvers import Oracle, Run
+    >>> run = Run(problem, "mine", start=[0.9, 0.3, 0.1])
+    >>> oracle = Oracle(run, srnc.costs.ExactMax())
+    >>> value, gradient = oracle.value(oracle.start), oracle.gradient(oracle.start)
+    >>> run.n_evaluations, run.n_gradients, abs(float(gradient @ oracle.start)) < 1e-12
+    (1, 1, True)
     """
 
     def __init__(
@@ -159,7 +170,23 @@ def penalty_factors(raising: bool) -> tuple[float, ...]:
 
 
 class ConstrainedOracle(Oracle):
-    """Several costs in turn; points are ranked by how much they violate the problem's constraint, then by distance."""
+    """Several costs in turn; points are ranked by how much they violate the problem's constraint, then by distance.
+
+    Parameters
+    ----------
+    run, cost, backend, patience
+        As of :class:`srnc_manifold.solvers.Oracle`.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> from srnc_manifold.solvers import ConstrainedOracle, Run
+    >>> run = Run(problem, "mine", start=[0.9, 0.3, 0.1])
+    >>> oracle = ConstrainedOracle(run, srnc.costs.ExactMax())
+    >>> oracle.rank(oracle.start, 0.0) > (0.0,)
+    True
+    """
 
     #: Below it, violations are not told apart.
     NEGLIGIBLE = 0.1 * FEASIBILITY_TOLERANCE

@@ -32,7 +32,25 @@ MAX_RECORDED_SIZE = 100
 
 
 class Stop(Exception):  # noqa: N818 - it ends a run, it is not an error
-    """Raised inside a run to end it with a status."""
+    """Raised inside a run to end it with a status.
+
+    Parameters
+    ----------
+    status : Status
+    message : str
+        Why, in words.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> class Never(srnc.solvers.Solver):
+    ...     def run(self, run):
+    ...         raise srnc.solvers.Stop(srnc.Status.STALLED, "there is nothing to do")
+    ...
+    >>> srnc.solve(problem, Never()).message
+    'there is nothing to do'
+    """
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
@@ -68,6 +86,16 @@ class Run(Generic[P]):
         gradient norm.
     bound, alternatives, cost, gradient_norm, details
         What else the solver has to say; see :class:`srnc_manifold.Result`.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> run = srnc.solvers.Run(problem, "mine", budget=srnc.Budget(max_evaluations=10))
+    >>> run.count_evaluation()
+    >>> run.offer(problem.unit_kernel, 0.0)
+    >>> run.n_evaluations, run.kernel
+    (1, array([1., 0., 0.]))
     """
 
     def __init__(

@@ -40,9 +40,9 @@ def solve(
     problem : SRNProblem, StackProblem or SeparableProblem
     solver : Solver or str, optional
         A solver or the name of one, ``"slsqp"`` or ``"trust-regions[cost=lse[alpha=100]]"``; the explicit global
-        solution, :class:`Exact`, by default.
+        solution, :class:`srnc_manifold.solvers.Exact`, by default.
     start : array, optional
-        Kernel to start from; drawn with ``rng`` by default. :class:`Exact` needs none.
+        Kernel to start from; drawn with ``rng`` by default. :class:`srnc_manifold.solvers.Exact` needs none.
     budget : Budget, optional
         Limits on evaluations and time.
     rng : int or numpy.random.Generator, optional
@@ -64,6 +64,16 @@ def solve(
         If an argument is not of its kind.
     ValueError
         If the solver does not support the problem, with the reason, or ``start`` is not valid.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem)
+    >>> result.status, round(result.evaluation.stable_rank, 6), result.gap < 1e-8
+    (<Status.CONVERGED: 'converged'>, 32.0, True)
+    >>> srnc.solve(problem, "slsqp", rng=0).evaluation.feasible
+    True
     """
     if solver is None or isinstance(solver, str):
         solver = Exact() if solver is None else solver_from_name(solver)
@@ -92,7 +102,28 @@ def solve(
 
 
 def supported(solver: Solver, problem: Problem) -> tuple[bool, str]:
-    """Whether a solver takes a problem, as a whole or one part after the other, and if not, why."""
+    """Whether a solver takes a problem, as a whole or one part after the other, and if not, why.
+
+    Parameters
+    ----------
+    solver : Solver
+        The method.
+    problem : Problem
+        A kernel's, or a stack.
+
+    Returns
+    -------
+    supports : bool
+    reason : str
+        Empty where it does.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> srnc.solvers.supported(srnc.solvers.MatrixSRN(), problem)[0]
+    False
+    """
     if solver.circular and not all(isinstance(part.operator, Circular) for part in problem.parts):
         return False, f"{solver.name} is a method for convolutions with circular padding"
     if not solver.unseen and any(part.operator.unseen(part.kernel) is not None for part in problem.parts):

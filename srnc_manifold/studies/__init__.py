@@ -57,10 +57,21 @@ def run(
     overwrite : bool, optional
         Whether the folder may have files in it, which are then overwritten.
 
+    Returns
+    -------
+    Findings
+        Its tables, and its document.
+
     Raises
     ------
     TypeError, ValueError
         If an argument is not valid.
+
+    Examples
+    --------
+    >>> from srnc_manifold import studies
+    >>> sorted(studies.STUDIES)
+    ['formulations', 'srnc']
     """
     require_choice(STUDIES, study=name)
     if n_jobs is not None:

@@ -27,6 +27,12 @@ class Findings(ABC):
         Name of the study, with which the names of its files begin.
     interrupted : bool
         Whether the study was stopped. Then its tables hold what was done, and there is no document.
+
+    Examples
+    --------
+    >>> from srnc_manifold.studies import Findings
+    >>> sorted(Findings.__abstractmethods__)
+    ['document', 'summary', 'tables']
     """
 
     name: ClassVar[str]

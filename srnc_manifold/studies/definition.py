@@ -68,6 +68,16 @@ class Study:
     path : str
     parts : tuple of Part
         One, unless the file has several.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from srnc_manifold.studies import read_study
+    >>> text = 'schema = 1\\nseeds = 1\\n[[problems]]\\nfamily = "paper"\\n[[solvers]]\\nname = "exact"\\n'
+    >>> _ = Path("mine.toml").write_text(text)
+    >>> comparison = read_study("mine.toml").compare(n_jobs=1)
+    >>> len(comparison.rows)
+    4
     """
 
     path: str
@@ -159,6 +169,10 @@ def read_study(path: FilePath) -> Study:
             [[parts.solvers]]
             name = "exact"
 
+    Returns
+    -------
+    Study
+
     Raises
     ------
     FileNotFoundError
@@ -167,6 +181,16 @@ def read_study(path: FilePath) -> Study:
         If something in it is not valid: a message for each mistake, with its line.
     ValueError
         If it is not TOML, or of another schema.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from srnc_manifold.studies import read_study
+    >>> text = 'schema = 1\\nseeds = 1\\n[[problems]]\\nfamily = "paper"\\n[[solvers]]\\nname = ["exact", "slsqp"]\\n'
+    >>> _ = Path("mine.toml").write_text(text)
+    >>> study = read_study("mine.toml")
+    >>> list(study.parts[0].solvers)
+    ['exact', 'slsqp']
     """
     document = read_toml(path, "study", SCHEMA)
     mistakes = Mistakes(document)

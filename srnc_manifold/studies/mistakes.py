@@ -17,6 +17,19 @@ class StudyFileError(ValueError):
     ----------
     messages : tuple of str
         One for each mistake, each with its line.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from srnc_manifold.studies import StudyFileError, read_study
+    >>> text = 'schema = 1\\n[[problems]]\\nfamily = "papre"\\n[[solvers]]\\nname = "exact"\\n'
+    >>> _ = Path("mine.toml").write_text(text)
+    >>> try:
+    ...     read_study("mine.toml")
+    ... except StudyFileError as error:
+    ...     print(error.messages[0].partition(",")[0], len(error.messages))
+    ...
+    mine.toml 1
     """
 
     def __init__(self, messages: Sequence[str]) -> None:

@@ -25,10 +25,23 @@ def check_bound(bound: Callable[[SRNProblem], Bound], *, rng: int | np.random.Ge
 
     The tolerance is 1e-9 of ``‖C(a)‖_F²``.
 
+    Parameters
+    ----------
+    bound : callable
+        Called with a problem it returns a :class:`srnc_manifold.Bound`.
+    rng : int or numpy.random.Generator, optional
+        Source of the problems.
+
     Raises
     ------
     AssertionError
         If a property does not hold. The message gives the property, the problem and the numbers.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> from srnc_manifold.testing import check_bound
+    >>> check_bound(lambda problem: srnc.Bound(problem.bound_at(0.0), "the norms alone", "trivial"))
     """
     generator = np.random.default_rng(rng)
     name, refusals, bounded = getattr(bound, "__name__", repr(bound)), [], 0

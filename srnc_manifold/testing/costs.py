@@ -30,10 +30,23 @@ def check_cost(cost: Cost, *, rng: int | np.random.Generator = 0) -> None:
     - The value depends on the operator only. It does not depend on the order of the singular values, on the kernel's
       scale, or on whether a repeated singular value is listed twice or once with multiplicity 2.
 
+    Parameters
+    ----------
+    cost : Cost
+        An instance.
+    rng : int or numpy.random.Generator, optional
+        Source of the points.
+
     Raises
     ------
     AssertionError
         If a property does not hold. The message gives the property, the problem and the numbers.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> from srnc_manifold.testing import check_cost
+    >>> check_cost(srnc.costs.ExactMax())
     """
     generator = np.random.default_rng(rng)
     for problem in (*kernel_problems(generator), *other_problems(generator)):
@@ -51,6 +64,25 @@ def taylor_slope(remainder: Callable[[float], float], floor: float) -> float:
     """Slope of ``log remainder(t)`` against ``log t`` at the smallest steps where the remainder exceeds ``floor``.
 
     The slope is infinite if it never exceeds ``floor``, that is, if the expansion is exact up to rounding.
+
+    Parameters
+    ----------
+    remainder : callable
+        The size of the remainder of a Taylor polynomial, as a function of the step ``t > 0``.
+    floor : float
+        Rounding error of the remainder.
+
+    Returns
+    -------
+    float
+        About 2 for a correct gradient, 3 for a correct Hessian.
+
+    Examples
+    --------
+    >>> from math import exp
+    >>> from srnc_manifold.testing import taylor_slope
+    >>> round(taylor_slope(lambda t: abs(exp(t) - 1 - t), 1e-12))
+    2
     """
     steps = np.logspace(-1, -7, 25)
     errors = np.array([abs(remainder(float(t))) for t in steps])
@@ -127,10 +159,10 @@ def _check_invariance(cost: Cost, problem: SRNProblem, z: Array, rng: np.random.
     order = rng.permutation(len(values))
     one_by_one = np.repeat(values, counts.astype(int))
     for what, changed in (
-        ("the order of the singular values", View(values[order], counts[order], view.fidelity, view.target)),
+        ("the order of the singular values", View(values[order], counts[order], view.fidelity, view.target_gain)),
         (
             "how repeated singular values are listed",
-            View(one_by_one, np.ones_like(one_by_one), view.fidelity, view.target),
+            View(one_by_one, np.ones_like(one_by_one), view.fidelity, view.target_gain),
         ),
         ("the scale of the kernel", View.at(scaled(problem, 1e3), z, xp)),
     ):

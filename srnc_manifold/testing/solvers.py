@@ -63,12 +63,25 @@ def check_solver(solver: Solver, *, rng: int | np.random.Generator = 0) -> None:
     Two properties are not tested: that evaluations are counted correctly, and that a given start is used (not every
     method can use one).
 
+    Parameters
+    ----------
+    solver : Solver
+        An instance.
+    rng : int or numpy.random.Generator, optional
+        Source of the problems.
+
     Raises
     ------
     AssertionError
         If a property does not hold. The message gives the property, the problem and the numbers.
     TypeError
         If ``solver`` is not an instance of a solver.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> from srnc_manifold.testing import check_solver
+    >>> check_solver(srnc.solvers.MatrixSRN())
     """
     if not isinstance(solver, Solver):
         raise TypeError(f"solver: {solver!r} given, expected an instance of a solver, such as srnc.solvers.Exact()")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import sys
 import time
 from functools import cache
@@ -21,6 +20,7 @@ from srnc_manifold.comparison.html.sections import HARDEST
 from srnc_manifold.comparison.html.words import Facts, findings, headline
 from srnc_manifold.comparison.report import DETAILED
 from srnc_manifold.comparison.rows import Row
+from srnc_manifold.plots.kernels import SLICES, is_cut, mosaic
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>$\\alpha$ & {{ 7*7 }} %{x} \x1b[31m"
 
@@ -163,15 +163,15 @@ def test_what_is_needed_to_repeat_it(shown):
 
 def test_an_image_of_a_kernel_has_every_entry_in_its_place():
     kernel = np.arange(2 * 3 * 2 * 2.0).reshape(2, 3, 2, 2)
-    image = figures.mosaic(kernel, 2)
+    image = mosaic(kernel, 2)
     assert image.shape == (6, 9)  # a line between slices
     for o, i in np.ndindex(2, 3):
         np.testing.assert_array_equal(image[3 * o : 3 * o + 2, 3 * i : 3 * i + 2], kernel[o, i])
     assert np.isnan(image).sum() == image.size - kernel.size
-    np.testing.assert_array_equal(figures.mosaic(np.eye(3), 0), np.eye(3))
-    assert figures.mosaic(np.zeros((40, 50, 3)), 1).shape == (figures.SLICES, 4 * figures.SLICES)
-    assert figures.is_cut((40, 50, 3), 1)
-    assert figures.mosaic(np.zeros((2, 2, 3, 4, 5)), 3).shape == (2 * 13, 2 * 6)
+    np.testing.assert_array_equal(mosaic(np.eye(3), 0), np.eye(3))
+    assert mosaic(np.zeros((40, 50, 3)), 1).shape == (SLICES, 4 * SLICES)
+    assert is_cut((40, 50, 3), 1)
+    assert mosaic(np.zeros((2, 2, 3, 4, 5)), 3).shape == (2 * 13, 2 * 6)
 
 
 # -- what is said in words ---------------------------------------------------------------------------------------------
@@ -324,52 +324,40 @@ def test_latex_prints_a_small_gap_as_what_it_is():
 
 @slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_in_a_browser_tables_sort_and_filter_and_curves_go_on_and_off(path, scheme):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
+def test_in_a_browser_tables_sort_and_filter_and_curves_go_on_and_off(path, scheme, opened):
+    shown, asked, complaints = opened(390, scheme)
+    shown.goto(path.as_uri())
+    shown.wait_for_selector("html[data-ready]")
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 390  # wide tables scroll by themselves
 
-    asked, complaints = [], []
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        shown = chromium.new_page(viewport={"width": 390, "height": 900}, color_scheme=scheme)
-        shown.on("request", lambda request: asked.append(request.url))
-        shown.on("pageerror", lambda error: complaints.append(str(error)))
-        shown.on("console", lambda message: complaints.append(message.text))
-        shown.goto(path.as_uri())
-        shown.wait_for_selector("html[data-ready]")
-        assert shown.evaluate("document.documentElement.scrollWidth") <= 390  # wide tables scroll by themselves
+    def until(condition):  # the page forbids the scripts that playwright would wait by
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end
+            shown.wait_for_timeout(100)
 
-        def until(condition):  # the page forbids the scripts that playwright would wait by
-            end = time.monotonic() + 60
-            while not condition():
-                assert time.monotonic() < end
-                shown.wait_for_timeout(100)
+    def seeds():
+        return shown.locator("#runs tbody tr td:nth-child(3)").all_inner_texts()
 
-        def seeds():
-            return shown.locator("#runs tbody tr td:nth-child(3)").all_inner_texts()
+    header = shown.locator("#runs thead th").nth(2)
+    header.click()
+    until(lambda: seeds() == ["0", "0", "0", "0", "1", "1"])  # a click is dealt with a little later
+    header.click()
+    until(lambda: seeds() == ["1", "1", "0", "0", "0", "0"])
+    shown.locator("#runs_wrapper input[type=search]").fill("bold")
+    until(lambda: len(seeds()) == 4)
+    shown.locator("#runs_wrapper input[type=search]").fill("")
 
-        header = shown.locator("#runs thead th").nth(2)
-        header.click()
-        until(lambda: seeds() == ["0", "0", "0", "0", "1", "1"])  # a click is dealt with a little later
-        header.click()
-        until(lambda: seeds() == ["1", "1", "0", "0", "0", "0"])
-        shown.locator("#runs_wrapper input[type=search]").fill("bold")
-        until(lambda: len(seeds()) == 4)
-        shown.locator("#runs_wrapper input[type=search]").fill("")
-
-        plot = shown.locator("#figures .plot").first
-        plot.scroll_into_view_if_needed()
-        shown.wait_for_selector("#figures .plot .legendtoggle")
-        drawn = "document.querySelector('#figures .plot')._fullData.map((trace) => trace.visible)"
-        assert shown.evaluate(drawn) == [True, True]
-        plot.locator(".legendtoggle").first.click()
-        until(lambda: "legendonly" in shown.evaluate(drawn))
-        for place in shown.locator(".plot").all():
-            place.scroll_into_view_if_needed()
-        every = "[...document.querySelectorAll('.plot')].every((place) => place.drawn)"
-        until(lambda: shown.evaluate(every))
-        chromium.close()
+    plot = shown.locator("#figures .plot").first
+    plot.scroll_into_view_if_needed()
+    shown.wait_for_selector("#figures .plot .legendtoggle")
+    drawn = "document.querySelector('#figures .plot')._fullData.map((trace) => trace.visible)"
+    assert shown.evaluate(drawn) == [True, True]
+    plot.locator(".legendtoggle").first.click()
+    until(lambda: "legendonly" in shown.evaluate(drawn))
+    for place in shown.locator(".plot").all():
+        place.scroll_into_view_if_needed()
+    every = "[...document.querySelectorAll('.plot')].every((place) => place.drawn)"
+    until(lambda: shown.evaluate(every))
     assert not complaints
     assert [url for url in asked if not url.startswith(("blob:", "data:"))] == [path.as_uri()]

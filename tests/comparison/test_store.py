@@ -204,7 +204,7 @@ import srnc_manifold as srnc
 WEIGHT = 0.01
 
 def penalty(view, xp):
-    return xp.max(view.squared_singular_values) - view.target
+    return xp.max(view.squared_singular_values) - view.target_gain
 
 class Squares(srnc.costs.Cost):
     def value(self, view, xp):
@@ -232,7 +232,7 @@ EDITS = {
     "nothing": ("mine", "problem", "problem", 0),
     "its value": ("mine", "** 2 + WEIGHT", "** 4 + WEIGHT", 2),
     "a module that is imported late": ("late", "return 1.0", "return 2.0", 2),
-    "what its value calls": ("mine", " - view.target", " - 2 * view.target", 2),
+    "what its value calls": ("mine", " - view.target_gain", " - 2 * view.target_gain", 2),
     "a constant": ("mine", "WEIGHT = 0.01", "WEIGHT = 0.02", 2),
     "a function of another module": ("helper", "return 1", "return 2", 2),
     "what that reads": ("helper", "POWER = 3", "POWER = 4", 2),
@@ -275,7 +275,7 @@ EDITED = """
 import srnc_manifold as srnc
 class Mine(srnc.costs.Cost):
     def value(self, view, xp):
-        return (xp.max(view.squared_singular_values) - view.target) ** 2 + view.fidelity
+        return (xp.max(view.squared_singular_values) - view.target_gain) ** 2 + view.fidelity
 """
 
 

@@ -30,7 +30,7 @@ class Spread(Cost):
         count = xp.sum(view.multiplicities)
         mean = xp.sum(view.multiplicities * view.squared_singular_values) / count
         variance = xp.sum(view.multiplicities * (view.squared_singular_values - mean) ** 2) / count
-        return variance + xp.exp(-view.fidelity / view.target)
+        return variance + xp.exp(-view.fidelity / view.target_gain)
 
 
 OWN = [Hinge(), PNorm(), Spread()]

@@ -22,7 +22,7 @@ class PNorm(Cost):
     def value(self, view: View, xp: Any) -> Any:
         largest = xp.max(view.squared_singular_values)  # factored out, so that no power overflows
         total = xp.sum(view.multiplicities * (view.squared_singular_values / largest) ** self.p)
-        return (largest * total ** (1 / self.p) - view.target) ** 2 + self.fidelity_weight * view.fidelity
+        return (largest * total ** (1 / self.p) - view.target_gain) ** 2 + self.fidelity_weight * view.fidelity
 
 
 @dataclass(frozen=True)

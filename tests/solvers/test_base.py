@@ -354,7 +354,7 @@ def test_a_new_cost_needs_nothing_but_a_value(random_problem):
     class PNorm(Cost):
         def value(self, view, xp):
             total = xp.sum(view.multiplicities * view.squared_singular_values**16)
-            return (total ** (1 / 16) - view.target) ** 2 + 0.01 * view.fidelity
+            return (total ** (1 / 16) - view.target_gain) ** 2 + 0.01 * view.fidelity
 
     problem = random_problem((2, 2, 3), (8,))
     for make in COST_SOLVERS:

@@ -32,7 +32,7 @@ class Spread(Cost):
         count = xp.sum(view.multiplicities)
         mean = xp.sum(view.multiplicities * view.squared_singular_values) / count
         variance = xp.sum(view.multiplicities * (view.squared_singular_values - mean) ** 2) / count
-        return (variance - view.target) ** 2 + 0.1 * view.fidelity
+        return (variance - view.target_gain) ** 2 + 0.1 * view.fidelity
 
 
 def raised(shape, size):
@@ -309,7 +309,7 @@ class NotFiniteFarAway(Cost):
     """Not a number where the largest squared singular value is above the target."""
 
     def value(self, view, xp):
-        return xp.log(view.target - xp.max(view.squared_singular_values)) + view.fidelity
+        return xp.log(view.target_gain - xp.max(view.squared_singular_values)) + view.fidelity
 
 
 def test_starts_whose_cost_is_not_finite_end_as_such(random_problem):

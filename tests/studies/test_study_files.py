@@ -13,7 +13,7 @@ from srnc_manifold.cli import app
 from srnc_manifold.studies import formulations
 from srnc_manifold.toml_files import Document, read_toml
 
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "studies.md"
 
 OWN = """
 import srnc_manifold as srnc
@@ -160,15 +160,11 @@ def test_the_command_runs_a_file_and_keeps_its_runs(folder, monkeypatch, capsys)
     assert again.rows.equals(rows)
 
 
-def test_the_example_of_the_readme(folder):
-    (example,) = (
-        block
-        for block in re.findall(r"```toml\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
-        if "[[problems]]" in block
-    )
+def test_the_examples_of_the_guide(folder):
+    example, more = re.findall(r"```toml\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
     (folder / "mine.py").write_text(OWN.replace("Still", "RandomSearch"))
     (folder / "net.safetensors").rename(folder / "model.safetensors")
-    (study,) = studies.read_study(written(folder, example)).parts
+    (study,) = studies.read_study(written(folder, example + more)).parts
     assert len(study.solvers) == 1 + 6 + 1
     assert [e.name for e in study.problems][:2] == ["random 3 taps on 16", "random 3×3 on 16×16"]
     assert len(study.problems) == 2 + 2 * 2

@@ -42,6 +42,15 @@ def report(
         If a library is missing: ``pip install 'srnc-manifold[report]'``.
     TypeError, ValueError
         If the comparison is none, the store cannot be used, or the file exists or cannot be written.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> path = srnc.report(comparison, "report.html")
+    >>> path.name
+    'report.html'
     """
     if not isinstance(comparison, Comparison | str | os.PathLike):
         raise TypeError(f"comparison: {type(comparison).__name__} given, expected a Comparison, or the path of a store")

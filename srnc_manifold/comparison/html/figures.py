@@ -14,8 +14,10 @@ import numpy as np
 
 from srnc_manifold.numerics import Array
 from srnc_manifold.plots.curves import Axis, Curve, Curves, band_curves, share_curves, sweep_curves
-from srnc_manifold.plots.drawing import FLOOR, PALETTE, colour, decades, folded, line_styles, unmarked
+from srnc_manifold.plots.drawing import FLOOR, decades, folded
+from srnc_manifold.plots.kernels import mosaic
 from srnc_manifold.plots.spectra import one_axis, singular_values
+from srnc_manifold.plots.styles import PALETTE, colour, line_styles, unmarked
 from srnc_manifold.problem.base import KernelProblem
 from srnc_manifold.problem.scores import FEASIBILITY_TOLERANCE
 
@@ -38,9 +40,6 @@ _SHOWN = 4
 
 # Points of a curve of singular values.
 _POINTS = 300
-
-#: Slices of a kernel that are drawn along each of the two axes of channels.
-SLICES = 12
 
 _HEIGHT = 420
 
@@ -172,27 +171,6 @@ def kernel(before: Array, after: Array | None, n_axes: int) -> Any:
     return _figure(traces, layout, 320)
 
 
-def mosaic(values: Array, n_axes: int) -> Array:
-    """An image of a kernel with ``n_axes`` axes of taps: its slices of channels, at most the first of many, apart."""
-    if n_axes == 0:
-        return values[: 16 * SLICES, : 16 * SLICES]
-    taps = values.shape[values.ndim - n_axes :]
-    channels = values.reshape(-1, 1, *taps) if values.ndim == n_axes else values
-    channels = channels[:SLICES, :SLICES]
-    # With more than two axes of taps, all but the last are downwards.
-    tiles = channels.reshape(*channels.shape[:2], *((1, taps[0]) if n_axes == 1 else (-1, taps[-1])))
-    if channels.shape[:2] != (1, 1) and (n_axes > 1 or tiles.shape[1] > 1):
-        tiles = np.pad(tiles, [(0, 0), (0, 0), (0, 1 if n_axes > 1 else 0), (0, 1)], constant_values=np.nan)
-    rows, columns, height, width = tiles.shape
-    return tiles.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
-
-
-def is_cut(shape: Sequence[int], n_axes: int) -> bool:
-    """Whether :func:`mosaic` leaves something out."""
-    most = 16 * SLICES if n_axes == 0 else SLICES
-    return len(shape) > n_axes and max(shape[:2]) > most
-
-
 def _lines(shown: Curves, shape: str) -> Any:
     """Curves and bands. A band goes on and off with its line."""
     traces: list[dict[str, Any]] = []
@@ -210,7 +188,7 @@ def _lines(shown: Curves, shape: str) -> Any:
                 traces.append(band | {"y": line.low[there], "line": edge})
                 fill = {"fill": "tonexty", "fillcolor": f"{style['color']}26"}
                 traces.append(band | fill | {"y": line.high[there], "line": edge})
-        marks = {"mode": "lines+markers"} if "marker" in style else {"mode": "lines"}
+        marks = {"mode": "lines+markers" if "marker" in style and shape == "linear" else "lines"}
         dash["dash"] = _dash(style.get("linestyle", "-"))
         traces.append(own | marks | {"x": line.across, "y": line.up, "name": _name(line.label), "line": dash})
     layout: dict[str, Any] = {"xaxis": _axis(shown.x), "yaxis": _axis(shown.y)}

@@ -15,6 +15,7 @@ from srnc_manifold.comparison.html.words import Facts
 from srnc_manifold.comparison.report import COLUMNS, SCREENFUL, Column
 from srnc_manifold.exchange import reason
 from srnc_manifold.numerics import Array
+from srnc_manifold.plots.kernels import axes_of_taps, is_cut
 from srnc_manifold.plots.spectra import kernels_of
 from srnc_manifold.printing import printable
 from srnc_manifold.problem.base import KernelProblem
@@ -133,9 +134,9 @@ def _figures(facts: Facts, name: str) -> Iterator[Drawn]:
 
 def _of_part(part: KernelProblem, after: dict[str, Array], settings: dict[str, str], which: str) -> Iterator[Drawn]:
     """The kernel and the singular values of one part."""
-    n_axes = _axes_of_taps(part)
+    n_axes = axes_of_taps(part)
     first = next(iter(after), None)
-    cut = ", the first of its channels" if figures.is_cut(part.kernel.shape, n_axes) else ""
+    cut = ", the first of its channels" if is_cut(part.kernel.shape, n_axes) else ""
     returned = f", and as {printable(first)} returned it" if first else ""
     shape = " × ".join(map(str, part.kernel.shape))
     yield drawn(
@@ -146,12 +147,6 @@ def _of_part(part: KernelProblem, after: dict[str, Array], settings: dict[str, s
         f"Singular values{which} before, and after by the best run of each solver",
         lambda: figures.spectrum(part, after, settings),
     )
-
-
-def _axes_of_taps(part: KernelProblem) -> int:
-    """How many of the kernel's last axes are taps; of an operator of one's own none."""
-    sizes = len(getattr(part, "input_size", ()))
-    return sizes if part.kernel.ndim in (sizes, sizes + 2) else 0
 
 
 def _best(facts: Facts, name: str) -> dict[str, Any]:

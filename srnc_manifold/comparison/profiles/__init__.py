@@ -67,14 +67,62 @@ KINDS = {
 
 
 def draw(comparison: Any, kind: str, path: Any = None, ax: Any = None, **options: Any) -> Any:
-    """The figure of a profile of a comparison; options of the figure are told from those of the data by name."""
+    """The figure of a profile of a comparison; options of the figure are told from those of the data by name.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    kind : str
+        One of :data:`KINDS`.
+    path : path, optional
+        File to save the figure to.
+    ax : matplotlib axes, optional
+        Axes to draw into.
+    **options
+        Of the function of the profile, and of its figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> figure = comparison.plot("hits.png", "hits")
+    """
     require_choice(KINDS, kind=kind)
     of_figure = {name: options.pop(name) for name in KINDS[kind].drawing if name in options}
     return KINDS[kind].draw(profile(comparison, kind, **options), ax, path, **of_figure)
 
 
 def profile(comparison: Any, kind: str = "performance", where: str | None = None, **options: Any) -> Any:
-    """The data of a profile of a comparison; see :meth:`srnc_manifold.Comparison.profile`."""
+    """The data of a profile of a comparison; see :meth:`srnc_manifold.Comparison.profile`.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    kind : str, optional
+        One of :data:`KINDS`.
+    where : str, optional
+        Which rows, as :meth:`srnc_manifold.Comparison.query` takes it.
+    **options
+        Of the function of the profile.
+
+    Returns
+    -------
+    DataFrame
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> from srnc_manifold.comparison import profiles
+    >>> profiles.profile(comparison, "quality").equals(comparison.profile("quality"))
+    True
+    """
     require_choice(KINDS, kind=kind)
     rows, problems = comparison.rows, comparison.problems
     # What gaps are measured by does not depend on which rows are asked for.

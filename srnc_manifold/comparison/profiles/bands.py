@@ -53,6 +53,14 @@ def convergence(
     ------
     TypeError, ValueError
         If something is missing, no run has such a column, or times are of several environments.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> comparison.profile("convergence", quantity="violation").columns[:4].tolist()
+    ['problem', 'solver', 'settings', 'budget']
     """
     require_choice(BUDGETS, measure=measure)
     require_comparable(rows, measure)

@@ -58,6 +58,14 @@ def pairs(
     ------
     TypeError, ValueError
         If there are no two solvers, a column is missing, or times are of several environments.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> comparison.profile("pairs").columns[:5].tolist()
+    ['solver', 'other', 'wins', 'losses', 'ties']
     """
     require_choice(("gap", *MEASURES), measure=measure)
     if unit is not None:

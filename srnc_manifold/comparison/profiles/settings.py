@@ -41,6 +41,15 @@ def sensitivity(
     ------
     TypeError, ValueError
         If no solver has such a setting, or it has one value only.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> solvers = ["exact", *srnc.sweep("l-bfgs", cost=srnc.sweep(srnc.costs.LogSumExp, fidelity_weight=[0.1, 0.001]))]
+    >>> comparison = srnc.compare(problem, solvers, [0], n_jobs=1)
+    >>> comparison.profile("sensitivity").columns[:3].tolist()
+    ['setting', 'line', 'value']
     """
     kept = available(rows, "settings", "stable_rank_error", "spectral_norm_error", "evaluations")
     runs = scored(kept[kept["settings"].notna()], references, tolerance)

@@ -59,6 +59,14 @@ def performance(
     ------
     TypeError, ValueError
         If a column is missing, or times are of several environments.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> comparison.profile("performance").columns[:3].tolist()
+    ['solver', 'settings', 'ratio']
     """
     require_comparable(rows, measure)
     full = paired(scored(rows, references, tolerance))
@@ -91,6 +99,14 @@ def quality(rows: Any, bounds: Mapping[str, float] | None = None) -> Any:
     ------
     TypeError, ValueError
         If a column is missing, or no problem has a bound.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> comparison.profile("quality").columns[:3].tolist()
+    ['solver', 'settings', 'gap']
     """
     kept = available(rows, "bound")
     known = dict(lower_bounds(kept) if bounds is None else bounds)
@@ -120,7 +136,7 @@ def data(
     rows, references, measure
         As of :func:`performance`; the measure is ``"evaluations"`` or ``"time"``.
     results : mapping of ``(problem, solver, seed)`` to Result
-        With their histories, as :attr:`srnc_manifold.Comparison.results`.
+        With their histories, as ``Comparison.results``.
     dimensions : dict, optional
         Number of variables, by problem.
     target : float
@@ -135,6 +151,14 @@ def data(
     ------
     TypeError, ValueError
         If something is missing, or times are of several environments.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> comparison.profile("data").columns[:3].tolist()
+    ['solver', 'settings', 'budget']
     """
     hits = first_hits(rows, results, references, measure=measure, targets=[target])
     full = paired(hits)
@@ -173,6 +197,14 @@ def ecdf(
     ------
     TypeError, ValueError
         If something is missing, or times are of several environments.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> comparison.profile("ecdf").columns[:3].tolist()
+    ['solver', 'settings', 'budget']
     """
     import pandas
 

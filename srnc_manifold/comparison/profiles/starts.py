@@ -52,6 +52,16 @@ def hits(
     ------
     TypeError, ValueError
         If a column is missing, an argument is not valid, or times are of several environments.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> comparison = srnc.compare(problem, ["exact", "augmented-lagrangian"], range(2), n_jobs=1)
+    >>> comparison.profile("hits", by_problem=False)[["solver", "hits", "runs"]]
+                     solver  hits  runs
+    0                 exact     1     1
+    1  augmented-lagrangian     2     2
     """
     require_comparable(rows, measure)
     require_choice(INTERVALS, interval_method=interval_method)

@@ -51,6 +51,14 @@ class AugmentedLagrangian(SphereSolver):
         Largest number of updates of the multipliers.
     max_iterations : int
         Largest number of iterations for each subproblem.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem, srnc.solvers.AugmentedLagrangian(), rng=0)
+    >>> result.evaluation.feasible
+    True
     """
 
     penalty: float = 1.0

@@ -43,6 +43,14 @@ class Continuation(SphereSolver):
         An optimizer that uses gradients; see :class:`srnc_manifold.solvers.Riemannian`.
     max_iterations : int
         Largest number of iterations of each round.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem, srnc.solvers.Continuation(), rng=0)
+    >>> result.evaluation.violation < 1e-4
+    True
     """
 
     alpha: float = 10.0

@@ -50,6 +50,14 @@ class ExactPenalty(SphereSolver):
         Number of rounds from the first smoothing to the last. More rounds follow while the constraints are violated.
     max_iterations : int
         Largest number of iterations of each round.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem, srnc.solvers.ExactPenalty(), rng=0)
+    >>> result.evaluation.feasible
+    True
     """
 
     smoothing: str = "huber"

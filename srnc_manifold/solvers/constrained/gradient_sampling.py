@@ -47,6 +47,15 @@ class GradientSampling(SphereSolver):
     tolerance : float
         A vector of at most this length counts as short, for the first radius. The tolerance decreases with the radius.
     max_iterations : int
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> solver = srnc.solvers.GradientSampling()
+    >>> result = srnc.solve(problem, solver, rng=0, budget=srnc.Budget(max_evaluations=200))
+    >>> result.n_evaluations
+    200
     """
 
     cost: Cost | None = None

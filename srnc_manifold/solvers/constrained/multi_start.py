@@ -57,6 +57,14 @@ class MultiStart(Solver):
         below which its models are rounding errors), ``tol`` of a callable.
     n_jobs : int
         Processes (joblib); results do not depend on it.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem, srnc.solvers.MultiStart("SLSQP", n_starts=2), rng=0)
+    >>> round(result.evaluation.objective, 4)
+    10.6667
     """
 
     method: str | Callable[..., Any] = "SLSQP"

@@ -55,6 +55,14 @@ class Subgradient(SphereSolver):
     tolerance : float
         The run ends if the length of a step or the norm of a subgradient is at most this.
     max_iterations : int
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> solver = srnc.solvers.Subgradient()
+    >>> srnc.solve(problem, solver, rng=0, budget=srnc.Budget(max_evaluations=100)).n_evaluations
+    100
     """
 
     step_rule: str = "polyak"

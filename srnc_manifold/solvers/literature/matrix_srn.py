@@ -28,6 +28,14 @@ class MatrixSRN(Solver):
     ----------
     k : int
         Number of singular values to keep.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> import numpy as np
+    >>> problem = srnc.SRNProblem(np.diag([3.0, 2.0, 1.0]), (), stable_rank=1.3)
+    >>> srnc.solve(problem, srnc.solvers.MatrixSRN()).kernel.diagonal().round(4)
+    array([3.    , 1.4697, 0.7348])
     """
 
     k: int = 1

@@ -24,6 +24,15 @@ class ReshapeThenSRN(Solver):
     is lowered to the fraction ``β`` of the largest possible one, where ``β`` is the same fraction as in the target for
     the operator. A matrix with a lower stable rank is not changed. The norm and stable rank of a reshaped kernel are
     not those of its operator.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> import numpy as np
+    >>> layer = np.random.default_rng(0).standard_normal((4, 3, 3, 3))
+    >>> problem = srnc.SRNProblem(layer, 8, stable_rank=70)
+    >>> srnc.solve(problem, srnc.solvers.ReshapeThenSRN()).evaluation.feasible
+    False
     """
 
     stochastic = False

@@ -40,6 +40,13 @@ class SpectralNormalization(Solver):
         Power iteration ends when the relative residual of the singular pair is at most this.
     max_steps : int
         Largest number of steps of the power iteration.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> srnc.solve(problem, srnc.solvers.SpectralNormalization(), rng=0).evaluation.spectral_norm_error < 1e-6
+    True
     """
 
     operator: str = "convolution"

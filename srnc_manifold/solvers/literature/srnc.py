@@ -59,6 +59,14 @@ class SRNC(Solver):
         Largest number of steps of one power iteration.
     max_rounds : int
         Largest number of steps of ``"iterated"``.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> published, repaired = (srnc.solvers.SRNC(repair=repair) for repair in ("none", "iterated"))
+    >>> [srnc.solve(problem, solver, rng=0).evaluation.feasible for solver in (published, repaired)]
+    [False, True]
     """
 
     repair: str = "none"

@@ -74,7 +74,7 @@ class LagrangianObjective:
             counts = 1.0 if reach else part.multiplicities
             given = h, multipliers, table.penalty[:, None], self.xp
             weights = part.own(part.weights, table.owner).expand(len(points))
-            by_h = counts * charge_slope(*given) / own.target[:, None]
+            by_h = counts * charge_slope(*given) / own.target_gain[:, None]
             values.append(weights * own.fidelity + (counts * charge(*given)).sum(-1))
             slopes.append((-by_h if reach else by_h, weights))
             constraints.append(h)
@@ -83,7 +83,7 @@ class LagrangianObjective:
         return Scored(sum(values), gradient, more)
 
     def _constraints(self, seen: Seen, reach: bool) -> Any:
-        relative = seen.values / seen.target[:, None]
+        relative = seen.values / seen.target_gain[:, None]
         return 1.0 - relative if reach else relative - 1.0
 
 
@@ -91,6 +91,6 @@ def scores(rows: Rows, seen: Sequence[Seen], owners: Any) -> dict[str, Any]:
     """Gains, objective and violation of rows of points."""
     xp = rows.xp
     gains = xp.stack([own.values.amax(-1) for own in seen], axis=1)
-    targets = xp.stack([own.target.expand(len(owners)) for own in seen], axis=1)
+    target_gains = xp.stack([own.target_gain.expand(len(owners)) for own in seen], axis=1)
     weighted = [part.own(part.weights, owners) * own.fidelity for part, own in zip(rows.parts, seen, strict=True)]
-    return {"gains": gains, "objective": sum(weighted), "violation": (targets / gains - 1.0).abs().amax(-1)}
+    return {"gains": gains, "objective": sum(weighted), "violation": (target_gains / gains - 1.0).abs().amax(-1)}

@@ -50,6 +50,14 @@ class AtomSearch(Solver):
         Largest number of iterations of each start.
     tolerance : float
         A start has converged if the norm of the gradient of ``φ`` is at most this.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem, srnc.solvers.AtomSearch(), rng=0)
+    >>> round(result.evaluation.objective, 6)
+    10.666667
     """
 
     n_starts: int = 5

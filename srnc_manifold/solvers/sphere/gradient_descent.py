@@ -33,7 +33,7 @@ class GradientDescent(SphereSolver):
     Parameters
     ----------
     cost : Cost
-        ``h``; the paper's :class:`LogSumExp` by default.
+        ``h``; the paper's :class:`srnc_manifold.costs.LogSumExp` by default.
     step_size : float
         ``η``, by default the paper's ``1e-5``. For the other rules it is the first step size that is tried.
     step_rule : str
@@ -50,6 +50,14 @@ class GradientDescent(SphereSolver):
     max_iterations : int
     tolerance : float
         The run has converged if the norm of the Riemannian gradient is at most this.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> result = srnc.solve(problem, srnc.solvers.GradientDescent(max_iterations=20), rng=0)
+    >>> result.status
+    <Status.LIMIT: 'limit'>
     """
 
     cost: Cost = field(default_factory=LogSumExp)

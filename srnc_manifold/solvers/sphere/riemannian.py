@@ -33,7 +33,7 @@ class Riemannian(SphereSolver):
     Parameters
     ----------
     cost : Cost
-        The formulation; the paper's :class:`LogSumExp` by default.
+        The formulation; the paper's :class:`srnc_manifold.costs.LogSumExp` by default.
     optimizer : str or pymanopt optimizer
         ``"steepest-descent"``, ``"conjugate-gradient"``, ``"trust-regions"``, ``"nelder-mead"`` or
         ``"particle-swarm"``; or an instance of a class of pymanopt's or your own that is derived from
@@ -56,6 +56,15 @@ class Riemannian(SphereSolver):
     -----
     Iterates of an instance are the points where it takes a gradient and, as long as it has taken none, each
     improvement. The best point is returned, or the last with a gradient if it has converged there.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> cost = srnc.costs.LogSumExp(alpha=1000, fidelity_weight=1e-5)
+    >>> result = srnc.solve(problem, srnc.solvers.Riemannian(cost, "trust-regions"), rng=0)
+    >>> result.evaluation.stable_rank_error < 1e-2
+    True
     """
 
     cost: Cost = field(default_factory=LogSumExp)

@@ -24,12 +24,19 @@ class RiemannianLBFGS(SphereSolver):
     Parameters
     ----------
     cost : Cost
-        The formulation; the paper's :class:`LogSumExp` by default.
+        The formulation; the paper's :class:`srnc_manifold.costs.LogSumExp` by default.
     memory : int
         Number of pairs (step, change of the gradient) that are kept.
     max_iterations : int
     tolerance : float
         The run has converged if the norm of the Riemannian gradient is at most this.
+
+    Examples
+    --------
+    >>> import srnc_manifold as srnc
+    >>> problem = srnc.SRNProblem([1, 0, 0], 64, stable_rank=32)
+    >>> srnc.solve(problem, srnc.solvers.RiemannianLBFGS(srnc.costs.Penalty()), rng=0).status
+    <Status.CONVERGED: 'converged'>
     """
 
     cost: Cost = field(default_factory=LogSumExp)
