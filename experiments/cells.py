@@ -130,10 +130,13 @@ def run(
             for key, cell, row, seconds in _made(function, left, jobs):
                 rows[key] = kept.add(key, experiment, cell, row, seconds)
                 progress(experiment, len(rows), len(cells))
+        environments = kept.environments()
     done = [{**cell, **rows[key]} for key, cell in zip(keys, cells, strict=True) if key in rows]
     if len(done) < len(cells):
         print(f"{experiment}: interrupted, {len(cells) - len(done)} cells are missing; run it again to go on")
-    return pandas.DataFrame(done)
+    found = pandas.DataFrame(done)
+    found.attrs = {"interrupted": len(done) < len(cells), "environments": environments}
+    return found
 
 
 def _made(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import cells
-from srnc_manifold.writing import write_table
+import srnc_manifold as srnc
+from srnc_manifold.writing import write_table, write_text
 
 HERE = Path(__file__).parent
 
@@ -30,20 +31,42 @@ class Experiment:
         Takes the settings of a cell and returns its row.
     check : callable
         Takes the rows of the smoke run, as a DataFrame, and returns the claims that do not hold.
+    report : callable
+        Takes the rows and returns a document in Markdown, without its heading.
+    figure : callable
+        Takes the rows and a path, and draws what is to be seen.
     """
 
     name: str
     grid: Callable[[Mapping[str, Any], bool], list[dict[str, Any]]]
     cell: Callable[[Mapping[str, Any]], dict[str, Any]]
     check: Callable[[Any], list[str]]
+    report: Callable[[Any], str]
+    figure: Callable[[Any, Path], Any]
 
     def run(self, output: Path, *, config: Path | None = None, smoke: bool = False, jobs: int = -1) -> Any:
         """Run what is missing, and save the rows of all."""
         settings = tomllib.loads((config or HERE / f"{self.name}.toml").read_text(encoding="utf-8"))
         rows = cells.run(self.name, self.cell, self.grid(settings, smoke), output / "cells.db", jobs)
         flat = rows.drop(columns=[name for name in ("training", "test") if name in rows])
-        write_table(output / f"{self.name}{'-smoke' if smoke else ''}.csv", flat)
+        name = f"{self.name}{'-smoke' if smoke else ''}"
+        write_table(output / f"{name}.csv", flat)
+        if not rows.attrs["interrupted"]:
+            write_text(output / f"{name}.md", f"{self.report(rows)}\n\n{made(rows, name)}\n")
+            self.figure(rows, output / f"{name}.svg")
         return rows
+
+
+def made(rows: Any, name: str) -> str:
+    """How the rows were made."""
+    environments = "; ".join(
+        ", ".join(f"{key} {value}" for key, value in header.items()) for header in rows.attrs["environments"].values()
+    )
+    hours = rows["seconds"].sum() / 3600
+    return (
+        f"*{len(rows)} cells, {hours:.1f} hours of one core, `python experiments/{name.removesuffix('-smoke')}.py"
+        f"{' --smoke' if name.endswith('-smoke') else ''}`, srnc_manifold {srnc.__version__}. Made on: {environments}.*"
+    )
 
 
 def main(experiment: Experiment, description: str) -> None:
