@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from srnc_manifold.problems import pretrained
 from torch import Tensor, nn
 from torch.nn import functional
-
-from srnc_manifold.problems import pretrained
 
 #: Pictures of scikit-image that are in its wheel.
 PICTURES = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon", "rocket")

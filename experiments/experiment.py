@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cells
+
 import srnc_manifold as srnc
 from srnc_manifold.writing import write_table, write_text
 
@@ -74,7 +75,9 @@ def main(experiment: Experiment, description: str) -> None:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="the small run, whose claims are checked")
     parser.add_argument("--config", type=Path, help=f"another configuration than {experiment.name}.toml")
-    parser.add_argument("--output", type=Path, default=Path("results-experiments"), help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("results-experiments"), help="folder (default: %(default)s)"
+    )
     parser.add_argument("--jobs", type=int, default=-1, help="processes (default: all cores)")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)

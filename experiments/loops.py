@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import methods
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-
-import methods
 
 CHANNELS = 16
 

@@ -13,16 +13,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from itertools import product
+from pathlib import Path
 from typing import Any
 
+import denoisers
 import numpy as np
 import torch
+from experiment import Experiment, main
 from numpy.typing import NDArray
 from torch import nn
 
-import denoisers
 import srnc_manifold as srnc
-from experiment import Experiment, main
+from srnc_manifold.comparison.report import markdown_table
 
 # Fractions at which the cost of each layer is known, for the allotment.
 _FRACTIONS = np.linspace(0.2, 0.98, 14)
@@ -158,7 +160,42 @@ def check(rows: Any) -> list[str]:
     return wrong
 
 
-EXPERIMENT = Experiment("pretrained", grid, cell, check)
+def report(rows: Any) -> str:
+    """For each network a table: one line for each method and fraction."""
+    parts = []
+    for network, block in rows.groupby("network", sort=False):
+        sigmas = block["test"].iloc[0]["sigmas"]
+        lines = [
+            [row["method"], f"{row['fraction']:g}", f"{row['norm_error']:.0e}", f"{row['stable_rank_error']:.0e}",
+             f"{np.mean(row['moved']):.3f}", *(f"{row[f'psnr_{s}{which}']:.2f}" for s in sigmas for which in ("", "_rescaled"))]
+            for row in block.to_dict("records")
+        ]  # fmt: skip
+        headers = ["method", "fraction", "norm off by", "stable rank off by", "moved"]
+        headers += [f"σ = {s}, {which}" for s in sigmas for which in ("as it is", "rescaled")]
+        parts += [f"## {network}\n", markdown_table(headers, lines, left=(0,)), ""]
+    return "\n".join(parts)
+
+
+def figure(rows: Any, path: Path) -> None:
+    """PSNR of the rescaled networks over the fraction, one panel for each network."""
+    from matplotlib.figure import Figure
+
+    names = list(rows["network"].unique())
+    with srnc.plots.style():
+        drawn = Figure(figsize=(5.4 * len(names), 4.2))
+        for network, axes in zip(names, np.ravel(drawn.subplots(1, len(names))), strict=True):
+            own = rows[rows["network"] == network]
+            sigmas = own["test"].iloc[0]["sigmas"]
+            sigma = sigmas[len(sigmas) // 2]
+            for k, (method, block) in enumerate(own.groupby("method", sort=False)):
+                line = {"marker": "osD^v"[k % 5], "linestyle": ("-", "--", ":", "-.", (0, (5, 1)))[k % 5]}
+                axes.plot(block["fraction"], block[f"psnr_{sigma}_rescaled"], label=method, **line)
+            axes.set(xlabel="fraction of each stable rank", ylabel=f"PSNR at σ = {sigma}, rescaled, dB", title=network)
+        drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        drawn.savefig(path)
+
+
+EXPERIMENT = Experiment("pretrained", grid, cell, check, report, figure)
 
 if __name__ == "__main__":
     main(EXPERIMENT, __doc__)

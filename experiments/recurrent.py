@@ -17,18 +17,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import loops
+import methods
 import torch
+import videos
+from experiment import Experiment, main
+from intervals import told
+from measures import errors_of, expanded, measured
 from torch.nn import functional
 
 import srnc_manifold as srnc
 from srnc_manifold.comparison.report import markdown_table
-
-import loops
-import methods
-import videos
-from experiment import Experiment, main
-from measures import errors_of, expanded, measured
-from statistics_of_rows import told
 
 # Of the tested weights against what was asked.
 TOLERANCE = 1e-3
@@ -64,7 +63,10 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
         row |= {f"{name}_before{which}": value for name, value in before[k].items()}
         row |= {f"{name}{which}": value for name, value in now.items()}
         radius = loops.spectral_radius(layer.weight.detach().double().numpy(), size)
-        row |= {f"radius{which}": radius, **{f"{name}{which}": error for name, error in errors_of([now], [wanted[k]]).items()}}
+        row |= {
+            f"radius{which}": radius,
+            **{f"{name}{which}": error for name, error in errors_of([now], [wanted[k]]).items()},
+        }
     return row | tested(model, settings)
 
 
@@ -139,7 +141,17 @@ def report(rows: Any) -> str:
     parts = []
     for (loop, gain), block in rows.groupby(["loop", "gain"], sort=False):
         lines = [_line(label, own) for label, own in block.groupby("label", sort=False)]
-        headers = ["method", "norm", "stable rank", "Frobenius norm", "radius", "diverged", "onset", "PSNR 4 to 8", "at 100"]
+        headers = [
+            "method",
+            "norm",
+            "stable rank",
+            "Frobenius norm",
+            "radius",
+            "diverged",
+            "onset",
+            "PSNR 4 to 8",
+            "at 100",
+        ]
         headers += ["at 600", "at 3,000", "moving", "each frame alone"]
         parts.append(f"## {'Linear' if loop == 'linear' else 'ReLU'} loop, gain {gain:g}\n")
         parts.append(markdown_table(headers, lines, left=(0,)))
@@ -169,7 +181,9 @@ def figure(rows: Any, path: Path) -> None:
         drawn = Figure(figsize=(10, 4.2))
         left, right = drawn.subplots(1, 2)
         last = max((name for name in rows if name.startswith("psnr_") and name[5:].isdigit()), key=lambda n: int(n[5:]))
-        for k, (label, own) in enumerate(rows.groupby(rows["label"].str.replace(r" [\d., ]+$", "", regex=True), sort=False)):
+        for k, (label, own) in enumerate(
+            rows.groupby(rows["label"].str.replace(r" [\d., ]+$", "", regex=True), sort=False)
+        ):
             mark = {"marker": "osD^v<>P"[k % 8], "linestyle": "", "label": label, "markersize": 5, "alpha": 0.8}
             left.plot(own["psnr_4_8"], own[last].fillna(0).clip(lower=0), **mark)
             if "radius" in own:
