@@ -326,7 +326,7 @@ class StableRankNorm(nn.Module):
     # -- the explicit solution ------------------------------------------------------------------------------------
 
     def certified(self, weight: Tensor, followed: bool) -> Certified:
-        """Set the pairs to those of the weight and of its explicit solution, or of the one followed; see :func:`certify`."""
+        """Set the pairs to those of the weight, and of the explicit or the followed solution; see :func:`certify`."""
         kernel, before = on_host(weight), self._as_in_evaluation(weight)
         self.raw.settle(self.iteration, kernel)
         goal: dict[str, Any] = {"stable_rank": float(self.target)}
