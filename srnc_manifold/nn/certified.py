@@ -10,7 +10,7 @@ from srnc_manifold.result import Result
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Certified(Shown):
-    """How far a layer was from what it should be, and the explicit solution that it is now.
+    """How far a layer was from what it should be, and the explicit solution.
 
     Attributes
     ----------
@@ -20,6 +20,9 @@ class Certified(Shown):
         Of its stable rank, relatively; zero if that was at most the target.
     change : float
         ``‖after − before‖ / ‖before‖`` of the weight.
+    excess : float
+        How much larger the objective of the layer's weight is now than that of the explicit solution, as a part of
+        ``‖C(a)‖²``; zero but for rounding unless the layer stays at the solution that it followed.
     result : Result or None
         Of :func:`srnc_manifold.solve` for the raw weight; None if its stable rank was at most the target.
     """
@@ -27,6 +30,7 @@ class Certified(Shown):
     norm_error: float
     stable_rank_error: float
     change: float
+    excess: float
     result: Result | None
 
     def summary(self) -> dict[str, str]:
@@ -34,5 +38,6 @@ class Certified(Shown):
             "error of the norm before": f"{self.norm_error:.1e}",
             "error of the stable rank before": f"{self.stable_rank_error:.1e}",
             "change": f"{self.change:.1e}",
+            "farther than the explicit solution by": f"{self.excess:.1e} of ‖C(a)‖²",
             "explicit solution": "not needed" if self.result is None else self.result.status.value,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from srnc_manifold.nn.pairs import Atom, Pairs
 from srnc_manifold.nn.raising import Raising, require_blocks
 from srnc_manifold.nn.tensors import on_host
 from srnc_manifold.operators import Operator
+from srnc_manifold.operators.atoms import nearest_in_cap
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.padded import Padded
 from srnc_manifold.problem.kernel import SRNProblem
@@ -35,6 +37,9 @@ MODES = ("at_most", "equal")
 # feature maps, of which many have almost the largest singular value, some steps are by Lanczos' method, to a tolerance.
 _FIRST_STEPS, _MORE_STEPS, _FIRST_FREQUENCIES = 15, 60, 64
 _FIRST_SETTLED, _FIRST_TOLERANCE = 4, 1e-2
+
+# Steps to the limit of what a layer follows, and the excess of the squared norm with which they end.
+_MOST_ROUNDS, _SETTLED = 1000, 1e-12
 
 
 @dataclass(frozen=True)
@@ -320,8 +325,8 @@ class StableRankNorm(nn.Module):
 
     # -- the explicit solution ------------------------------------------------------------------------------------
 
-    def certified(self, weight: Tensor) -> Certified:
-        """Set the pairs to those of the weight and of the explicit solution; see :func:`certify`."""
+    def certified(self, weight: Tensor, followed: bool) -> Certified:
+        """Set the pairs to those of the weight, and of the explicit or the followed solution; see :func:`certify`."""
         kernel, before = on_host(weight), self._as_in_evaluation(weight)
         self.raw.settle(self.iteration, kernel)
         goal: dict[str, Any] = {"stable_rank": float(self.target)}
@@ -332,17 +337,23 @@ class StableRankNorm(nn.Module):
         result = None
         if problem.regime == "reduce":
             result = solve(problem)
-            self.result.settle(self.iteration, result.kernel / problem.radius)
+            point = _limit(problem, before) if followed else result.kernel / problem.radius
+            self.result.settle(self.iteration, point)
         elif problem.regime == "raise" and self.raising is not None:
             result = solve(problem)
             self._settle_raising(self.raising, _computed(weight), result.kernel / problem.spectral_norm)
         was, after = problem.evaluate(before), self._as_in_evaluation(weight)
         norm = self.settings.spectral_norm or problem.spectral_norm
         rank = problem.stable_rank if result is not None else was.stable_rank
+        excess = 0.0
+        if result is not None and result.evaluation is not None:
+            now = problem.evaluate(after * (problem.spectral_norm / norm))  # as the problem asks, which keeps the norm
+            excess = (now.objective - result.evaluation.objective) / problem.squared_norm
         return Certified(
             abs(was.spectral_norm / norm - 1),
             abs(was.stable_rank / rank - 1),
             float(np.linalg.norm(after - before) / np.linalg.norm(before)),
+            excess,
             result,
         )
 
@@ -368,6 +379,16 @@ class StableRankNorm(nn.Module):
         if target is not None:
             self._buffers["target"] = torch.empty_like(target, device=self.target.device)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _limit(problem: SRNProblem, kernel: Any) -> Any:
+    """Where steps in double precision lead from a kernel, on the unit sphere: the solution that a layer follows."""
+    level, z = math.sqrt(problem.target_gain), problem.to_sphere(kernel)
+    for _ in range(_MOST_ROUNDS):
+        z = nearest_in_cap(problem.direction, problem.operator.dominant_atom(z), level)
+        if problem.gain(z) <= level**2 * (1 + _SETTLED):
+            break
+    return problem.operator.kernel(z)
 
 
 def _computed(weight: Tensor) -> Tensor:

@@ -158,14 +158,17 @@ def _tied(weight: Tensor, layout: Layout, settings: Settings, size: tuple[int, .
 
 
 @torch.no_grad()
-def certify(module: nn.Module, name: str = "weight") -> Certified:
-    """Bring the singular pairs of a layer to their limits, from the explicit solution in double precision.
+def certify(module: nn.Module, name: str = "weight", *, followed: bool = False) -> Certified:
+    """Bring the singular pairs of a layer to their limits in double precision: to the explicit solution.
 
     Parameters
     ----------
     module : Module
         With a stable rank norm.
     name : str, optional
+    followed : bool, optional
+        Whether the layer stays at the solution that it has followed in training, brought to its limit, even if another
+        one is nearer to the raw weight. The rest of the network is used to that one.
 
     Returns
     -------
@@ -190,7 +193,7 @@ def certify(module: nn.Module, name: str = "weight") -> Certified:
     part = _norm_of(module, name)
     if part is None or not part.is_known:
         raise ValueError(f"module: its {name} has no stable rank norm with a known input size")
-    return part.certified(module.parametrizations[name].original)  # type: ignore[index, union-attr]
+    return part.certified(module.parametrizations[name].original, followed)  # type: ignore[index, union-attr]
 
 
 class _LearnSize:

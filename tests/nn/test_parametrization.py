@@ -191,6 +191,43 @@ def test_a_coarser_grid_is_followed_where_there_are_too_many_frequencies(monkeyp
     assert found == pytest.approx((norm, float(part.target)), rel=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("mode", "spectral_norm"),
+    [("circular", None), ("circular", 2.0), pytest.param("zeros", None, marks=slow)],
+)
+def test_a_layer_may_stay_at_the_solution_that_it_followed(mode, spectral_norm):
+    """The raw weight changes until another solution is nearer than the one that is followed."""
+    torch.manual_seed(6)
+    module = layers.Conv2d(3, 4, 3, padding=1, padding_mode=mode, dtype=torch.float64)
+    layout = {"padding": 1, "padding_mode": mode}
+    nn.stable_rank_norm(module, stable_rank_fraction=0.4, input_size=8, spectral_norm=spectral_norm)
+    raw = module.parametrizations.weight.original
+    drift = random_like(raw, 4)
+    found = []
+    for _ in range(3):
+        with torch.no_grad():
+            raw += 0.03 * drift
+        for _ in range(60):
+            module(inputs(module, (8, 8)))
+        stayed, explicit = copy.deepcopy(module), nn.certify(copy.deepcopy(module))
+        followed = nn.certify(stayed, followed=True)
+        now = stayed.eval().weight.detach().numpy()
+        # The limit of what was followed: near it, with the norm and the stable rank that are asked.
+        assert followed.change < 0.05
+        kept = spectral_norm or srnc.spectral_norm(raw.detach().numpy(), 8, **layout)
+        assert srnc.spectral_norm(now, 8, **layout) == pytest.approx(kept, rel=1e-9)
+        target = float(stayed.parametrizations.weight[0].target)
+        assert srnc.stable_rank(now, 8, **layout) == pytest.approx(target, rel=1e-9)
+        assert followed.excess >= -1e-9
+        assert explicit.excess == pytest.approx(0, abs=1e-9)
+        # Where no other one is nearer they are the same, and where one is it is far away.
+        assert (explicit.change < 0.05) == (followed.excess < 1e-9)
+        found.append(followed.excess)
+    if mode == "circular":  # both were seen
+        assert min(found) < 1e-9
+        assert max(found) > 1e-3
+
+
 def test_certify_says_how_far_the_layer_was():
     make, size, _ = CASES[0]
     module = normalized(make, size)
