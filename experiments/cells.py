@@ -1,8 +1,8 @@
 """Cells of an experiment: run in parallel, each kept as soon as it is done, and found again when it was.
 
-A cell is a function of its settings alone. It is kept under the digest of these and of the sources of the experiments, in
-one SQLite file, with its environment. So an experiment that was stopped goes on where it was, and one whose code has
-changed is run again.
+A cell is a function of its settings alone. It is kept under the digest of these and of the sources of the experiments,
+in one SQLite file, with its environment. So an experiment that was stopped goes on where it was, and one whose code
+has changed is run again.
 """
 
 from __future__ import annotations

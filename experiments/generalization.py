@@ -180,7 +180,8 @@ def report(rows: Any) -> str:
     for data, block in rows.groupby("data", sort=False):
         lines = [
             [label, *(told(100 * own[name], 1) for name in ("train", "test", "test_stopped")),
-             told(100 * (own["train"] - own["test"]), 1), told(own["norms"], 2), told(own["ranks"], 0), told(own["frobenius"], 0)]
+             told(100 * (own["train"] - own["test"]), 1),
+             told(own["norms"], 2), told(own["ranks"], 0), told(own["frobenius"], 0)]
             for label, own in block.groupby("label", sort=False)
         ]  # fmt: skip
         headers = ["method", "training, %", "test, %", "test, stopped early, %", "gap", "product of norms"]
