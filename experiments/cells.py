@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +96,6 @@ def key_of(experiment: str, settings: Settings) -> str:
 
 def run(
     experiment: str,
-    function: Callable[[Settings], dict[str, Any]],
     cells: Sequence[Settings],
     store: Path,
     jobs: int = -1,
@@ -104,9 +105,7 @@ def run(
     Parameters
     ----------
     experiment : str
-        Its name.
-    function : callable
-        Takes the settings of a cell and returns its row, of JSON values.
+        Its module, whose function ``cell`` takes the settings of a cell and returns its row, of JSON values.
     cells : sequence of dict
         The settings of each cell, of JSON values.
     store : path
@@ -127,7 +126,7 @@ def run(
         left = [(key, cell) for key, cell in zip(keys, cells, strict=True) if key not in rows]
         print(f"{experiment}: {len(cells)} cells, {len(rows)} of them done before")
         with contextlib.suppress(KeyboardInterrupt):
-            for key, cell, row, seconds in _made(function, left, jobs):
+            for key, cell, row, seconds in _made(experiment, left, jobs):
                 rows[key] = kept.add(key, experiment, cell, row, seconds)
                 progress(experiment, len(rows), len(cells))
         environments = kept.environments()
@@ -140,19 +139,20 @@ def run(
 
 
 def _made(
-    function: Callable[[Settings], dict[str, Any]], left: Sequence[tuple[str, Settings]], jobs: int
+    experiment: str, left: Sequence[tuple[str, Settings]], jobs: int
 ) -> Iterator[tuple[str, Settings, dict[str, Any], float]]:
     import joblib
 
-    calls = (joblib.delayed(_timed)(function, key, cell) for key, cell in left)
+    calls = (joblib.delayed(_timed)(experiment, key, cell) for key, cell in left)
     yield from joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)(calls)
 
 
-def _timed(
-    function: Callable[[Settings], dict[str, Any]], key: str, cell: Settings
-) -> tuple[str, Settings, dict[str, Any], float]:
+def _timed(experiment: str, key: str, cell: Settings) -> tuple[str, Settings, dict[str, Any], float]:
     import torch
 
     torch.set_num_threads(1)
+    if str(HERE) not in sys.path:  # of another process
+        sys.path.insert(0, str(HERE))
+    function = importlib.import_module(experiment).cell
     began = time.perf_counter()
     return key, cell, function(cell), time.perf_counter() - began

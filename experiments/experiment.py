@@ -25,11 +25,9 @@ class Experiment:
     Attributes
     ----------
     name : str
-        That of its files.
+        That of its files, and of its module, whose function ``cell`` takes the settings of a cell and returns its row.
     grid : callable
         Takes the configuration, and whether it is the smoke run; returns the settings of all cells.
-    cell : callable
-        Takes the settings of a cell and returns its row.
     check : callable
         Takes the rows of the smoke run, as a DataFrame, and returns the claims that do not hold.
     report : callable
@@ -40,7 +38,6 @@ class Experiment:
 
     name: str
     grid: Callable[[Mapping[str, Any], bool], list[dict[str, Any]]]
-    cell: Callable[[Mapping[str, Any]], dict[str, Any]]
     check: Callable[[Any], list[str]]
     report: Callable[[Any], str]
     figure: Callable[[Any, Path], Any]
@@ -48,7 +45,7 @@ class Experiment:
     def run(self, output: Path, *, config: Path | None = None, smoke: bool = False, jobs: int = -1) -> Any:
         """Run what is missing, and save the rows of all."""
         settings = tomllib.loads((config or HERE / f"{self.name}.toml").read_text(encoding="utf-8"))
-        rows = cells.run(self.name, self.cell, self.grid(settings, smoke), output / "cells.db", jobs)
+        rows = cells.run(self.name, self.grid(settings, smoke), output / "cells.db", jobs)
         flat = rows.drop(columns=[name for name in ("training", "test") if name in rows])
         name = f"{self.name}{'-smoke' if smoke else ''}"
         write_table(output / f"{name}.csv", flat)

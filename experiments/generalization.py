@@ -223,7 +223,7 @@ def figure(rows: Any, path: Path) -> None:
         drawn.savefig(path)
 
 
-EXPERIMENT = Experiment("generalization", grid, cell, check, report, figure)
+EXPERIMENT = Experiment("generalization", grid, check, report, figure)
 
 if __name__ == "__main__":
     main(EXPERIMENT, __doc__)

@@ -13,7 +13,7 @@ import srnc_manifold as srnc
 
 
 def measured(weight: Tensor, size: tuple[int, ...]) -> dict[str, float]:
-    """Norm, stable rank and Frobenius norm of the operator of a circular layer, or of a matrix, from all frequencies."""
+    """Norm, stable rank and Frobenius norm of the operator of a circular layer, or of a matrix."""
     kernel = weight.detach().double().numpy()
     norm, rank = float(srnc.spectral_norm(kernel, size)), float(srnc.stable_rank(kernel, size))
     return {"norm": norm, "stable_rank": rank, "frobenius": norm * math.sqrt(rank)}

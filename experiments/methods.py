@@ -1,7 +1,7 @@
 """What is done to a layer while a network learns: the methods that are compared, and the controls.
 
-A method is named in a configuration by a table: ``{ method = "srn", norm = 1.8, rank = 0.1 }``. Stable ranks are parts of
-the largest possible one.
+A method is named in a configuration by a table: ``{ method = "srn", norm = 1.8, rank = 0.1 }``. Stable ranks are parts
+of the largest possible one.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _nothing(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> Non
     """As it is."""
 
 
-def _flattened(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
+def _flattened(method: Settings, layer: Layer, _: tuple[int, ...]) -> None:
     parametrizations.spectral_norm(layer)
     parametrize.register_parametrization(layer, "weight", Scale(method["norm"]))
 

@@ -50,9 +50,7 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
     size, test = (settings["test"]["grid"],) * 2, settings["test"]
     kernels = [layer.weight.detach().double().numpy() for layer in convolutions]
     reduced = reduce(kernels, size, settings["method"], settings["fraction"])
-    row: dict[str, Any] = {}
-    for name, value in {**of_layers(kernels, reduced, size), **errors(kernels, reduced, size, settings)}.items():
-        row[name] = value
+    row: dict[str, Any] = of_layers(kernels, reduced, size) | errors(kernels, reduced, size, settings)
     for which in ("", "_rescaled"):
         changed = copy.deepcopy(network)
         layers = [module for module in changed.modules() if isinstance(module, nn.Conv2d)]
@@ -167,7 +165,8 @@ def report(rows: Any) -> str:
         sigmas = block["test"].iloc[0]["sigmas"]
         lines = [
             [row["method"], f"{row['fraction']:g}", f"{row['norm_error']:.0e}", f"{row['stable_rank_error']:.0e}",
-             f"{np.mean(row['moved']):.3f}", *(f"{row[f'psnr_{s}{which}']:.2f}" for s in sigmas for which in ("", "_rescaled"))]
+             f"{np.mean(row['moved']):.3f}",
+             *(f"{row[f'psnr_{s}{which}']:.2f}" for s in sigmas for which in ("", "_rescaled"))]
             for row in block.to_dict("records")
         ]  # fmt: skip
         headers = ["method", "fraction", "norm off by", "stable rank off by", "moved"]
@@ -195,7 +194,7 @@ def figure(rows: Any, path: Path) -> None:
         drawn.savefig(path)
 
 
-EXPERIMENT = Experiment("pretrained", grid, cell, check, report, figure)
+EXPERIMENT = Experiment("pretrained", grid, check, report, figure)
 
 if __name__ == "__main__":
     main(EXPERIMENT, __doc__)

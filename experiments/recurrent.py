@@ -169,7 +169,8 @@ def _line(label: str, rows: Any) -> list[str]:
     psnr = [told(rows[f"psnr_{name}"]) if f"psnr_{name}" in rows else "" for name in ("4_8", "100", "600", "3000")]
     return [
         label, told(norm, 3), told(rank, 0), told(size, 1), radius, f"{len(onsets)} of {len(rows)}",
-        f"{onsets.median():.0f}" if len(onsets) else "", *psnr, told(rows["psnr_moving"]), told(rows["psnr_moving_alone"]),
+        f"{onsets.median():.0f}" if len(onsets) else "", *psnr,
+        *(told(rows[name]) for name in ("psnr_moving", "psnr_moving_alone")),
     ]  # fmt: skip
 
 
@@ -195,7 +196,7 @@ def figure(rows: Any, path: Path) -> None:
         drawn.savefig(path)
 
 
-EXPERIMENT = Experiment("recurrent", grid, cell, check, report, figure)
+EXPERIMENT = Experiment("recurrent", grid, check, report, figure)
 
 if __name__ == "__main__":
     main(EXPERIMENT, __doc__)
