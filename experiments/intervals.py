@@ -1,0 +1,46 @@
+"""Means with intervals, and differences of pairs, over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+#: Of the intervals.
+CONFIDENCE = 0.95
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and its interval by Student's t; NaN where a value is not finite or there is one only."""
+    found = np.asarray(values, float)
+    if len(found) < 2 or not np.isfinite(found).all():
+        return float(np.mean(found)) if len(found) else np.nan, np.nan, np.nan
+    half = stats.t.ppf(0.5 + CONFIDENCE / 2, len(found) - 1) * np.std(found, ddof=1) / np.sqrt(len(found))
+    mean = float(np.mean(found))
+    return mean, mean - float(half), mean + float(half)
+
+
+def told(values: Sequence[float], digits: int = 2) -> str:
+    """Mean and half of its interval, ``22.84 ± 0.12``; how many values are not finite, if any is not."""
+    found = np.asarray(values, float)
+    lost = int((~np.isfinite(found)).sum())
+    if lost:
+        return f"{lost} of {len(found)} diverged"
+    mean, low, high = interval(values)
+    return f"{mean:.{digits}f}" + (f" ± {(high - low) / 2:.{digits}f}" if np.isfinite(low) else "")
+
+
+def paired(
+    rows: Any, by: str, one: str, other: str, value: str, pair: Sequence[str] = ("seed",)
+) -> tuple[float, float, float]:
+    """Mean difference of a value between two methods, with its interval, over what both have in common."""
+    table = rows[rows[by].isin([one, other])].pivot_table(index=list(pair), columns=by, values=value)
+    return interval((table[one] - table[other]).to_numpy()) if {one, other} <= set(table) else (np.nan,) * 3
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """Spearman's correlation and its p-value."""
+    found = stats.spearmanr(x, y)
+    return float(found.statistic), float(found.pvalue)
