@@ -8,6 +8,7 @@ has changed is run again.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import json
@@ -80,6 +81,7 @@ class Cells:
             return {name: from_json(header) for name, header in self._connection.execute("SELECT * FROM environments")}
 
 
+@functools.cache
 def sources() -> str:
     """Digest of the sources of the experiments."""
     total = hashlib.sha256()

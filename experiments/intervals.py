@@ -1,9 +1,8 @@
-"""Means with intervals, and differences of pairs, over seeds."""
+"""Means with intervals, and correlations of ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -30,14 +29,6 @@ def told(values: Sequence[float], digits: int = 2) -> str:
         return f"{lost} of {len(found)} diverged"
     mean, low, high = interval(values)
     return f"{mean:.{digits}f}" + (f" ± {(high - low) / 2:.{digits}f}" if np.isfinite(low) else "")
-
-
-def paired(
-    rows: Any, by: str, one: str, other: str, value: str, pair: Sequence[str] = ("seed",)
-) -> tuple[float, float, float]:
-    """Mean difference of a value between two methods, with its interval, over what both have in common."""
-    table = rows[rows[by].isin([one, other])].pivot_table(index=list(pair), columns=by, values=value)
-    return interval((table[one] - table[other]).to_numpy()) if {one, other} <= set(table) else (np.nan,) * 3
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:

@@ -41,6 +41,12 @@ def case_name(case: int) -> str:
     return f"case {case} on {case_size(case)}×{case_size(case)}"
 
 
+def names() -> set[str]:
+    """The names that problems of this family have, without making any."""
+    targets = {target_name(number, size, beta) for number in range(KERNELS) for size in SIZES for beta in BETAS}
+    return targets | {case_name(case) for case in range(CASES)}
+
+
 def problems() -> Iterator[NamedProblem]:
     for size in SIZES:
         for beta in BETAS:

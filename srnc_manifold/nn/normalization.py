@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from srnc_manifold.exact.reduce.general import Alternation
 from srnc_manifold.nn.certified import Certified
 from srnc_manifold.nn.differentiation import with_implicit_gradient
 from srnc_manifold.nn.feature_maps import FeatureMaps
@@ -21,7 +22,6 @@ from srnc_manifold.nn.pairs import Atom, Pairs
 from srnc_manifold.nn.raising import Raising, require_blocks
 from srnc_manifold.nn.tensors import on_host
 from srnc_manifold.operators import Operator
-from srnc_manifold.operators.atoms import nearest_in_cap
 from srnc_manifold.operators.circular import Circular
 from srnc_manifold.operators.padded import Padded
 from srnc_manifold.problem.kernel import SRNProblem
@@ -37,9 +37,6 @@ MODES = ("at_most", "equal")
 # feature maps, of which many have almost the largest singular value, some steps are by Lanczos' method, to a tolerance.
 _FIRST_STEPS, _MORE_STEPS, _FIRST_FREQUENCIES = 15, 60, 64
 _FIRST_SETTLED, _FIRST_TOLERANCE = 4, 1e-2
-
-# Steps to the limit of what a layer follows, and the excess of the squared norm with which they end.
-_MOST_ROUNDS, _SETTLED = 1000, 1e-12
 
 
 @dataclass(frozen=True)
@@ -337,8 +334,8 @@ class StableRankNorm(nn.Module):
         result = None
         if problem.regime == "reduce":
             result = solve(problem)
-            point = _limit(problem, before) if followed else result.kernel / problem.radius
-            self.result.settle(self.iteration, point)
+            point = _limit(problem, before) if followed else None
+            self.result.settle(self.iteration, result.kernel / problem.radius if point is None else point)
         elif problem.regime == "raise" and self.raising is not None:
             result = solve(problem)
             self._settle_raising(self.raising, _computed(weight), result.kernel / problem.spectral_norm)
@@ -382,13 +379,11 @@ class StableRankNorm(nn.Module):
 
 
 def _limit(problem: SRNProblem, kernel: Any) -> Any:
-    """Where steps in double precision lead from a kernel, on the unit sphere: the solution that a layer follows."""
-    level, z = math.sqrt(problem.target_gain), problem.to_sphere(kernel)
-    for _ in range(_MOST_ROUNDS):
-        z = nearest_in_cap(problem.direction, problem.operator.dominant_atom(z), level)
-        if problem.gain(z) <= level**2 * (1 + _SETTLED):
-            break
-    return problem.operator.kernel(z)
+    """Where alternation leads from a kernel, on the unit sphere: the solution that a layer follows; None if nowhere."""
+    operator, level = problem.operator, math.sqrt(problem.target_gain)
+    followed = Alternation(operator, problem.direction, level, lambda: True, lambda *_: None)
+    reached = followed.search(operator.dominant_atoms(problem.to_sphere(kernel), 1))
+    return None if reached is None else operator.kernel(reached.z)
 
 
 def _computed(weight: Tensor) -> Tensor:

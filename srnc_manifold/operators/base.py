@@ -213,6 +213,8 @@ class Operator(ABC):
         Where they are found by iteration, it starts from a vector that is random, the same for one seed; or from one
         that belongs to a kernel nearby, to which something random is added.
         """
+        if count == 1:
+            return [DominantAtom(self.dominant_atom(y))]
         u, s, vh = self.decomposition(y)
         order = np.argsort(-s, axis=None, kind="stable")[:count]
         places = zip(*np.unravel_index(order, s.shape), strict=True)

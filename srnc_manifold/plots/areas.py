@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from srnc_manifold.plots.drawing import QUIET, figure_of, grid, plain, saved
-from srnc_manifold.plots.spectra import kernels_by_label, singular_values
+from srnc_manifold.plots.spectra import of_one_kernel, singular_values
 from srnc_manifold.plots.styles import colour
 from srnc_manifold.problem.base import Problem
 
@@ -46,14 +46,9 @@ def stable_ranks(problem: Problem, kernels: Any, ax: Any = None, path: str | os.
     >>> [axes.get_title() for axes in figure.axes]
     ['a, as given: stable rank 80', 'exact: stable rank 48']
     """
-    arrays, solvers = kernels_by_label(problem, kernels)
-    if len(problem.parts) != 1:
-        raise ValueError(
-            f"problem: a stack of {len(problem.parts)} kernels given, expected one kernel, such as problem.parts[0]"
-        )
-    (part,) = problem.parts
+    part, found, solvers = of_one_kernel(problem, kernels)
     shown = [("a, as given", part.kernel, "0.6")]
-    shown += [(label, own, colour(name)) for (label, (own,)), name in zip(arrays.items(), solvers, strict=True)]
+    shown += [(label, own, colour(name)) for (label, own), name in zip(found.items(), solvers, strict=True)]
     rows, columns = grid(len(shown))
     with figure_of(ax, (4.2 * columns, 3.4 * rows), len(shown), sharex=True, sharey=True) as (figure, axes):
         for place, (label, kernel, fill) in zip(axes, shown, strict=True):

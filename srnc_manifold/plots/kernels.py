@@ -10,7 +10,7 @@ import numpy as np
 
 from srnc_manifold.numerics import Array
 from srnc_manifold.plots.drawing import QUIET, cells, figure_of, grid, legend, plain, saved
-from srnc_manifold.plots.spectra import kernels_by_label
+from srnc_manifold.plots.spectra import of_one_kernel
 from srnc_manifold.plots.styles import colour
 from srnc_manifold.problem.base import KernelProblem, Problem
 
@@ -62,13 +62,7 @@ def kernels(problem: Problem, kernels: Any, ax: Any = None, path: str | os.PathL
     >>> [axes.get_title() for axes in figure.axes[:3]]
     ['a, as given', 'exact', 'exact, found − given']
     """
-    arrays, solvers = kernels_by_label(problem, kernels)
-    if len(problem.parts) != 1:
-        raise ValueError(
-            f"problem: a stack of {len(problem.parts)} kernels given, expected one kernel, such as problem.parts[0]"
-        )
-    (part,) = problem.parts
-    found = {label: own for label, (own,) in arrays.items()}
+    part, found, solvers = of_one_kernel(problem, kernels)
     n_axes = axes_of_taps(part)
     if n_axes == 1 and part.kernel.ndim == 1:
         return _bars(part, found, solvers, ax, path)

@@ -214,6 +214,23 @@ def kernels_by_label(problem: Problem, kernels: Any) -> tuple[dict[str, list[Arr
     return arrays, [k.solver if isinstance(k, Result) else str(label) for label, k in given.items()]
 
 
+def of_one_kernel(problem: Problem, kernels: Any) -> tuple[KernelProblem, dict[str, Array], list[str]]:
+    """The only part of a problem, and what :func:`kernels_by_label` gives for it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As there; and if the problem has several kernels.
+    """
+    arrays, solvers = kernels_by_label(problem, kernels)
+    if len(problem.parts) != 1:
+        raise ValueError(
+            f"problem: a stack of {len(problem.parts)} kernels given, expected one kernel, such as problem.parts[0]"
+        )
+    (part,) = problem.parts
+    return part, {label: own for label, (own,) in arrays.items()}, solvers
+
+
 def kernels_of(problem: Problem, label: Any, kernel: Any) -> list[Array]:
     """The kernels of the parts."""
     array = as_kernel(kernel.kernel if isinstance(kernel, Result) else kernel, "kernels")

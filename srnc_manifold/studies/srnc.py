@@ -147,7 +147,7 @@ class SRNCFindings(Findings):
         """
         import pandas
 
-        family, rows = {entry.name for entry in _family().problems()}, []
+        family, rows = _family().names(), []
         for name in (name for name in self.comparison.problems if name not in family):
             problem = self._problem(name)
             atom_norm = math.sqrt(problem.operator.gain(first_atom(problem)))
