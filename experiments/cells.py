@@ -1,12 +1,13 @@
 """Cells of an experiment: run in parallel, each kept as soon as it is done, and found again when it was.
 
-A cell is a function of its settings alone. It is kept under the digest of these and of the sources of the experiments,
-in one SQLite file, with its environment. So an experiment that was stopped goes on where it was, and one whose code
-has changed is run again.
+A cell is a function of its settings alone. It is kept under the digest of these and of the sources that it runs, in one
+SQLite file, with its environment. So an experiment that was stopped goes on where it was, and one whose cells have
+changed is run again; tables and figures can be changed without that.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import hashlib
@@ -81,18 +82,36 @@ class Cells:
             return {name: from_json(header) for name, header in self._connection.execute("SELECT * FROM environments")}
 
 
+def module_of(experiment: str) -> str:
+    """The module that has the function ``cell`` of an experiment."""
+    return f"{experiment}_cell"
+
+
 @functools.cache
-def sources() -> str:
-    """Digest of the sources of the experiments."""
+def sources(module: str) -> str:
+    """Digest of the sources of a module of this folder and of those that it imports from here."""
+    found: dict[str, bytes] = {}
+    left = [module]
+    while left:
+        name = left.pop()
+        path = HERE / f"{name}.py"
+        if name in found or not path.exists():
+            continue
+        found[name] = path.read_bytes()
+        for node in ast.walk(ast.parse(found[name])):
+            if isinstance(node, ast.Import):
+                left += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                left.append(node.module)
     total = hashlib.sha256()
-    for path in sorted(HERE.glob("*.py")):
-        total.update(path.name.encode() + path.read_bytes())
+    for name in sorted(found):
+        total.update(name.encode() + found[name])
     return total.hexdigest()
 
 
 def key_of(experiment: str, settings: Settings) -> str:
     """What a cell is kept under."""
-    text = json.dumps([experiment, settings, sources()], sort_keys=True)
+    text = json.dumps([experiment, settings, sources(module_of(experiment))], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -107,7 +126,7 @@ def run(
     Parameters
     ----------
     experiment : str
-        Its module, whose function ``cell`` takes the settings of a cell and returns its row, of JSON values.
+        Its name: the function ``cell`` of its module takes settings and returns a row of JSON values.
     cells : sequence of dict
         The settings of each cell, of JSON values.
     store : path
@@ -155,6 +174,6 @@ def _timed(experiment: str, key: str, cell: Settings) -> tuple[str, Settings, di
     torch.set_num_threads(1)
     if str(HERE) not in sys.path:  # of another process
         sys.path.insert(0, str(HERE))
-    function = importlib.import_module(experiment).cell
+    function = importlib.import_module(module_of(experiment)).cell
     began = time.perf_counter()
     return key, cell, function(cell), time.perf_counter() - began

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cells
+import tables
 
 import srnc_manifold as srnc
 from srnc_manifold.writing import write_table, write_text
@@ -46,7 +47,9 @@ class Experiment:
         """Run what is missing, and save the rows of all."""
         settings = tomllib.loads((config or HERE / f"{self.name}.toml").read_text(encoding="utf-8"))
         rows = cells.run(self.name, self.grid(settings, smoke), output / "cells.db", jobs)
-        flat = rows.drop(columns=[name for name in ("training", "test") if name in rows])
+        rows["label"] = [tables.label(method) for method in rows["method"]]
+        nested = [name for name in rows if isinstance(rows[name].iloc[0], dict | list)]
+        flat = rows.drop(columns=nested)
         name = f"{self.name}{'-smoke' if smoke else ''}"
         write_table(output / f"{name}.csv", flat)
         if not rows.attrs["interrupted"]:

@@ -72,6 +72,11 @@ class ReluLoop(nn.Module):
         return frame - self.last(state), state
 
 
+#: First and last frame of a range, by its name.
+Ranges = dict[str, tuple[int, int]]
+
+Row = dict[str, Any]
+
 LOOPS: dict[str, type[LinearLoop] | type[ReluLoop]] = {"linear": LinearLoop, "relu": ReluLoop}
 
 Loop = LinearLoop | ReluLoop
@@ -101,7 +106,7 @@ def spectral_radius(weight: NDArray[Any], size: tuple[int, int]) -> float:
 
 
 @torch.no_grad()
-def long_run(model: Loop, clean: Tensor, sigma: float, frames: int, at: dict[str, tuple[int, int]], seed: int) -> dict:
+def long_run(model: Loop, clean: Tensor, sigma: float, frames: int, at: Ranges, seed: int) -> Row:
     """Denoise a picture that does not move, with fresh noise in every frame.
 
     Parameters
@@ -128,7 +133,7 @@ def long_run(model: Loop, clean: Tensor, sigma: float, frames: int, at: dict[str
             onset = frame
         if not math.isfinite(norms[-1]):
             break
-    row: dict[str, Any] = {"onset": onset}
+    row: Row = {"onset": onset}
     for name, (first, last) in at.items():
         own = errors[first - 1 : last]
         row[f"psnr_{name}"] = psnr(own) if len(own) == last - first + 1 else math.nan

@@ -1,11 +1,9 @@
-"""What is measured of every layer, and how configurations are expanded."""
+"""What is measured of every layer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -25,11 +23,3 @@ def errors_of(found: Sequence[Mapping[str, float]], wanted: Sequence[Mapping[str
     ranks = [f["stable_rank"] / w["stable_rank"] - 1 for f, w in zip(found, wanted, strict=True) if "stable_rank" in w]
     errors = {"norm_error": max(norms)} if norms else {}
     return errors | ({"stable_rank_error": max(ranks)} if ranks else {})
-
-
-def expanded(tables: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One method for each combination of the values in a table."""
-    for table in tables:
-        values = {name: value if isinstance(value, list) else [value] for name, value in table.items()}
-        for combination in product(*values.values()):
-            yield dict(zip(values, combination, strict=True))

@@ -6,10 +6,11 @@ of the largest possible one.
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +18,19 @@ from torch.nn.utils import parametrizations, parametrize
 
 import srnc_manifold as srnc
 from srnc_manifold import nn as layers
+from srnc_manifold.nn.normalization import StableRankNorm
 
 Settings = Mapping[str, Any]
 
 #: A convolution with circular padding, or a linear layer, whose input has no size.
 Layer = nn.Conv2d | nn.Linear
 
+AnyLayer = TypeVar("AnyLayer", bound=Layer)
 
-# A layer has settled when so many forwards leave it as it is: in each of them some frequencies have their turn.
-_STILL_FORWARDS = 20
+
+# A layer has settled when so many forwards leave it as it is: in each of them some frequencies have their turn, and by
+# then all had. Some never do, by rounding: then what is measured says how far it was from what was asked.
+_STILL_FORWARDS, _MOST_FORWARDS = 100, 5000
 
 
 class Scale(nn.Module):
@@ -56,7 +61,10 @@ class PublishedSRNC(nn.Module):
     The top pair of feature maps follows the weight by a power step in each forward of the training.
     """
 
-    def __init__(self, weight: Tensor, input_size: tuple[int, int], norm: float, stable_rank: float) -> None:
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Tensor, input_size: tuple[int, ...], norm: float, stable_rank: float) -> None:
         super().__init__()
         self.norm, self.stable_rank, self.input_size = norm, stable_rank, input_size
         generator = torch.Generator().manual_seed(0)
@@ -125,26 +133,43 @@ def settled(layer: Layer) -> Tensor:
     """
     layer.train()
     still, before = 0, layer.weight
-    while parametrize.is_parametrized(layer) and still < _STILL_FORWARDS:
+    for _ in range(_MOST_FORWARDS if parametrize.is_parametrized(layer) else 0):
         now = layer.weight
         still = still + 1 if (now - before).abs().max() <= 1e-6 * now.abs().max() else 0
         before = now
+        if still == _STILL_FORWARDS:
+            break
     layer.eval()
     return before.clone()
 
 
+def excess(layer: Layer) -> float | None:
+    """How much farther the weight is from the raw one than the explicit solution, as a part of ``‖C(a)‖²``.
+
+    None if the layer has no stable rank norm of ours, zero if its stable rank is below the target by itself.
+    """
+    if not parametrize.is_parametrized(layer):
+        return None
+    parts = cast("nn.ModuleDict", layer.parametrizations)["weight"]
+    if not any(isinstance(part, StableRankNorm) for part in parts.children()):
+        return None
+    settled(layer)
+    return max(0.0, layers.certify(copy.deepcopy(layer), followed=True).excess)
+
+
 @torch.no_grad()
-def without(layer: Layer) -> Layer:
+def without(layer: AnyLayer) -> AnyLayer:
     """An ordinary layer with the settled weight."""
+    new: Layer
     if isinstance(layer, nn.Linear):
-        new: Layer = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+        new = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
     else:
         words = {name: getattr(layer, name) for name in ("kernel_size", "padding", "padding_mode")}
         new = nn.Conv2d(layer.in_channels, layer.out_channels, bias=layer.bias is not None, **words)
     new.weight.copy_(settled(layer))
-    if layer.bias is not None:
+    if new.bias is not None and layer.bias is not None:
         new.bias.copy_(layer.bias)
-    return new.eval()
+    return cast("AnyLayer", new.eval())
 
 
 def _nothing(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
@@ -197,11 +222,3 @@ _KINDS: dict[str, Callable[[Settings, Layer, tuple[int, ...]], None]] = {
     "frobenius": _frobenius,
     "srn-c": _published,
 }
-
-
-def label(method: Settings) -> str:
-    """A method in words, short."""
-    kind = {"none": "none", "sn-flattened": "SN, flattened", "sn": "SN", "srn": "SRN", "fraction": "problem (7)",
-            "frobenius": "Frobenius of SRN", "srn-c": "SRN-C"}[method["method"]]  # fmt: skip
-    values = [f"{method[name]:g}" for name in ("norm", "rank", "fraction") if name in method]
-    return f"{kind} {', '.join(values)}".strip()

@@ -10,21 +10,14 @@ the norm. See ``recurrent.toml``, which may be changed or replaced (``--config``
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import loops
-import methods
-import torch
-import videos
 from experiment import Experiment, main
 from intervals import told
-from measures import errors_of, expanded, measured
-from torch.nn import functional
+from tables import expanded
 
 import srnc_manifold as srnc
 from srnc_manifold.comparison.report import markdown_table
@@ -39,82 +32,9 @@ def grid(config: Mapping[str, Any], smoke: bool) -> list[dict[str, Any]]:
     for run in config["smoke" if smoke else "runs"]:
         for method, gain, seed in product(expanded(run["methods"]), run["gains"], range(run["seeds"])):
             own = {name: run[name] for name in ("loop", "steps", "frames", "loss")}
-            found.append({**own, "gain": gain, "seed": seed, "method": method, "label": methods.label(method),
-                          "training": config["training"], "test": config["test"]})  # fmt: skip
+            shared = {name: config[name] for name in ("training", "test")}
+            found.append({**own, "gain": gain, "seed": seed, "method": method, **shared})
     return found
-
-
-def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Train a network, freeze it, and measure it."""
-    torch.manual_seed(settings["seed"])
-    model = loops.LOOPS[settings["loop"]](settings["gain"])
-    size = (settings["training"]["size"],) * 2
-    before = [measured(layer.weight, size) for layer in model.loop()]
-    wanted = [methods.asked(settings["method"], layer, size) for layer in model.loop()]
-    for layer in model.loop():
-        methods.apply(settings["method"], layer, size)
-    began = time.process_time()
-    loss = train(model, settings)
-    row: dict[str, Any] = {"loss": loss, "training_seconds": time.process_time() - began}
-    model.freeze()
-    for k, layer in enumerate(model.loop()):
-        which = "" if len(before) == 1 else f"_{k + 1}"
-        now = measured(layer.weight, size)
-        row |= {f"{name}_before{which}": value for name, value in before[k].items()}
-        row |= {f"{name}{which}": value for name, value in now.items()}
-        radius = loops.spectral_radius(layer.weight.detach().double().numpy(), size)
-        row |= {
-            f"radius{which}": radius,
-            **{f"{name}{which}": error for name, error in errors_of([now], [wanted[k]]).items()},
-        }
-    return row | tested(model, settings)
-
-
-def train(model: loops.Loop, settings: Mapping[str, Any]) -> float:
-    """Train on pictures that stand, with fresh noise in each frame; the mean loss of the last tenth."""
-    given, steps = settings["training"], settings["steps"]
-    optimizer = torch.optim.Adam(model.parameters(), lr=given["rate"])
-    last = given["last_rate"]
-
-    def rate(step: int) -> float:
-        if step < given["warmup"]:
-            return (step + 1) / given["warmup"]
-        part = (step - given["warmup"]) / max(1, steps - given["warmup"])
-        return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * part))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    generator = torch.Generator().manual_seed(1000 + settings["seed"])
-    losses = []
-    model.train()
-    for _ in range(steps):
-        clean = videos.crops(given["batch"], given["size"], generator)
-        sigma = given["sigma"] / 255
-        noisy = [clean + sigma * torch.randn(clean.shape, generator=generator) for _ in range(settings["frames"])]
-        errors = [functional.mse_loss(out, clean) for out, _ in loops.outputs(model, iter(noisy))]
-        loss = torch.stack(errors).mean() if settings["loss"] == "all" else errors[-1]
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), given["clip"])
-        optimizer.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-    model.eval()
-    own = losses[-max(1, steps // 10) :]
-    return sum(own) / len(own)
-
-
-def tested(model: loops.Loop, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the frozen network does on the test clip."""
-    test, sigma = settings["test"], settings["training"]["sigma"] / 255
-    clip, frames = videos.test_clip(test["size"]), test["frames"]
-    ranges = {"4_8": (4, 8), "100": (96, 105), "600": (596, 605), f"{frames}": (frames - 9, frames)}
-    ranges = {name: ends for name, ends in ranges.items() if ends[1] <= frames}
-    row = loops.long_run(model, clip[0], sigma, frames, ranges, settings["seed"])
-    row |= loops.moving(model, clip, sigma, settings["seed"])
-    row["lyapunov"] = loops.lyapunov(model, clip[0], sigma, test["lyapunov_frames"], settings["seed"])
-    if settings["loop"] == "linear":  # on the picture that it is tested on
-        row["radius_tested"] = loops.spectral_radius(model.hidden.weight.detach().double().numpy(), (test["size"],) * 2)
-    return row
 
 
 def check(rows: Any) -> list[str]:

@@ -7,6 +7,7 @@ one of a matrix, has the real and the imaginary part. Otherwise this is the turn
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ class Frequencies(PairIteration):
         self.gram_weight, self.stable_rank_range = float(operator.gram_weight), operator.stable_rank_range
         self.overlooked, followed = self._followed()
         self.blocks = torch.from_numpy(followed)
+        self._fullest_phase = int(np.argmax(self.geometry.squares_per_phase))
 
     def _followed(self) -> tuple[float, NDArray[np.int64]]:
         geometry, every, factor = self.geometry, np.arange(self.geometry.n_blocks), 1.0
@@ -115,6 +117,21 @@ class Frequencies(PairIteration):
             turned = torch.cat([u, u.flip(-1) * signs], dim=1)
             v, sizes = normalized(torch.bmm(flat.transpose(1, 2), turned), v)
         return Pairs(pairs.blocks, u, v), sizes
+
+    def longest(self, kernel: Tensor, pairs: Pairs) -> Pairs:
+        """One of frequency zero, with real vectors, in the phase that has most taps (docs/theory.md, section 2)."""
+        geometry, groups = self.geometry, self.geometry.groups
+        v = pairs.v[:groups]  # those of frequency zero, one for each group
+        parts = torch.sum(v * v, dim=1)
+        v = torch.where(parts[:, :1] >= parts[:, 1:], v[..., 0], v[..., 1])
+        in_phase = torch.arange(self.columns, device=v.device) // geometry.channels[1] == self._fullest_phase
+        even = in_phase.to(v.dtype).expand_as(v) / math.sqrt(geometry.channels[1])
+        v, _ = normalized(v * in_phase, even)
+        images = torch.einsum("grc,gc->gr", self.matrices(kernel, pairs.blocks[:groups])[:, 0], v)
+        u, sizes = normalized(images, torch.full_like(images, 1 / math.sqrt(self.rows)))
+        best = torch.argmax(sizes)[None]
+        u, v = (torch.stack([part, torch.zeros_like(part)], dim=-1) for part in (u[best], v[best]))
+        return Pairs(pairs.blocks[best], u, v)
 
     def squared_size(self, kernel: Tensor) -> Tensor:
         return torch.sum(kernel * kernel)

@@ -261,13 +261,24 @@ class StableRankNorm(nn.Module):
 
     def _nearest(self, direction: Tensor, level: Tensor) -> Tensor:
         """The unit kernel of a level that is nearest to a unit kernel, as far as its pair is known."""
+        longest = self._longest(direction.detach())
         if self.training:
-            self._step(self.result, self._atom(self.result).nearest(direction.detach(), level.detach()))
+            atom = self._atom(self.result)
+            # Steps from a pair whose cap is empty would make it longer, but stay where it is longest nearby.
+            atom = atom if longest is None else atom.or_else(longest, level.detach())
+            self._step(self.result, atom.nearest(direction.detach(), level.detach()))
         if self.settings.gradient == "detached":
             atom = self._atom(self.result)
         else:
             atom = self.iteration.atom(self.iteration.gradient(self._with_gradient(direction, level)))
+        atom = atom if longest is None else atom.or_else(longest, level)
         return atom.nearest(direction, level)
+
+    @torch.no_grad()
+    def _longest(self, direction: Tensor) -> Atom | None:
+        """An atom no cap of which is empty, if one is known."""
+        pair = self.iteration.longest(direction, Pairs(self.raw.blocks, self.raw.u, self.raw.v))
+        return None if pair is None else self.iteration.atom(self.iteration.gradient(pair))
 
     def _with_gradient(self, direction: Tensor, level: Tensor) -> Pairs:
         """The pair as a function of the weight: after one more step, or as a fixed point of such steps."""

@@ -14,6 +14,9 @@ from srnc_manifold.operators.atoms import rim_coordinates
 
 _TORCH = namespace("torch")
 
+# By which a cap that is a point may seem to be empty.
+_ROUNDINGS = 32
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -52,6 +55,15 @@ class Atom:
     def value(self, kernel: Tensor) -> Tensor:
         """``Re(u* C(x) v)``, at most the spectral norm of the kernel."""
         return torch.sum(kernel * self.gradient)
+
+    def or_else(self, other: Atom, level: Tensor) -> Atom:
+        """This atom, or another one where the cap of this one is empty."""
+        is_empty = self.norm < level * (1 - _ROUNDINGS * torch.finfo(self.norm.dtype).eps)
+        both = zip(other._parts(), self._parts(), strict=True)
+        return Atom(*(torch.where(is_empty, theirs, own) for theirs, own in both))
+
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.gradient, self.tensor, self.norm
 
     def nearest(self, direction: Tensor, level: Tensor) -> Tensor:
         """The point of the cap of this atom that is nearest to a kernel of size one, of size one."""
@@ -119,6 +131,13 @@ class PairIteration(ABC):
     @abstractmethod
     def raised(self, gradient: Tensor) -> Tensor:
         """``W⁻¹`` times a gradient."""
+
+    def longest(self, kernel: Tensor, pairs: Pairs) -> Pairs | None:
+        """A pair whose atom is as long as one can be, so that no cap of it is empty; near a kernel with these pairs.
+
+        None if it is not known.
+        """
+        return None
 
     def atom(self, gradient: Tensor) -> Atom:
         """The atom of the pair with this gradient."""

@@ -35,6 +35,23 @@ def test_norm_and_stable_rank_are_the_operator_s(make, size, layout, dense):
 
 
 @pytest.mark.parametrize(("make", "size", "layout"), some(CASES), ids=NAMES)
+def test_a_pair_without_a_cap_is_left(make, size, layout, dense):
+    """At the least stable rank few pairs have one. A layer that followed another one stayed there for ever."""
+    least = srnc.Geometry.of(seeded(make).weight.shape, size, **layout).stable_rank_range[0]
+    module = normalized(make, size, stable_rank_fraction=None, stable_rank=least)
+    part, norm = module.parametrizations.weight[0], numbers(seeded(make).weight, size, dense, layout)[0]
+    for place in range(len(part.raw.blocks)):
+        with torch.no_grad():
+            part.result.start_as(part.raw)
+            part.result.sizes[place] *= 1e3
+            part.result.gradient.copy_(part.iteration.gradient(part.result.top()))
+        for _ in range(60):
+            module(inputs(module, size))
+        found = numbers(module.weight, size, dense, layout)
+        assert found == pytest.approx((norm, least), rel=1e-6)  # of the norm of the raw weight
+
+
+@pytest.mark.parametrize(("make", "size", "layout"), some(CASES), ids=NAMES)
 @pytest.mark.parametrize("goal", ["stable_rank", "relative_stable_rank"])
 def test_other_ways_to_give_the_target(make, size, layout, goal, dense):
     raw = seeded(make)
