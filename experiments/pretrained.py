@@ -26,10 +26,12 @@ def grid(config: Mapping[str, Any], smoke: bool) -> list[dict[str, Any]]:
     """The settings of all cells."""
     found = []
     for run in config["smoke" if smoke else "runs"]:
-        test = {**config["test"], **run.get("test", {})}
-        for network, method, fraction in product(run["networks"], run["methods"], run["fractions"]):
-            if fraction < 1 or method == "exact":  # a fraction of one is the network as it is
-                found.append({"network": network, "method": method, "fraction": fraction, "test": test})
+        shared = {"grid": config["grid"], "test": {**config["test"], **run.get("test", {})}}
+        for network in run["networks"]:
+            found.append({"network": network, "method": "one by one", "fraction": 0.8, **shared})
+            for method, fraction in product(run["methods"], run["fractions"]):
+                if fraction < 1 or method == "exact":  # a fraction of one is the network as it is
+                    found.append({"network": network, "method": method, "fraction": fraction, **shared})
     return found
 
 

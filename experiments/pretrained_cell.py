@@ -1,124 +1,198 @@
-"""One cell of the experiment on trained networks: all layers of one are reduced, and it is tested."""
+"""One cell of the experiment on trained networks: the layers of one are reduced, and it is tested."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import denoisers
 import numpy as np
+import restoration
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from torch import nn
 
 import srnc_manifold as srnc
 
-# Fractions at which the cost of each layer is known, for the allotment.
-_FRACTIONS = np.linspace(0.2, 0.98, 14)
+# Fractions at which the cost of each layer is known, for the allotment; and the one at which its error is measured.
+_FRACTIONS, _MEASURED = np.linspace(0.25, 0.98, 20), 0.8
 
 Array = NDArray[np.float64]
 
+Settings = Mapping[str, Any]
 
-def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Reduce all layers of a network, and denoise with it."""
-    network = denoisers.NETWORKS[settings["network"]]().eval()
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    size, test = (settings["test"]["grid"],) * 2, settings["test"]
-    kernels = [layer.weight.detach().double().numpy() for layer in convolutions]
-    reduced = reduce(kernels, size, settings["method"], settings["fraction"])
-    row: dict[str, Any] = of_layers(kernels, reduced, size) | errors(kernels, reduced, size, settings)
-    for which in ("", "_rescaled"):
-        changed = copy.deepcopy(network)
-        layers = [module for module in changed.modules() if isinstance(module, nn.Conv2d)]
-        for layer, old, new in zip(layers, kernels, reduced, strict=True):
-            factor = np.linalg.norm(old) / np.linalg.norm(new) if which else 1.0
-            with torch.no_grad():
-                layer.weight.copy_(torch.from_numpy(factor * new))
-        row |= {f"{name}{which}": value for name, value in tested(changed, test).items()}
+
+def cell(settings: Settings) -> dict[str, Any]:
+    """Reduce the layers of a network, and restore with it; or one layer after the other."""
+    network = restoration.NETWORKS[settings["network"]]().eval()
+    layers = [Layer(module, settings["grid"]) for module in restoration.convolutions(network)]
+    if settings["method"] == "one by one":
+        return one_by_one(network, layers, settings)
+    fractions = fractions_of(network, layers, settings)
+    reduced = [reduce(layer, settings["method"], own) for layer, own in zip(layers, fractions, strict=True)]
+    row: dict[str, Any] = of_layers(layers, reduced, fractions)
+    for name, kernels in variants(layers, reduced).items():
+        for measure, values in with_kernels(network, kernels).scores(settings["test"]).items():
+            row |= {f"{measure}{name}": float(np.mean(values)), f"each_{measure}{name}": values}
     return row
 
 
-def reduce(kernels: list[Array], size: tuple[int, int], method: str, fraction: float) -> list[Array]:
-    """The kernels of all layers, reduced by a method."""
-    if fraction == 1:
-        return kernels
-    if method == "smaller":  # a control: the Frobenius norm that the reduction would leave, by rescaling alone
-        return [np.sqrt(fraction) * kernel for kernel in kernels]
-    fractions = allotted(kernels, size, fraction) if method == "allotted" else [fraction] * len(kernels)
-    return [_reduced(k, size, method, min(1.0, own)) for k, own in zip(kernels, fractions, strict=True)]
+class Layer:
+    """A convolution, and the operator that is normalized: the circular one on a grid, with the layer's stride."""
+
+    def __init__(self, module: nn.Conv2d, grid: int) -> None:
+        self.kernel: Array = module.weight.detach().double().numpy()
+        self.words: dict[str, Any] = {"input_size": (grid, grid), "stride": module.stride}
+        self.stable_rank = self.stable_rank_of(self.kernel)
+
+    def problem(self, fraction: float) -> srnc.SRNProblem:
+        """A fraction of the layer's own stable rank is asked for, or the least that is feasible."""
+        return srnc.SRNProblem(self.kernel, stable_rank_fraction=fraction, clip=True, **self.words)
+
+    def stable_rank_of(self, kernel: Array) -> float:
+        return float(srnc.stable_rank(kernel, **self.words))
 
 
-def _reduced(kernel: Array, size: tuple[int, int], method: str, fraction: float) -> Array:
-    """A kernel with a fraction of its stable rank; of the flattened kernel's, where that is what is reduced."""
-    if method == "flattened SRN":
-        flat = srnc.SRNProblem(kernel.reshape(len(kernel), -1), (), stable_rank_fraction=fraction, clip=True)
-        return srnc.solve(flat).kernel.reshape(kernel.shape)
-    problem = srnc.SRNProblem(kernel, size, stable_rank_fraction=fraction, clip=True)
-    return srnc.solve(problem, "srn-c[pair=symbol]" if method == "SRN-C" else "exact").kernel
+def variants(layers: Sequence[Layer], reduced: Sequence[Array]) -> dict[str, list[Array]]:
+    """The reduced kernels as they are; each with the Frobenius norm that it had; these but for the first and the last.
 
-
-def allotted(kernels: list[Array], size: tuple[int, int], fraction: float) -> list[float]:
-    """Fractions for all layers with the mean that is asked, of which the reduction costs as little as can be.
-
-    The cost of a layer is the part of its squared norm that is moved. Equal costs of the last unit are the condition;
-    the units are those of a layer's own stable rank.
+    A factor changes no stable rank. The last layer gives the picture: what it loses, the picture loses.
     """
-    fine = np.linspace(_FRACTIONS[0], 1.0, 400)
-    costs = []
-    for kernel in kernels:
-        problem = srnc.SRNProblem(kernel, size, stable_rank_fraction=1.0)
-        least = problem.feasible_range[0] / problem.kernel_stable_rank
-        known = [f for f in _FRACTIONS if f > least]
-        path = srnc.solve_path(problem, fractions=known)
-        moved = path.objectives / problem.squared_norm
-        own = np.interp(fine, [*known, 1.0], [*moved, 0.0])
-        costs.append(np.where(fine >= known[0], own, np.inf))
-    low, high = 0.0, 1e3
+    same = [new * (np.linalg.norm(one.kernel) / np.linalg.norm(new)) for one, new in zip(layers, reduced, strict=True)]
+    inner = [layers[0].kernel, *same[1:-1], layers[-1].kernel]
+    return {"": list(reduced), "_rescaled": same, "_inner": inner}
+
+
+def with_kernels(network: restoration.Network, kernels: Sequence[Array]) -> restoration.Network:
+    """The network with other kernels."""
+    changed = copy.deepcopy(network)
+    for module, kernel in zip(restoration.convolutions(changed), kernels, strict=True):
+        with torch.no_grad():
+            module.weight.copy_(torch.from_numpy(np.ascontiguousarray(kernel)))
+    return changed
+
+
+def reduce(layer: Layer, method: str, fraction: float) -> Array:
+    """The kernel of a layer, reduced by a method."""
+    if fraction == 1:
+        return layer.kernel
+    if method == "smaller":  # a control: the Frobenius norm that the reduction would leave, by rescaling alone
+        smaller: Array = np.sqrt(fraction) * layer.kernel
+        return smaller
+    if method == "flattened SRN":
+        return flattened(layer, fraction)
+    if method == "flattened SRN, to the target":
+        return flattened(layer, flattened_fraction(layer, fraction))
+    found: Array = srnc.solve(layer.problem(fraction), "srn-c[pair=symbol]" if method == "SRN-C" else "exact").kernel
+    return found
+
+
+def flattened(layer: Layer, fraction: float) -> Array:
+    """The kernel as a matrix of output channels and the rest, with a fraction of the stable rank of that."""
+    flat = srnc.SRNProblem(layer.kernel.reshape(len(layer.kernel), -1), (), stable_rank_fraction=fraction, clip=True)
+    found: Array = srnc.solve(flat).kernel.reshape(layer.kernel.shape)
+    return found
+
+
+def flattened_fraction(layer: Layer, fraction: float) -> float:
+    """The fraction for the matrix with which the operator has its own; the least where it never has."""
+
+    def excess(own: float) -> float:
+        return layer.stable_rank_of(flattened(layer, own)) / layer.stable_rank - fraction
+
+    least = 1.01 / float(srnc.stable_rank(layer.kernel.reshape(len(layer.kernel), -1), ()))
+    return float(brentq(excess, least, 1.0, xtol=1e-7)) if excess(least) < 0 else least
+
+
+def fractions_of(network: restoration.Network, layers: Sequence[Layer], settings: Settings) -> list[float]:
+    """The fraction for each layer: the same, or with the same mean so that the sum of costs is least."""
+    method, fraction = settings["method"], settings["fraction"]
+    if not method.startswith("allotted") or fraction == 1:
+        return [fraction] * len(layers)
+    moved = [costs(layer) for layer in layers]
+    if method == "allotted by error":
+        # What the layer alone does to pictures that are not those of the test, for each unit that is moved.
+        errors = calibrated(network, layers, settings)
+        at = int(np.argmin(np.abs(_FRACTIONS - _MEASURED)))
+        moved = [own * (error / own[at]) for own, error in zip(moved, errors, strict=True)]
+    return allotted(moved, fraction)
+
+
+def costs(layer: Layer) -> Array:
+    """The part of a kernel's square that is moved, at each of the fractions; infinite where these are not feasible."""
+    problem = layer.problem(1.0)
+    least = problem.feasible_range[0] / layer.stable_rank
+    known = _FRACTIONS[least < _FRACTIONS]
+    moved = srnc.solve_path(problem, fractions=list(known)).objectives / problem.squared_norm
+    found: Array = np.concatenate([np.full(len(_FRACTIONS) - len(known), np.inf), moved])
+    return found
+
+
+def allotted(moved: Sequence[Array], fraction: float) -> list[float]:
+    """Fractions with a mean, so that one unit more costs the same in each layer, in units of its own stable rank."""
+    fine = np.linspace(_FRACTIONS[0], 1.0, 1000)
+    curves = [np.interp(fine, [*_FRACTIONS, 1.0], [*own, 0.0]) for own in moved]
+    low, high = 0.0, 1e6
     for _ in range(100):  # bisection for the price of a unit
         price = 0.5 * (low + high)
-        chosen = [float(fine[np.argmin(cost + price * fine)]) for cost in costs]
+        chosen = [float(fine[np.argmin(curve + price * fine)]) for curve in curves]
         low, high = (price, high) if np.mean(chosen) > fraction else (low, price)
     return chosen
 
 
-def of_layers(kernels: list[Array], reduced: list[Array], size: tuple[int, int]) -> dict[str, Any]:
-    """Of each layer its stable rank before and after, and the part of its squared norm that was moved."""
+def calibrated(network: restoration.Network, layers: Sequence[Layer], settings: Settings) -> list[float]:
+    """How much the mean squared error grows if one layer alone is reduced, on other parts of the pictures."""
+    errors = alone(network, layers, {**settings["test"], "corner": True, "sigmas": settings["test"]["sigmas"][1:2]})
+    return [max(error - errors[0], 1e-9) for error in errors[1:]]
+
+
+def alone(network: restoration.Network, layers: Sequence[Layer], test: Settings) -> list[float]:
+    """Mean squared errors: of the network, and with each layer alone reduced and rescaled."""
+    found = []
+    own = [layer.kernel for layer in layers]
+    for changed in (None, *range(len(layers))):
+        kernels = list(own)
+        if changed is not None:
+            new = reduce(layers[changed], "exact", _MEASURED)
+            kernels[changed] = new * (np.linalg.norm(own[changed]) / np.linalg.norm(new))
+        scores = with_kernels(network, kernels).scores(test)
+        psnr = [values for name, values in scores.items() if name.startswith("psnr")][-1]
+        found.append(float(np.mean(10 ** (-np.array(psnr) / 10))))
+    return found
+
+
+def one_by_one(network: restoration.Network, layers: Sequence[Layer], settings: Settings) -> dict[str, Any]:
+    """What each layer costs: the kernel's derivative by the stable rank, what is moved, and the pictures' error."""
+    errors = alone(network, layers, {**settings["test"], "sigmas": settings["test"]["sigmas"][1:2]})
+    moved, prices = [], []
+    for layer in layers:
+        problem = layer.problem(_MEASURED)
+        result = srnc.solve(problem)
+        moved.append(_moved(layer, result.kernel))
+        # Of the moved part of the square by the fraction of the stable rank.
+        slope = float(srnc.sensitivity(problem, result).objective_by_stable_rank)
+        prices.append(-slope * layer.stable_rank / problem.squared_norm)
+    ranks = [layer.stable_rank for layer in layers]
+    return {"ranks": ranks, "moved": moved, "prices": prices, "error": errors[0], "errors": errors[1:]}
+
+
+def of_layers(layers: Sequence[Layer], reduced: Sequence[Array], fractions: Sequence[float]) -> dict[str, Any]:
+    """Of each layer what was asked and what it has, and the part of its square that was moved; the largest errors."""
+    norms, ranks = [], []
+    for layer, new, fraction in zip(layers, reduced, fractions, strict=True):
+        scores = layer.problem(fraction).evaluate(new)
+        norms.append(scores.spectral_norm_error)
+        ranks.append(scores.stable_rank_error)
     return {
-        "ranks_before": [float(srnc.stable_rank(kernel, size)) for kernel in kernels],
-        "ranks": [float(srnc.stable_rank(kernel, size)) for kernel in reduced],
-        "moved": [float(np.sum((n - o) ** 2) / np.sum(o**2)) for o, n in zip(kernels, reduced, strict=True)],
+        "fractions": list(fractions),
+        "ranks_before": [layer.stable_rank for layer in layers],
+        "ranks": [layer.stable_rank_of(new) for layer, new in zip(layers, reduced, strict=True)],
+        "moved": [_moved(layer, new) for layer, new in zip(layers, reduced, strict=True)],
+        "norm_error": max(norms),
+        "stable_rank_error": max(ranks),
     }
 
 
-def errors(
-    kernels: list[Array], reduced: list[Array], size: tuple[int, int], settings: Mapping[str, Any]
-) -> dict[str, float]:
-    """Largest relative errors of norm and stable rank, against what was asked of every layer."""
-    norms, ranks = [], []
-    for old, new in zip(kernels, reduced, strict=True):
-        problem = srnc.SRNProblem(old, size, stable_rank_fraction=settings["fraction"], clip=True)
-        scores = problem.evaluate(new)
-        norms.append(scores.spectral_norm_error)
-        ranks.append(scores.stable_rank_error)
-    return {"norm_error": max(norms), "stable_rank_error": max(ranks)}
-
-
-@torch.no_grad()
-def tested(network: denoisers.Colour | denoisers.Grey, test: Mapping[str, Any]) -> dict[str, Any]:
-    """PSNR and SSIM at each noise level: one for each picture, and their means."""
-    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-
-    row: dict[str, Any] = {}
-    for sigma in test["sigmas"]:
-        found: dict[str, list[float]] = {"psnr": [], "ssim": []}
-        for k, name in enumerate(denoisers.PICTURES):
-            clean = denoisers.picture(name, network.channels, test["crop"])
-            noise = np.random.default_rng([k, sigma]).standard_normal(clean.shape, dtype=np.float32)
-            noisy = torch.from_numpy(clean + sigma / 255 * noise)[None]
-            out = np.nan_to_num(network(noisy, sigma / 255)[0].numpy()).clip(0, 1)
-            found["psnr"].append(float(peak_signal_noise_ratio(clean, out, data_range=1)))
-            found["ssim"].append(float(structural_similarity(clean, out, data_range=1, channel_axis=0)))
-        for measure, values in found.items():
-            row[f"{measure}_{sigma}"], row[f"{measure}s_{sigma}"] = float(np.mean(values)), values
-    return row
+def _moved(layer: Layer, new: Array) -> float:
+    return float(np.sum((new - layer.kernel) ** 2) / np.sum(layer.kernel**2))
