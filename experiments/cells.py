@@ -21,6 +21,7 @@ from typing import Any
 
 from srnc_manifold.comparison import database, environment
 from srnc_manifold.exchange import from_json, to_json
+from srnc_manifold.process import one_thread, stoppable
 from srnc_manifold.progress import progress_bar
 
 HERE = Path(__file__).parent
@@ -146,7 +147,7 @@ def run(
         rows = {key: row for key in keys if (row := kept.get(key)) is not None}
         left = [(key, cell) for key, cell in zip(keys, cells, strict=True) if key not in rows]
         print(f"{experiment}: {len(cells)} cells, {len(rows)} of them done before")
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), stoppable():
             for key, cell, row, seconds in _made(experiment, left, jobs):
                 rows[key] = kept.add(key, experiment, cell, row, seconds)
                 progress(experiment, len(rows), len(cells))
@@ -163,9 +164,14 @@ def _made(
     experiment: str, left: Sequence[tuple[str, Settings]], jobs: int
 ) -> Iterator[tuple[str, Settings, dict[str, Any], float]]:
     import joblib
+    from joblib.externals.loky import get_reusable_executor
 
     calls = (joblib.delayed(_timed)(experiment, key, cell) for key, cell in left)
-    yield from joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)(calls)
+    try:
+        yield from joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)(calls)
+    except BaseException:
+        get_reusable_executor().shutdown(kill_workers=True)  # who would otherwise finish their cells
+        raise
 
 
 def _timed(experiment: str, key: str, cell: Settings) -> tuple[str, Settings, dict[str, Any], float]:
@@ -176,4 +182,6 @@ def _timed(experiment: str, key: str, cell: Settings) -> tuple[str, Settings, di
         sys.path.insert(0, str(HERE))
     function = importlib.import_module(module_of(experiment)).cell
     began = time.perf_counter()
-    return key, cell, function(cell), time.perf_counter() - began
+    with one_thread():
+        row = function(cell)
+    return key, cell, row, time.perf_counter() - began

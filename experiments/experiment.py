@@ -13,7 +13,6 @@ from typing import Any
 import cells
 import tables
 
-import srnc_manifold as srnc
 from srnc_manifold.writing import write_table, write_text
 
 HERE = Path(__file__).parent
@@ -43,30 +42,40 @@ class Experiment:
     report: Callable[[Any], str]
     figure: Callable[[Any, Path], Any]
 
-    def run(self, output: Path, *, config: Path | None = None, smoke: bool = False, jobs: int = -1) -> Any:
-        """Run what is missing, and save the rows of all."""
+    def run(
+        self,
+        output: Path,
+        *,
+        config: Path | None = None,
+        smoke: bool = False,
+        jobs: int = -1,
+        publish: Path | None = None,
+    ) -> Any:
+        """Run what is missing, and save the rows of all, the report and the figure: there, or in another folder."""
         settings = tomllib.loads((config or HERE / f"{self.name}.toml").read_text(encoding="utf-8"))
         rows = cells.run(self.name, self.grid(settings, smoke), output / "cells.db", jobs)
         rows["label"] = [tables.label(method) for method in rows["method"]]
         nested = [name for name in rows if isinstance(rows[name].iloc[0], dict | list)]
         flat = rows.drop(columns=nested)
         name = f"{self.name}{'-smoke' if smoke else ''}"
-        write_table(output / f"{name}.csv", flat)
+        folder = publish or output
+        write_table(folder / f"{name}.csv", flat)
         if not rows.attrs["interrupted"]:
-            write_text(output / f"{name}.md", f"{self.report(rows)}\n\n{made(rows, name)}\n")
-            self.figure(rows, output / f"{name}.svg")
+            write_text(folder / f"{name}.md", f"{self.report(rows).strip()}\n\n{made(rows, self.name, smoke)}\n")
+            self.figure(rows, folder / f"{name}.svg")
         return rows
 
 
-def made(rows: Any, name: str) -> str:
-    """How the rows were made."""
-    environments = "; ".join(
-        ", ".join(f"{key} {value}" for key, value in header.items()) for header in rows.attrs["environments"].values()
-    )
-    hours = rows["seconds"].sum() / 3600
+def made(rows: Any, name: str, smoke: bool) -> str:
+    """How the rows were made: what is the same for all first, then in which environments they were."""
+    headers = [rows.attrs["environments"][environment] for environment in rows["environment"].unique()]
+    commits = sorted({header["commit"] for header in headers})
+    shared = {key: value for key, value in headers[0].items() if all(h.get(key) == value for h in headers)}
+    command = f"python experiments/{name}.py{' --smoke' if smoke else ''}"
     return (
-        f"*{len(rows)} cells, {hours:.1f} hours of one core, `python experiments/{name.removesuffix('-smoke')}.py"
-        f"{' --smoke' if name.endswith('-smoke') else ''}`, srnc_manifold {srnc.__version__}. Made on: {environments}.*"
+        f"*{len(rows)} cells, {rows['seconds'].sum() / 3600:.1f} hours of one core, by `{command}`. "
+        f"{', '.join(f'{key} {value}' for key, value in shared.items() if key != 'commit')}. "
+        f"Commits: {', '.join(commits)}.*"
     )
 
 
@@ -78,11 +87,14 @@ def main(experiment: Experiment, description: str) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("results-experiments"), help="folder (default: %(default)s)"
     )
+    parser.add_argument("--publish", type=Path, help="folder for table, report and figure (default: that of --output)")
     parser.add_argument("--jobs", type=int, default=-1, help="processes (default: all cores)")
     given = parser.parse_args()
-    given.output.mkdir(parents=True, exist_ok=True)
-    rows = experiment.run(given.output, config=given.config, smoke=given.smoke, jobs=given.jobs)
-    print(f"saved: {given.output}")
+    for folder in (given.output, given.publish or given.output):
+        folder.mkdir(parents=True, exist_ok=True)
+    words = {"config": given.config, "smoke": given.smoke, "jobs": given.jobs, "publish": given.publish}
+    rows = experiment.run(given.output, **words)
+    print(f"saved: {given.publish or given.output}")
     if given.smoke:
         wrong = experiment.check(rows)
         print("\n".join(wrong) or f"{experiment.name}: all claims of the smoke run hold")

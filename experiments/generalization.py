@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from experiment import Experiment, main
 from intervals import rank_correlation, told
-from tables import expanded
+from tables import OURS, by_kind, compared, expanded, targets
 
 import srnc_manifold as srnc
 from srnc_manifold.comparison.report import markdown_table
@@ -46,35 +46,52 @@ def check(rows: Any) -> list[str]:
 
 
 def report(rows: Any) -> str:
-    """For each data set a table of the methods, and how well parts of the bound rank the runs."""
-    parts = []
+    """For each data set the methods, paired differences, and how well parts of the bound rank the runs."""
+    parts = [targets(rows), ""]
+    percent = {name: 100 * rows[name] for name in ("train", "clean_train", "test", "test_stopped")}
+    rows = rows.assign(**percent, gap=percent["train"] - percent["test"])
     for data, block in rows.groupby("data", sort=False):
-        lines = [
-            [label, *(told(100 * own[name], 1) for name in ("train", "test", "test_stopped")),
-             told(100 * (own["train"] - own["test"]), 1),
-             told(own["norms"], 2), told(own["ranks"], 0), told(own["frobenius"], 0)]
-            for label, own in block.groupby("label", sort=False)
-        ]  # fmt: skip
-        headers = ["method", "training, %", "test, %", "test, stopped early, %", "gap", "product of norms"]
-        headers += ["sum of stable ranks", "product of Frobenius norms"]
-        parts += [f"## {data}\n", markdown_table(headers, lines, left=(0,)), "", _correlations(block)]
+        name = NAMES[data]
+        values = {"test, %": ("test", 1), "test, stopped early, %": ("test_stopped", 1), "gap": ("gap", 1)}
+        parts += [f"### {name}: the networks", "", _networks(block), ""]
+        parts += [f"### {name}: paired differences", "", compared(block, values), ""]
+        parts += [f"### {name}: rank correlations", "", _correlations(block), ""]
     return "\n".join(parts)
 
 
+#: Of the data sets.
+NAMES = {"mnist": "MNIST", "digits": "scikit-learn's digits"}
+
+
+def _networks(rows: Any) -> str:
+    measures = {"train": 1, "test": 1, "test_stopped": 1, "gap": 1, "norms": 2, "ranks": 0, "frobenius": 0}
+    lines = [
+        [label, *(told(own[name], digits) for name, digits in measures.items())]
+        for label, own in rows.groupby("label", sort=False)
+    ]
+    headers = ["method", "training, %", "test, %", "test, stopped early, %", "gap", "product of norms"]
+    return markdown_table([*headers, "sum of stable ranks", "product of Frobenius norms"], lines, left=(0,))
+
+
 def _correlations(rows: Any) -> str:
-    """Spearman's correlations of parts of the bound with the test accuracy and the gap, also at one norm."""
-    rows = rows.assign(gap=rows["train"] - rows["test"], asked=[method.get("norm", 0.0) for method in rows["method"]])
+    """Spearman's correlations of parts of the bound with the test accuracy and the gap: of all, and at one norm."""
+    parts = {"bound": "bound", "norms": "norms", "ranks": "stable ranks", "frobenius": "Frobenius norms"}
+    ours = rows[[method["method"] in OURS for method in rows["method"]]]
+    asked = ours.groupby([method.get("norm", 0.0) for method in ours["method"]])
+    blocks = {"all": rows, **{f"ours, norm {norm:g}": block for norm, block in asked if norm > 0}}
     lines = []
-    for name, block in (("all runs", rows), *((f"norm {n:g} asked", b) for n, b in rows.groupby("asked") if n > 0)):
-        cells = [
-            f"{rank_correlation(block[part], block[value])[0]:.2f}"
-            for value in ("test", "gap")
-            for part in ("bound", "norms", "ranks", "frobenius")
-        ]
-        lines.append([name, f"{len(block)}", *cells])
-    parts = ["bound", "norms", "stable ranks", "Frobenius norms"]
-    headers = ["runs", "number", *(f"{part}, {value}" for value in ("test", "gap") for part in parts)]
+    for name, block in blocks.items():
+        found = [[_correlation(block, part, value) for part in parts] for value in ("test", "gap")]
+        lines.append([name, f"{len(block)}", *found[0], *found[1]])
+    headers = ["runs", "number", *(f"{part}, {value}" for value in ("test", "gap") for part in parts.values())]
     return markdown_table(headers, lines, left=(0,))
+
+
+def _correlation(rows: Any, part: str, value: str) -> str:
+    """Empty where a part is the same for all but for rounding, as the norms at one norm."""
+    if rows[part].max() <= rows[part].min() * (1 + 1e-3):
+        return ""
+    return f"{rank_correlation(rows[part], rows[value])[0]:.2f}".replace("-", "−")
 
 
 def figure(rows: Any, path: Path) -> None:
@@ -86,10 +103,11 @@ def figure(rows: Any, path: Path) -> None:
         drawn = Figure(figsize=(5.4 * len(names), 4.4))
         for data, axes in zip(names, np.ravel(drawn.subplots(1, len(names))), strict=True):
             own = rows[rows["data"] == data]
-            for k, (kind, block) in enumerate(own.groupby([method["method"] for method in own["method"]], sort=False)):
-                mark = {"marker": "osD^v<>P"[k % 8], "linestyle": "", "label": kind, "markersize": 4.5, "alpha": 0.8}
+            for mark, block in by_kind(own):
                 axes.plot(100 * block["train"], 100 * block["test"], **mark)
-            axes.set(xlabel="accuracy in training, labels as given, %", ylabel="accuracy on others, %", title=data)
+            axes.set(
+                xlabel="accuracy in training, labels as given, %", ylabel="accuracy on others, %", title=NAMES[data]
+            )
         drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
         drawn.savefig(path)
 

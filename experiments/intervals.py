@@ -21,14 +21,28 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - float(half), mean + float(half)
 
 
-def told(values: Sequence[float], digits: int = 2) -> str:
-    """Mean and half of its interval, ``22.84 ± 0.12``; how many values are not finite, if any is not."""
+def told(values: Sequence[float], digits: int = 2, lost: str = "diverged") -> str:
+    """Mean and half of its interval, ``22.84 ± 0.12``; and how many values are not finite, if any is not."""
     found = np.asarray(values, float)
-    lost = int((~np.isfinite(found)).sum())
-    if lost:
-        return f"{lost} of {len(found)} diverged"
-    mean, low, high = interval(values)
-    return f"{mean:.{digits}f}" + (f" ± {(high - low) / 2:.{digits}f}" if np.isfinite(low) else "")
+    kept = found[np.isfinite(found)]
+    words = [f"{len(found) - len(kept)} of {len(found)} {lost}"] if len(kept) < len(found) else []
+    if len(kept):
+        mean, low, high = interval(kept)
+        half = f" ± {(high - low) / 2:.{digits}f}" if np.isfinite(low) else ""
+        words.insert(0, f"{mean:.{digits}f}{half}")
+    return ", ".join(words)
+
+
+def difference(values: Sequence[float], digits: int = 2) -> str:
+    """Mean of paired differences with its interval, ``−0.12 [−0.30, 0.06]``; and of how many, where some are lost."""
+    found = np.asarray(values, float)
+    kept = found[np.isfinite(found)]
+    if not len(kept):
+        return ""
+    mean, low, high = interval(kept)
+    words = f"{mean:+.{digits}f}" + (f" [{low:+.{digits}f}, {high:+.{digits}f}]" if np.isfinite(low) else "")
+    words += f" of {len(kept)}" if len(kept) < len(found) else ""
+    return words.replace("-", "−")
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from experiment import Experiment, main
+from intervals import difference, rank_correlation
 
 import srnc_manifold as srnc
 from srnc_manifold.comparison.report import markdown_table
@@ -38,48 +39,133 @@ def grid(config: Mapping[str, Any], smoke: bool) -> list[dict[str, Any]]:
 def check(rows: Any) -> list[str]:
     """What the smoke run asserts; the claims that do not hold."""
     wrong = []
-    for row in rows.to_dict("records"):
+    for row in rows[rows["method"] != "one by one"].to_dict("records"):
         if row["method"] == "exact" and not max(row["norm_error"], row["stable_rank_error"]) <= 1e-6:
             wrong.append(f"exact: the targets are missed by {row['norm_error']:.1e}, {row['stable_rank_error']:.1e}")
         if not row["psnr_25_rescaled"] > 20.2:  # the noise alone has 20.17
             wrong.append(f"{row['method']}: {row['psnr_25_rescaled']:.2f} dB, no better than the noisy pictures")
-    return wrong
+    alone = rows[rows["method"] == "one by one"].to_dict("records")
+    return wrong + [
+        f"one by one: prices {row['prices']}, errors {row['errors']}, of the network {row['error']}"
+        for row in alone
+        if not (min(row["prices"]) > 0 and max(row["errors"]) > row["error"])
+    ]
 
 
 def report(rows: Any) -> str:
-    """For each network a table: one line for each method and fraction."""
+    """For each network a table of PSNR and one of SSIM, what methods deliver, paired differences, and single layers."""
     parts = []
     for network, block in rows.groupby("network", sort=False):
-        sigmas = block["test"].iloc[0]["sigmas"]
-        lines = [
-            [row["method"], f"{row['fraction']:g}", f"{row['norm_error']:.0e}", f"{row['stable_rank_error']:.0e}",
-             f"{np.mean(row['moved']):.3f}",
-             *(f"{row[f'psnr_{s}{which}']:.2f}" for s in sigmas for which in ("", "_rescaled"))]
-            for row in block.to_dict("records")
-        ]  # fmt: skip
-        headers = ["method", "fraction", "norm off by", "stable rank off by", "moved"]
-        headers += [f"σ = {s}, {which}" for s in sigmas for which in ("as it is", "rescaled")]
-        parts += [f"## {network}\n", markdown_table(headers, lines, left=(0,)), ""]
+        own = block[block["method"] != "one by one"]
+        part = _part(own)
+        for measure, unit in (("psnr", "PSNR, dB"), ("ssim", "SSIM")):
+            parts += [f"### {network}: {unit}, {PARTS[part]}", "", _by_fraction(own, f"{measure}_{part}"), ""]
+        parts += [f"### {network}: what the layers have", "", _targets(own), ""]
+        parts += [f"### {network}: exact against the others, PSNR in dB", "", _differences(own), ""]
+        alone = block[block["method"] == "one by one"]
+        if len(alone):
+            parts += [f"### {network}: one layer alone", "", _layers(alone.iloc[0]), ""]
     return "\n".join(parts)
 
 
+#: Parts of the tests, in words.
+PARTS = {"15": "σ = 15", "25": "σ = 25", "50": "σ = 50", "clip": "against the clip", "itself": "against its own output"}
+
+# What is done to the reduced kernels, in words, by the names of the columns.
+_VARIANTS = {"": "as they are", "_rescaled": "rescaled", "_inner": "rescaled, but for the first and the last layer"}
+
+
+def _part(rows: Any) -> str:
+    """That which stands for all in tables and figures."""
+    return "25" if "psnr_25" in rows and rows["psnr_25"].notna().any() else "itself"
+
+
+def _by_fraction(rows: Any, measure: str) -> str:
+    """One line for each method and treatment of the reduced kernels, a column for each fraction."""
+    fractions = sorted(rows["fraction"].unique(), reverse=True)
+    lines = []
+    for (name, words), (method, block) in product(_VARIANTS.items(), list(rows.groupby("method", sort=False))):
+        found = block.set_index("fraction")[f"{measure}{name}"]
+        digits = 3 if measure.startswith("ssim") else 2
+        cells = [f"{found[f]:.{digits}f}" if f in found and np.isfinite(found[f]) else "" for f in fractions]
+        lines.append([words, method, *cells])
+    return markdown_table(["kernels", "method", *(f"{f:g}" for f in fractions)], lines, left=(0, 1))
+
+
+def _targets(rows: Any) -> str:
+    """Over all fractions below one and all layers: the errors of norm and stable rank, and what is moved at 0.8."""
+    lines = []
+    for method, block in rows[rows["fraction"] < 1].groupby("method", sort=False):
+        at = block[block["fraction"] == 0.8]["moved"]
+        layers = zip(block["ranks"], block["ranks_before"], block["fractions"], strict=True)
+        ratios = np.concatenate([np.divide(after, before) / asked for after, before, asked in layers])
+        lines.append([
+            method, f"{block['norm_error'].max():.0e}", f"{ratios.min():.3f} to {ratios.max():.3f}",
+            f"{np.mean(at.iloc[0]):.4f}" if len(at) else "",
+        ])  # fmt: skip
+    headers = ["method", "norm off by at most", "stable rank over what was asked", "part of the squares moved at 0.8"]
+    return markdown_table(headers, lines, left=(0,))
+
+
+def _differences(rows: Any) -> str:
+    """Exact minus another method at each fraction: means over the pictures or frames, with intervals."""
+    part = _part(rows)
+    fractions = sorted((f for f in rows["fraction"].unique() if f < 1), reverse=True)
+    lines = []
+    for name, words in list(_VARIANTS.items())[1:]:
+        column = rows.set_index(["method", "fraction"])[f"each_psnr_{part}{name}"]
+        for method in [m for m in rows["method"].unique() if m not in ("exact", "smaller")]:
+            cells = [
+                difference(np.subtract(column["exact", f], column[method, f])) if (method, f) in column.index else ""
+                for f in fractions
+            ]
+            lines.append([words, f"exact − {method}", *cells])
+    return markdown_table(["kernels", "difference", *(f"{f:g}" for f in fractions)], lines, left=(0, 1))
+
+
+def _layers(row: Any) -> str:
+    """Each layer alone at 0.8: what is moved, the price of its stable rank, and what the pictures lose."""
+    errors = np.array(row["errors"])
+    decibels = 10 * np.log10(errors / row["error"]) if row["error"] > 0 else -10 * np.log10(errors)
+    numbers = zip(row["ranks"], row["moved"], row["prices"], decibels, strict=True)
+    lines = [
+        [f"{k}", f"{rank:.0f}", f"{moved:.4f}", f"{price:.3f}", f"{lost:.2f}"]
+        for k, (rank, moved, price, lost) in enumerate(numbers, 1)
+    ]
+    last = "PSNR lost, dB" if row["error"] > 0 else "PSNR against its own output, dB"
+    table = markdown_table(["layer", "stable rank", "part of the square moved", "price", last], lines)
+    found, chance = rank_correlation(row["prices"], row["errors"])
+    return f"{table}\n\nRank correlation of price and error: {found:.2f} (p = {chance:.2f})."
+
+
 def figure(rows: Any, path: Path) -> None:
-    """PSNR of the rescaled networks over the fraction, one panel for each network."""
+    """PSNR over the fraction, a panel for each network: all layers rescaled; below, but for the first and the last."""
     from matplotlib.figure import Figure
 
+    rows = rows[rows["method"] != "one by one"]
     names = list(rows["network"].unique())
     with srnc.plots.style():
-        drawn = Figure(figsize=(5.4 * len(names), 4.2))
-        for network, axes in zip(names, np.ravel(drawn.subplots(1, len(names))), strict=True):
+        drawn = Figure(figsize=(4.4 * max(2, len(names)), 7.2))
+        panels = drawn.subplots(2, len(names), squeeze=False, sharex=True)
+        for k, network in enumerate(names):
             own = rows[rows["network"] == network]
-            sigmas = own["test"].iloc[0]["sigmas"]
-            sigma = sigmas[len(sigmas) // 2]
-            for k, (method, block) in enumerate(own.groupby("method", sort=False)):
-                line = {"marker": "osD^v"[k % 5], "linestyle": ("-", "--", ":", "-.", (0, (5, 1)))[k % 5]}
-                axes.plot(block["fraction"], block[f"psnr_{sigma}_rescaled"], label=method, **line)
-            axes.set(xlabel="fraction of each stable rank", ylabel=f"PSNR at σ = {sigma}, rescaled, dB", title=network)
-        drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+            part = _part(own)
+            for (name, words), axes in zip(list(_VARIANTS.items())[1:], panels[:, k], strict=True):
+                for number, (method, block) in enumerate(own.groupby("method", sort=False)):
+                    axes.plot(block["fraction"], block[f"psnr_{part}{name}"], label=method, **_line(number))
+                axes.set_title(f"{network}\n{words}", fontsize="medium")
+                axes.set_ylabel(f"PSNR, dB, {PARTS[part]}")
+            panels[-1, k].set_xlabel("fraction of each stable rank")
+        drawn.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         drawn.savefig(path)
+
+
+def _line(number: int) -> dict[str, Any]:
+    return {
+        "marker": "osD^v<>"[number % 7],
+        "linestyle": ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))[number % 7],
+        "markersize": 4.5,
+    }
 
 
 EXPERIMENT = Experiment("pretrained", grid, check, report, figure)

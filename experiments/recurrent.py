@@ -10,14 +10,15 @@ the norm. See ``recurrent.toml``, which may be changed or replaced (``--config``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from experiment import Experiment, main
 from intervals import told
-from tables import expanded
+from tables import by_kind, compared, expanded, targets
 
 import srnc_manifold as srnc
 from srnc_manifold.comparison.report import markdown_table
@@ -57,63 +58,95 @@ def check(rows: Any) -> list[str]:
 
 
 def report(rows: Any) -> str:
-    """A table for each network and gain: one line for each method, means over the seeds with intervals."""
-    parts = []
+    """For each network and gain what the loops are, how they restore, and paired differences; means over the seeds."""
+    parts = [targets(rows), ""]
     for (loop, gain), block in rows.groupby(["loop", "gain"], sort=False):
-        lines = [_line(label, own) for label, own in block.groupby("label", sort=False)]
-        headers = [
-            "method",
-            "norm",
-            "stable rank",
-            "Frobenius norm",
-            "radius",
-            "diverged",
-            "onset",
-            "PSNR 4 to 8",
-            "at 100",
-        ]
-        headers += ["at 600", "at 3,000", "moving", "each frame alone"]
-        parts.append(f"## {'Linear' if loop == 'linear' else 'ReLU'} loop, gain {gain:g}\n")
-        parts.append(markdown_table(headers, lines, left=(0,)))
+        name = f"{'Linear' if loop == 'linear' else 'ReLU'} loop, gain {gain:g}"
+        own = _prepared(block)
+        groups = [(label, one) for label, one in own.groupby("label", sort=False)]
+        parts += [f"### {name}: the loop", "", _loops(groups), ""]
+        parts += [f"### {name}: the pictures", "", _pictures(groups, block), ""]
+        stability = {"radius": ("radius", 3)} if loop == "linear" else {"Lyapunov exponent": ("lyapunov", 3)}
+        values = {
+            **stability,
+            "PSNR 4 to 8, dB": ("psnr_4_8", 2),
+            "at 3,000, dB": ("psnr_3000", 2),
+            "moving, dB": ("psnr_moving", 2),
+        }
+        parts += [f"### {name}: paired differences", "", compared(own, values), ""]
     return "\n".join(parts)
 
 
-def _line(label: str, rows: Any) -> list[str]:
-    """One line of the table; of two convolutions the norms are multiplied and the stable ranks are means."""
-    which = [""] if "norm" in rows and rows["norm"].notna().all() else ["_1", "_2"]
-    norm = rows[[f"norm{w}" for w in which]].prod(axis=1)
-    rank = rows[[f"stable_rank{w}" for w in which]].mean(axis=1)
-    size = rows[[f"frobenius{w}" for w in which]].prod(axis=1)
-    radius = told(rows["radius"], 3) if len(which) == 1 else ""
-    onsets = rows["onset"].dropna()
-    psnr = [told(rows[f"psnr_{name}"]) if f"psnr_{name}" in rows else "" for name in ("4_8", "100", "600", "3000")]
-    return [
-        label, told(norm, 3), told(rank, 0), told(size, 1), radius, f"{len(onsets)} of {len(rows)}",
-        f"{onsets.median():.0f}" if len(onsets) else "", *psnr,
-        *(told(rows[name]) for name in ("psnr_moving", "psnr_moving_alone")),
+def _prepared(rows: Any) -> Any:
+    """With one value for both convolutions: norms multiplied, stable ranks as means; and without what has diverged.
+
+    That is what is worse than the noisy frames.
+    """
+    which = [""] if rows["norm"].notna().all() else ["_1", "_2"]
+    rows = rows.assign(
+        norm=rows[[f"norm{w}" for w in which]].prod(axis=1),
+        stable_rank=rows[[f"stable_rank{w}" for w in which]].mean(axis=1),
+        frobenius=rows[[f"frobenius{w}" for w in which]].prod(axis=1),
+        excess=rows[[f"excess{w}" for w in which]].max(axis=1),
+    )
+    pictures = [name for name in rows if name.startswith("psnr")]
+    noisy = [-20 * math.log10(given["sigma"] / 255) for given in rows["training"]]
+    rows[pictures] = rows[pictures].where(rows[pictures].gt(noisy, axis=0))
+    return rows
+
+
+def _loops(groups: Sequence[tuple[str, Any]]) -> str:
+    lines = [
+        [label, told(own["norm"], 3), told(own["stable_rank"], 0), told(own["frobenius"], 1),
+         told(own["radius"], 3) if own["radius"].notna().any() else "", told(own["lyapunov"], 3),
+         f"{own['excess'].max():.3f}" if own["excess"].notna().any() else ""]
+        for label, own in groups
     ]  # fmt: skip
+    headers = ["method", "norm", "stable rank", "Frobenius norm", "radius", "Lyapunov exponent", "largest excess"]
+    return markdown_table(headers, lines, left=(0,))
+
+
+def _pictures(groups: Sequence[tuple[str, Any]], rows: Any) -> str:
+    cost = rows[rows["label"] == "none"]["training_seconds"].mean()
+    lines = []
+    for label, own in groups:
+        onsets = own["onset"].dropna()
+        psnr = [told(own[f"psnr_{name}"]) if f"psnr_{name}" in own else "" for name in ("4_8", "100", "600", "3000")]
+        lines.append([
+            label, f"{len(onsets)} of {len(own)}", f"{onsets.median():.0f}" if len(onsets) else "", *psnr,
+            told(own["psnr_moving"]), told(own["psnr_moving_alone"]), f"{own['training_seconds'].mean() / cost:.2f}",
+        ])  # fmt: skip
+    headers = ["method", "diverged", "at frame", "PSNR 4 to 8", "at 100", "at 600", "at 3,000", "moving clip"]
+    return markdown_table([*headers, "each frame alone", "training time"], lines, left=(0,))
 
 
 def figure(rows: Any, path: Path) -> None:
-    """PSNR at the end against that of the first frames, and the radius against the stable rank, by method."""
+    """For each network and gain: PSNR at the end against that of the first frames; for linear loops, above, the radius
+    against the Frobenius norm.
+    """
     from matplotlib.figure import Figure
 
+    blocks = [(names, _prepared(block)) for names, block in rows.groupby(["loop", "gain"], sort=False)]
+    last = max((name for name in rows if name.startswith("psnr_") and name[5:].isdigit()), key=lambda n: int(n[5:]))
     with srnc.plots.style():
-        drawn = Figure(figsize=(10, 4.2))
-        left, right = drawn.subplots(1, 2)
-        last = max((name for name in rows if name.startswith("psnr_") and name[5:].isdigit()), key=lambda n: int(n[5:]))
-        for k, (label, own) in enumerate(
-            rows.groupby(rows["label"].str.replace(r" [\d., ]+$", "", regex=True), sort=False)
-        ):
-            mark = {"marker": "osD^v<>P"[k % 8], "linestyle": "", "label": label, "markersize": 5, "alpha": 0.8}
-            left.plot(own["psnr_4_8"], own[last].fillna(0).clip(lower=0), **mark)
-            if "radius" in own:
-                right.plot(own["stable_rank"], own["radius"], **mark)
-        left.set(xlabel="PSNR of frames 4 to 8, dB", ylabel=f"PSNR at frame {last[5:]}, dB; 0: diverged")
-        right.set(xlabel="stable rank of the loop", ylabel="spectral radius of the loop", xscale="log")
-        right.axhline(1.0, color="0.35", linestyle="--", linewidth=1)
-        drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        drawn = Figure(figsize=(4.4 * max(2, len(blocks)), 7.6))
+        panels = drawn.subplots(2, len(blocks), squeeze=False)
+        for ((loop, gain), block), (above, below) in zip(blocks, panels.T, strict=True):
+            stability = "radius" if loop == "linear" else "lyapunov"
+            worst = block["psnr_4_8"].min() - 0.5  # where those are drawn that have diverged
+            for mark, own in by_kind(block):
+                above.plot(own["frobenius"], own[stability], **mark)
+                below.plot(own["psnr_4_8"], own[last].fillna(worst), **mark)
+            above.axhline(1.0 if loop == "linear" else 0.0, color="0.35", linestyle="--", linewidth=1)
+            above.set(title=f"{'linear' if loop == 'linear' else 'ReLU'} loop, gain {gain:g}", xscale="log")
+            above.set(xlabel="Frobenius norm of the loop", ylabel=_STABILITY[stability])
+            below.axhline(worst, color="0.35", linestyle=":", linewidth=1)
+            below.set(xlabel="PSNR of frames 4 to 8, dB", ylabel=f"at frame {last[5:]}, dB; dotted line: diverged")
+        drawn.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         drawn.savefig(path)
+
+
+_STABILITY = {"radius": "spectral radius of the loop", "lyapunov": "Lyapunov exponent for each frame"}
 
 
 EXPERIMENT = Experiment("recurrent", grid, check, report, figure)

@@ -6,6 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from intervals import CONFIDENCE, difference
+
+from srnc_manifold.comparison.report import markdown_table
+
 
 def expanded(tables: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """One method for each combination of the values in a table."""
@@ -15,11 +19,82 @@ def expanded(tables: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             yield dict(zip(values, combination, strict=True))
 
 
+#: Methods that ask for what the weights are to have.
+OURS = ("sn", "srn", "fraction")
+
+
+def targets(rows: Any) -> str:
+    """How the numbers are to be read, and the largest errors of ours against what was asked."""
+    ours = rows[[method["method"] in OURS for method in rows["method"]]]
+    norm, rank = (
+        ours[[name for name in ours if name.startswith(kind)]].max().max()
+        for kind in ("norm_error", "stable_rank_error")
+    )
+    return (
+        f"Means over the seeds with {CONFIDENCE:.0%} intervals (Student's t). In {len(ours)} runs of ours the norm of "
+        f"the tested weights is within {norm:.0e} of what was asked, and the stable rank above what was allowed by at "
+        f"most {max(0.0, rank):.0e}, relatively."
+    )
+
+
+#: Of which method each is to be compared with which others, that have the same norm and rank as far as they have these.
+_AGAINST = {
+    "srn": ("sn", "frobenius", "srn-c"),
+    "sn": ("none", "sn-flattened"),
+    "fraction": ("none",),
+}
+
+
+def comparisons(methods: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Pairs of methods to be compared: a method, and what it is compared with."""
+    for one in methods:
+        for kind in _AGAINST.get(one["method"], ()):
+            for other in methods:
+                shared = [name for name in ("norm", "rank") if name in one and name in other]
+                if other["method"] == kind and all(one[name] == other[name] for name in shared):
+                    yield one, other
+
+
+def compared(rows: Any, values: Mapping[str, tuple[str, int]]) -> str:
+    """A table of paired differences over the seeds, means with intervals: a column for each value, with its digits."""
+    methods: list[Any] = []
+    for method in rows["method"]:
+        if method not in methods:
+            methods.append(method)
+    lines = []
+    for one, other in comparisons(methods):
+        sides = [rows[[m == method for m in rows["method"]]].set_index("seed") for method in (one, other)]
+        cells = [
+            difference(sides[0][column] - sides[1][column], digits) if column in rows else ""
+            for column, digits in values.values()
+        ]
+        lines.append([f"{label(one)} − {label(other)}", *cells])
+    return markdown_table(["difference", *values], lines, left=(0,))
+
+
+#: Kinds of methods, in words.
+KINDS = {
+    "none": "none",
+    "sn-flattened": "SN, flattened",
+    "sn": "SN",
+    "srn": "SRN",
+    "frobenius": "Frobenius of SRN",
+    "fraction": "problem (7)",
+    "srn-c": "SRN-C",
+}
+
+
+def by_kind(rows: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """How each kind of method is marked in a figure, and its rows."""
+    for mark, (kind, words) in zip("osD^v<>", KINDS.items(), strict=True):
+        own = rows[[method["method"] == kind for method in rows["method"]]]
+        if len(own):
+            yield {"marker": mark, "linestyle": "", "label": words, "markersize": 4.5, "alpha": 0.8}, own
+
+
 def label(method: str | Mapping[str, Any]) -> str:
     """A method in words, short."""
     if isinstance(method, str):
         return method
-    kind = {"none": "none", "sn-flattened": "SN, flattened", "sn": "SN", "srn": "SRN", "fraction": "problem (7)",
-            "frobenius": "Frobenius of SRN", "srn-c": "SRN-C"}[method["method"]]  # fmt: skip
     values = [f"{method[name]:g}" for name in ("norm", "rank", "fraction") if name in method]
-    return f"{kind} {', '.join(values)}".strip()
+    return f"{KINDS[method['method']]} {', '.join(values)}".strip()

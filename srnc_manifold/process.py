@@ -101,6 +101,28 @@ def interrupts_deferred() -> Iterator[list[int]]:
         signal.raise_signal(heard[0])
 
 
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM stops the runs as Ctrl-C does; when all is put in order, it ends this process."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    received: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        received.append(number)
+        if len(received) == 1:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if received:
+            signal.raise_signal(signal.SIGTERM)
+
+
 def _renew() -> None:
     global _LOCK, _LIMITING
     _LOCK, _LIMITING = threading.RLock(), threading.Lock()

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import pickle
 import secrets
-import signal
-import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
@@ -20,7 +18,7 @@ from typing import Any
 
 from srnc_manifold.comparison import environment, workers
 from srnc_manifold.comparison.runs import Outcome, Task
-from srnc_manifold.process import one_thread
+from srnc_manifold.process import one_thread, stoppable
 
 # Runs that wait at each worker of a cluster, so that it does not wait for the scheduler.
 _AHEAD = 2
@@ -188,7 +186,7 @@ def executor_of(executor: Any, n_jobs: int | None, timeout: float | None) -> Ite
         If Dask is not installed.
     """
     with contextlib.ExitStack() as opened:
-        opened.enter_context(_stoppable())
+        opened.enter_context(stoppable())
         if executor == "joblib":
             yield InProcess() if n_jobs == 1 and timeout is None else Joblib(n_jobs, timeout)
         elif isinstance(executor, str):
@@ -216,25 +214,3 @@ def _connected(address: str) -> Any:
         return Client(address, timeout=10)
     except (OSError, ValueError) as error:
         raise ValueError(f"executor: {address!r} given, but no scheduler answers there ({error})") from None
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM stops the runs as Ctrl-C does; when all is put in order, it ends this process."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    received: list[int] = []
-
-    def stop(number: int, _: Any) -> None:
-        received.append(number)
-        if len(received) == 1:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if received:
-            signal.raise_signal(signal.SIGTERM)
