@@ -140,6 +140,7 @@ def _layers(row: Any) -> str:
 
 def figure(rows: Any, path: Path) -> None:
     """PSNR over the fraction, a panel for each network: all layers rescaled; below, but for the first and the last."""
+    import pandas
     from matplotlib.figure import Figure
 
     rows = rows[rows["method"] != "one by one"]
@@ -151,8 +152,10 @@ def figure(rows: Any, path: Path) -> None:
             own = rows[rows["network"] == network]
             part = _part(own)
             for (name, words), axes in zip(list(_VARIANTS.items())[1:], panels[:, k], strict=True):
-                for number, (method, block) in enumerate(own.groupby("method", sort=False)):
-                    axes.plot(block["fraction"], block[f"psnr_{part}{name}"], label=method, **_line(number))
+                itself = own[own["fraction"] == 1]  # where all methods begin
+                for number, (method, block) in enumerate(own[own["fraction"] < 1].groupby("method", sort=False)):
+                    both = pandas.concat([itself, block])
+                    axes.plot(both["fraction"], both[f"psnr_{part}{name}"], label=method, **_line(number))
                 axes.set_title(f"{network}\n{words}", fontsize="medium")
                 axes.set_ylabel(f"PSNR, dB, {PARTS[part]}")
             panels[-1, k].set_xlabel("fraction of each stable rank")
