@@ -70,13 +70,15 @@ docs: .venv/.docs
 EXPERIMENTS := recurrent generalization pretrained
 
 experiments: .venv/.experiments
-	for name in $(EXPERIMENTS); do $(BIN)/python experiments/$$name.py --output results-experiments || exit 1; done
+	for name in $(EXPERIMENTS); do \
+		$(BIN)/python experiments/$$name.py --output results-experiments --publish experiments/results || exit 1; done
 
 experiments-smoke: .venv/.experiments
 	for name in $(EXPERIMENTS); do $(BIN)/python experiments/$$name.py --smoke --output results-experiments || exit 1; done
 
+# Not the cells of the experiments, which take hours.
 clean:
-	rm -rf .venv .venv-lowest build dist docs/_build docs/notebooks docs/reference/generated results results-* *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-lowest build dist docs/_build docs/notebooks docs/reference/generated results results-[!e]* *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -83,12 +83,12 @@ def _prepared(rows: Any) -> Any:
     That is what is worse than the noisy frames.
     """
     which = [""] if rows["norm"].notna().all() else ["_1", "_2"]
-    rows = rows.assign(
-        norm=rows[[f"norm{w}" for w in which]].prod(axis=1),
-        stable_rank=rows[[f"stable_rank{w}" for w in which]].mean(axis=1),
-        frobenius=rows[[f"frobenius{w}" for w in which]].prod(axis=1),
-        excess=rows[[f"excess{w}" for w in which]].max(axis=1),
-    )
+    together = {"excess": rows[[f"excess{w}" for w in which]].max(axis=1)}
+    for when in ("", "_before"):
+        together[f"norm{when}"] = rows[[f"norm{when}{w}" for w in which]].prod(axis=1)
+        together[f"stable_rank{when}"] = rows[[f"stable_rank{when}{w}" for w in which]].mean(axis=1)
+        together[f"frobenius{when}"] = rows[[f"frobenius{when}{w}" for w in which]].prod(axis=1)
+    rows = rows.assign(**together)
     pictures = [name for name in rows if name.startswith("psnr")]
     noisy = [-20 * math.log10(given["sigma"] / 255) for given in rows["training"]]
     rows[pictures] = rows[pictures].where(rows[pictures].gt(noisy, axis=0))
@@ -96,7 +96,10 @@ def _prepared(rows: Any) -> Any:
 
 
 def _loops(groups: Sequence[tuple[str, Any]]) -> str:
-    lines = [
+    first = groups[0][1]
+    digits = {"norm": 3, "stable_rank": 0, "frobenius": 1}
+    lines = [["before training", *(told(first[f"{name}_before"], n) for name, n in digits.items()), "", "", ""]]
+    lines += [
         [label, told(own["norm"], 3), told(own["stable_rank"], 0), told(own["frobenius"], 1),
          told(own["radius"], 3) if own["radius"].notna().any() else "", told(own["lyapunov"], 3),
          f"{own['excess'].max():.3f}" if own["excess"].notna().any() else ""]
@@ -111,12 +114,23 @@ def _pictures(groups: Sequence[tuple[str, Any]], rows: Any) -> str:
     lines = []
     for label, own in groups:
         onsets = own["onset"].dropna()
+        state = own["norm_3000"].where(own["onset"].isna()) if "norm_3000" in own else own["norm_300"]
         psnr = [told(own[f"psnr_{name}"]) if f"psnr_{name}" in own else "" for name in ("4_8", "100", "600", "3000")]
         lines.append([
-            label, f"{len(onsets)} of {len(own)}", f"{onsets.median():.0f}" if len(onsets) else "", *psnr,
+            label, f"{len(onsets)} of {len(own)}", f"{onsets.median():.0f}" if len(onsets) else "", told(state), *psnr,
             told(own["psnr_moving"]), told(own["psnr_moving_alone"]), f"{own['training_seconds'].mean() / cost:.2f}",
         ])  # fmt: skip
-    headers = ["method", "diverged", "at frame", "PSNR 4 to 8", "at 100", "at 600", "at 3,000", "moving clip"]
+    headers = [
+        "method",
+        "diverged",
+        "at frame",
+        "hidden state",
+        "PSNR 4 to 8",
+        "at 100",
+        "at 600",
+        "at 3,000",
+        "moving clip",
+    ]
     return markdown_table([*headers, "each frame alone", "training time"], lines, left=(0,))
 
 

@@ -95,7 +95,7 @@ def test_cells_go_on_where_they_were_stopped(module, monkeypatch, tmp_path, caps
     assert rows.attrs["interrupted"]
     assert list(rows["value"]) == [0, 1]
     assert "2 cells are missing" in capsys.readouterr().out
-    stop = None
+    stop = 99
     rows = cells.run("none", settings, tmp_path / "cells.db")
     assert not rows.attrs["interrupted"]
     assert list(rows["value"]) == [0, 1, 4, 9]
