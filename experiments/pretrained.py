@@ -87,7 +87,7 @@ def _by_fraction(rows: Any, measure: str) -> str:
     for (name, words), (method, block) in product(_VARIANTS.items(), list(rows.groupby("method", sort=False))):
         found = block.set_index("fraction")[f"{measure}{name}"]
         digits = 3 if measure.startswith("ssim") else 2
-        cells = [f"{found[f]:.{digits}f}" if f in found and np.isfinite(found[f]) else "" for f in fractions]
+        cells = [f"{found[f]:.{digits}f}".replace("inf", "∞") if f in found else "" for f in fractions]
         lines.append([words, method, *cells])
     return markdown_table(["kernels", "method", *(f"{f:g}" for f in fractions)], lines, left=(0, 1))
 
@@ -129,13 +129,14 @@ def _layers(row: Any) -> str:
     decibels = 10 * np.log10(errors / row["error"]) if row["error"] > 0 else -10 * np.log10(errors)
     numbers = zip(row["ranks"], row["moved"], row["prices"], decibels, strict=True)
     lines = [
-        [f"{k}", f"{rank:.0f}", f"{moved:.4f}", f"{price:.3f}", f"{lost:.2f}"]
+        [f"{k}", f"{rank:.0f}", f"{moved:.4f}", f"{price:.3f}", f"{lost:.2f}".replace("-0.00", "0.00")]
         for k, (rank, moved, price, lost) in enumerate(numbers, 1)
     ]
     last = "PSNR lost, dB" if row["error"] > 0 else "PSNR against its own output, dB"
     table = markdown_table(["layer", "stable rank", "part of the square moved", "price", last], lines)
     found, chance = rank_correlation(row["prices"], row["errors"])
-    return f"{table}\n\nRank correlation of price and error: {found:.2f} (p = {chance:.2f})."
+    told = f"{found:.2f}".replace("-", "−"), "< 0.01" if chance < 0.01 else f"= {chance:.2f}"
+    return f"{table}\n\nRank correlation of price and error: {told[0]} (p {told[1]})."
 
 
 def figure(rows: Any, path: Path) -> None:
