@@ -55,7 +55,7 @@ class Experiment:
         settings = tomllib.loads((config or HERE / f"{self.name}.toml").read_text(encoding="utf-8"))
         rows = cells.run(self.name, self.grid(settings, smoke), output / "cells.db", jobs)
         rows["label"] = [tables.label(method) for method in rows["method"]]
-        nested = [name for name in rows if isinstance(rows[name].iloc[0], dict | list)]
+        nested = [name for name in rows if any(isinstance(value, dict | list) for value in rows[name])]
         flat = rows.drop(columns=nested)
         name = f"{self.name}{'-smoke' if smoke else ''}"
         folder = publish or output
