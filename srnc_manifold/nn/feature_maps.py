@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,10 @@ _TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3
 
 #: Singular pairs that are followed. The largest one converges as the first to the last but one of their values.
 MAPS = 2
+
+# Random starts of the search for a layer's longest atom, steps from each, and the growth in one of them, relatively, at
+# which there are no more; power steps for the channels of such an atom.
+_LIFTED, _LIFTS, _GROWTH, _CHANNEL_STEPS = 4, 1000, 1e-9, 4
 
 # Tolerances of singular pairs above which single precision is enough.
 _SINGLE = 1e-5
@@ -48,7 +53,7 @@ class FeatureMaps(PairIteration):
         self._in, self._out = shapes[::-1] if operator.transposed else shapes
         self.blocks = torch.arange(min(MAPS, math.prod(self._in), math.prod(self._out)))
         self.pair_shapes = (math.prod(self._out),), (math.prod(self._in),)
-        self.gram_weight, self.stable_rank_range = operator.gram_weight, operator.stable_rank_range
+        self.gram_weight = operator.gram_weight
         axes = operator.axes
         self._is_diagonal = all(axis.is_diagonal for axis in axes)
         self._steps, self._spacing = [axis.stride for axis in axes], [axis.dilation for axis in axes]
@@ -157,6 +162,35 @@ class FeatureMaps(PairIteration):
         )
         return gradient
 
+    @cached_property
+    def _longest_of_one(self) -> tuple[Tensor, float]:
+        words = {**self.operator.to_fields(), "groups": 1}
+        return _longest_of_one(tuple(self.operator.kernel_shape[2:]), tuple(words.items()))
+
+    @property
+    def stable_rank_range(self) -> tuple[float, float]:  # type: ignore[override]
+        """Of stable ranks that kernels have: the operator's own lower end is a bound."""
+        least, most = self.operator.stable_rank_range
+        return max(least, self.gram_weight / self._longest_of_one[1]), most
+
+    def longest(self, kernel: Tensor, pairs: Pairs) -> Tensor:
+        """That of a layer with one channel, times two vectors of channels: those with the largest value, roughly."""
+        groups, shape = self.operator.groups, self.operator.kernel_shape
+        key = "longest", kernel.device, kernel.dtype
+        if key not in self._known:
+            self._known[key] = (self._longest_of_one[0].to(kernel),)
+        (taps,) = self._known[key]
+        matrices = torch.tensordot(kernel, taps, dims=len(self._steps)).reshape(groups, -1, shape[1])
+        u = matrices.new_full(matrices.shape[:2], matrices.shape[1] ** -0.5)
+        v = matrices.new_full((groups, shape[1]), shape[1] ** -0.5)
+        values = u[:, 0]
+        for _ in range(_CHANNEL_STEPS):
+            u, _ = normalized(torch.einsum("goi,gi->go", matrices, v), u)
+            v, values = normalized(torch.einsum("goi,go->gi", matrices, u), v)
+        chosen = torch.arange(groups, device=u.device) == torch.argmax(values)
+        outer = torch.einsum("go,gi->goi", u * chosen[:, None], v).reshape(shape[:2])
+        return outer.reshape(*shape[:2], *[1] * len(self._steps)) * taps
+
     def converged(self, kernel: Any, tolerance: float) -> tuple[Any, Any, Any, Any]:
         operator, count, blocks = self.operator, len(self.blocks), self.blocks.numpy()
         if operator.is_decomposed:
@@ -180,6 +214,35 @@ class FeatureMaps(PairIteration):
             tolerance=tolerance,
         )
         return blocks, found.u, found.v, found.values
+
+
+@cache
+def _longest_of_one(taps: tuple[int, ...], words: tuple[tuple[str, Any], ...]) -> tuple[Tensor, float]:
+    """Gradient and ``‖G‖_W²`` of the longest atom of a layer with one channel that is found.
+
+    Each step is a power step to the top pair of the last atom as a kernel, whose atom is not shorter. No vector has a
+    negative entry; with zeros around, no atom is longer than one of such vectors. Where strides or dilations part the
+    layer in several, vectors must come to be in one of these: so some starts are random.
+    """
+    one = FeatureMaps(Padded((1, 1, *taps), **dict(words)))
+    generator, even = torch.Generator().manual_seed(0), torch.ones(1, *one.pair_shapes[1], dtype=torch.float64)
+    count = _LIFTED if max(*one._steps, *one._spacing) > 1 else 0
+    starts = [even, *(torch.randn(even.shape, generator=generator).double().exp() for _ in range(count))]
+    return max((_lifted(one, start) for start in starts), key=lambda found: found[1])
+
+
+def _lifted(one: FeatureMaps, v: Tensor) -> tuple[Tensor, float]:
+    """Where the steps lead from a right vector."""
+    kernel, size = torch.ones(one.operator.kernel_shape, dtype=torch.float64), 0.0
+    pair = Pairs(one.blocks[:1], v.new_zeros(1, *one.pair_shapes[0]), v / torch.linalg.vector_norm(v))
+    for _ in range(_LIFTS):
+        pair, _ = one.improved(kernel, pair, 1)
+        atom = one.atom(one.gradient(pair))
+        before, size = size, float(atom.norm)
+        if size <= before * (1 + _GROWTH):
+            break
+        kernel = atom.tensor / math.sqrt(size)
+    return atom.gradient[0, 0], size
 
 
 def _is_plain(axis: Axis) -> bool:

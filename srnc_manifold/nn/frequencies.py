@@ -118,7 +118,7 @@ class Frequencies(PairIteration):
             v, sizes = normalized(torch.bmm(flat.transpose(1, 2), turned), v)
         return Pairs(pairs.blocks, u, v), sizes
 
-    def longest(self, kernel: Tensor, pairs: Pairs) -> Pairs:
+    def longest(self, kernel: Tensor, pairs: Pairs) -> Tensor:
         """One of frequency zero, with real vectors, in the phase that has most taps (docs/theory.md, section 2)."""
         geometry, groups = self.geometry, self.geometry.groups
         v = pairs.v[:groups]  # those of frequency zero, one for each group
@@ -131,7 +131,7 @@ class Frequencies(PairIteration):
         u, sizes = normalized(images, torch.full_like(images, 1 / math.sqrt(self.rows)))
         best = torch.argmax(sizes)[None]
         u, v = (torch.stack([part, torch.zeros_like(part)], dim=-1) for part in (u[best], v[best]))
-        return Pairs(pairs.blocks[best], u, v)
+        return self.gradient(Pairs(pairs.blocks[best], u, v))
 
     def squared_size(self, kernel: Tensor) -> Tensor:
         return torch.sum(kernel * kernel)

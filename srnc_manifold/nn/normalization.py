@@ -263,22 +263,20 @@ class StableRankNorm(nn.Module):
         """The unit kernel of a level that is nearest to a unit kernel, as far as its pair is known."""
         longest = self._longest(direction.detach())
         if self.training:
-            atom = self._atom(self.result)
-            # Steps from a pair whose cap is empty would make it longer, but stay where it is longest nearby.
-            atom = atom if longest is None else atom.or_else(longest, level.detach())
+            # Steps from a pair whose cap is empty would make its atom longer, but stay where it is longest nearby.
+            atom = self._atom(self.result).or_else(longest, level.detach())
             self._step(self.result, atom.nearest(direction.detach(), level.detach()))
         if self.settings.gradient == "detached":
             atom = self._atom(self.result)
         else:
             atom = self.iteration.atom(self.iteration.gradient(self._with_gradient(direction, level)))
-        atom = atom if longest is None else atom.or_else(longest, level)
-        return atom.nearest(direction, level)
+        return atom.or_else(longest, level).nearest(direction, level)
 
     @torch.no_grad()
-    def _longest(self, direction: Tensor) -> Atom | None:
-        """An atom no cap of which is empty, if one is known."""
-        pair = self.iteration.longest(direction, Pairs(self.raw.blocks, self.raw.u, self.raw.v))
-        return None if pair is None else self.iteration.atom(self.iteration.gradient(pair))
+    def _longest(self, direction: Tensor) -> Atom:
+        """An atom no cap of which is empty."""
+        pairs = Pairs(self.raw.blocks, self.raw.u, self.raw.v)
+        return self.iteration.atom(self.iteration.longest(direction, pairs))
 
     def _with_gradient(self, direction: Tensor, level: Tensor) -> Pairs:
         """The pair as a function of the weight: after one more step, or as a fixed point of such steps."""

@@ -132,12 +132,12 @@ class PairIteration(ABC):
     def raised(self, gradient: Tensor) -> Tensor:
         """``W⁻¹`` times a gradient."""
 
-    def longest(self, kernel: Tensor, pairs: Pairs) -> Pairs | None:
-        """A pair whose atom is as long as one can be, so that no cap of it is empty; near a kernel with these pairs.
+    @abstractmethod
+    def longest(self, kernel: Tensor, pairs: Pairs) -> Tensor:
+        """The gradient of a pair whose atom is as long as one can be, so that no cap of it is empty.
 
-        None if it is not known.
+        It is near a kernel that has these pairs.
         """
-        return None
 
     def atom(self, gradient: Tensor) -> Atom:
         """The atom of the pair with this gradient."""

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 import warnings
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn.utils import parametrize
 
 import srnc_manifold as srnc
 from srnc_manifold import nn
+from srnc_manifold.exact.reduce.general import Alternation
 
 
 @pytest.mark.parametrize(("make", "size", "layout"), some(CASES), ids=NAMES)
@@ -286,7 +288,7 @@ def applied_to_the_identity(module, size):
 def test_any_padding(make, size):
     raw = applied_to_the_identity(seeded(make), size)
     norm, module = np.linalg.norm(raw, 2), normalized(make, size, stable_rank_fraction=0.8)
-    least = max(module.parametrizations.weight[0].operator.stable_rank_range[0], 0.8 * np.sum(raw**2) / norm**2)
+    least = max(module.parametrizations.weight[0].iteration.stable_rank_range[0], 0.8 * np.sum(raw**2) / norm**2)
     target = float(module.parametrizations.weight[0].target)
     assert target == pytest.approx(least, rel=1e-9)
     found = applied_to_the_identity(module.eval(), size)
@@ -295,6 +297,37 @@ def test_any_padding(make, size):
     found = applied_to_the_identity(module, size)
     assert np.linalg.norm(found, 2) == pytest.approx(norm, rel=1e-8)
     assert np.sum(found**2) / np.linalg.norm(found, 2) ** 2 == pytest.approx(target, rel=1e-8)
+
+
+@pytest.mark.parametrize(("make", "size"), some(PADDED, keep=2))
+def test_with_padding_a_pair_without_a_cap_is_left(make, size):
+    module = normalized(make, size, stable_rank_fraction=None, relative_stable_rank=1e-9)
+    part, raw = module.parametrizations.weight[0], applied_to_the_identity(seeded(make), size)
+    operator, norm, least = part.operator, np.linalg.norm(raw, 2), part.iteration.stable_rank_range[0]
+    assert float(part.target) == pytest.approx(least, rel=1e-12)
+    # No atom that is made longer step by step from a random one is longer than that of the layer.
+    lifts = Alternation(operator, operator.coordinates(np.ones(operator.kernel_shape)), math.inf, lambda: True, print)
+    for seed in range(20):
+        random = np.random.default_rng(seed).standard_normal(operator.kernel_shape)
+        lifts.lifted(operator.dominant_atoms(operator.coordinates(random), 1)[0])
+    assert lifts.longest**2 <= operator.gram_weight / least * (1 + 1e-7)
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            part.result.u.copy_(
+                torch.linalg.qr(torch.randn(part.result.u.shape[::-1], generator=generator).double())[0].T
+            )
+            part.result.v.copy_(
+                torch.linalg.qr(torch.randn(part.result.v.shape[::-1], generator=generator).double())[0].T
+            )
+            part.result.gradient.copy_(part.iteration.gradient(part.result.top()))
+        for _ in range(400):
+            module.weight  # noqa: B018
+        found = applied_to_the_identity(module.eval(), size)
+        module.train()
+        # Of the raw weight, whose pair is followed, too, and at whose value the norm is.
+        assert np.linalg.norm(found, 2) == pytest.approx(norm, rel=1e-6)
+        assert np.sum(found**2) / np.linalg.norm(found, 2) ** 2 == pytest.approx(least, rel=1e-6)
 
 
 # -- as PyTorch's own parametrizations ------------------------------------------------------------------------------
