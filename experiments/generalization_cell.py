@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import time
@@ -53,8 +54,15 @@ def layers_of(model: nn.Sequential, size: int) -> list[tuple[nn.Conv2d | nn.Line
 
 
 def ordinary(model: nn.Sequential) -> nn.Sequential:
-    """The network with ordinary layers, which have settled."""
+    """The network with ordinary layers, frozen."""
     return nn.Sequential(*(methods.without(m) if isinstance(m, nn.Conv2d | nn.Linear) else m for m in model)).eval()
+
+
+def certified(model: nn.Sequential) -> nn.Sequential:
+    """A copy whose layers have what is asked, in the middle of training."""
+    copied = copy.deepcopy(model)
+    methods.certify(copied)
+    return copied
 
 
 def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,9 +86,7 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
     began = time.process_time()
     best = fit(model, (pictures[train], noisy[train]), (pictures[validation], noisy[validation]), given, rng)
     row: dict[str, Any] = {"training_seconds": time.process_time() - began, "epoch_stopped": best["epoch"]}
-    last = ordinary(model)
-    model.load_state_dict(best["weights"])
-    stopped = ordinary(model)
+    last, stopped = ordinary(certified(model)), best["network"]
     for name, one in {"": last, "_stopped": stopped}.items():
         row[f"train{name}"] = accuracy(one, pictures[train], noisy[train])
         row[f"clean_train{name}"] = accuracy(one, pictures[train], labels[train])
@@ -100,9 +106,9 @@ Examples = tuple[Tensor, Tensor]
 
 
 def fit(
-    model: nn.Module, train: Examples, validation: Examples, given: Mapping[str, Any], rng: np.random.Generator
+    model: nn.Sequential, train: Examples, validation: Examples, given: Mapping[str, Any], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Train; the state after the epoch with the best accuracy on what is held back."""
+    """Train; the network after the epoch with the best accuracy on what is held back."""
     pictures, labels = train
     steps = given["epochs"] * math.ceil(len(labels) / given["batch"])
     optimizer = torch.optim.Adam(model.parameters(), lr=given["rate"])
@@ -115,10 +121,11 @@ def fit(
             functional.cross_entropy(model(pictures[batch]), labels[batch]).backward()
             optimizer.step()
             schedule.step()
-        found = accuracy(model, *validation)
-        if found > best["accuracy"]:
-            weights = {name: value.clone() for name, value in model.state_dict().items()}
-            best = {"accuracy": found, "epoch": epoch + 1, "weights": weights}
+        if accuracy(model, *validation) > best["accuracy"]:
+            network = ordinary(certified(model))
+            found = accuracy(network, *validation)
+            if found > best["accuracy"]:
+                best = {"accuracy": found, "epoch": epoch + 1, "network": network}
     model.eval()
     return best
 

@@ -44,7 +44,7 @@ class LinearLoop(nn.Module):
         return [self.hidden]
 
     def freeze(self) -> None:
-        """Make these ordinary layers, with the weights to which they settle."""
+        """Make these ordinary layers, with the weights with which training ended."""
         self.hidden = methods.without(self.hidden)
 
     def step(self, frame: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,9 +28,8 @@ Layer = nn.Conv2d | nn.Linear
 AnyLayer = TypeVar("AnyLayer", bound=Layer)
 
 
-# A layer has settled when so many forwards leave it as it is: in each of them some frequencies have their turn, and by
-# then all had. Some never do, by rounding: then what is measured says how far it was from what was asked.
-_STILL_FORWARDS, _MOST_FORWARDS = 100, 5000
+# Forwards without training after which a frozen layer is compared with what it was.
+_FORWARDS = 1000
 
 
 class Scale(nn.Module):
@@ -125,22 +124,31 @@ def apply(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
     _KINDS[method["method"]](method, layer, input_size)
 
 
-@torch.no_grad()
-def settled(layer: Layer) -> Tensor:
-    """The weight to which the forwards of a layer settle when nothing trains it any more.
+def certify(model: nn.Module) -> None:
+    """Bring the layers that are normalized by us to the norm that is asked, while their raw weights may move fast."""
+    for layer in model.modules():
+        if _is_ours(layer):
+            layers.certify(layer, followed=True)
 
-    What is tested is that weight, to the digit.
+
+def _is_ours(layer: nn.Module) -> bool:
+    if not parametrize.is_parametrized(layer):
+        return False
+    parts = cast("nn.ModuleDict", layer.parametrizations)["weight"]
+    return any(isinstance(part, StableRankNorm) for part in parts.children())
+
+
+@torch.no_grad()
+def drift(layer: Layer) -> float:
+    """How far forwards alone would move the weight from where training ended, relatively; the layer is left as it is.
+
+    Training can hold a weight where they would not: what is tested has to be frozen, not to settle.
     """
-    layer.train()
-    still, before = 0, layer.weight
-    for _ in range(_MOST_FORWARDS if parametrize.is_parametrized(layer) else 0):
-        now = layer.weight
-        still = still + 1 if (now - before).abs().max() <= 1e-6 * now.abs().max() else 0
-        before = now
-        if still == _STILL_FORWARDS:
-            break
-    layer.eval()
-    return before.clone()
+    before, moved = layer.eval().weight.clone(), copy.deepcopy(layer).train()
+    after = before
+    for _ in range(_FORWARDS if parametrize.is_parametrized(layer) else 0):
+        after = moved.weight
+    return float((after - before).norm() / before.norm())
 
 
 def excess(layer: Layer) -> float | None:
@@ -148,25 +156,21 @@ def excess(layer: Layer) -> float | None:
 
     None if the layer has no stable rank norm of ours, zero if its stable rank is below the target by itself.
     """
-    if not parametrize.is_parametrized(layer):
+    if not _is_ours(layer):
         return None
-    parts = cast("nn.ModuleDict", layer.parametrizations)["weight"]
-    if not any(isinstance(part, StableRankNorm) for part in parts.children()):
-        return None
-    settled(layer)
     return max(0.0, layers.certify(copy.deepcopy(layer), followed=True).excess)
 
 
 @torch.no_grad()
 def without(layer: AnyLayer) -> AnyLayer:
-    """An ordinary layer with the settled weight."""
+    """An ordinary layer with the weight with which training ended, to the digit."""
     new: Layer
     if isinstance(layer, nn.Linear):
         new = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
     else:
         words = {name: getattr(layer, name) for name in ("kernel_size", "padding", "padding_mode")}
         new = nn.Conv2d(layer.in_channels, layer.out_channels, bias=layer.bias is not None, **words)
-    new.weight.copy_(settled(layer))
+    new.weight.copy_(layer.eval().weight)
     if new.bias is not None and layer.bias is not None:
         new.bias.copy_(layer.bias)
     return cast("AnyLayer", new.eval())

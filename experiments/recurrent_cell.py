@@ -27,7 +27,8 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
     began = time.process_time()
     loss = train(model, settings)
     row: dict[str, Any] = {"loss": loss, "training_seconds": time.process_time() - began}
-    excesses = [methods.excess(layer) for layer in model.loop()]
+    held = [{"drift": methods.drift(layer), "excess": methods.excess(layer)} for layer in model.loop()]
+    methods.certify(model)
     model.freeze()
     for k, layer in enumerate(model.loop()):
         which = "" if len(before) == 1 else f"_{k + 1}"
@@ -35,7 +36,7 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
         row |= {f"{name}_before{which}": value for name, value in before[k].items()}
         row |= {f"{name}{which}": value for name, value in now.items()}
         radius = loops.spectral_radius(layer.weight.detach().double().numpy(), size)
-        told = {"radius": radius, "excess": excesses[k], **errors_of([now], [wanted[k]])}
+        told = {"radius": radius, **held[k], **errors_of([now], [wanted[k]])}
         row |= {f"{name}{which}": value for name, value in told.items()}
     return row | tested(model, settings)
 

@@ -33,6 +33,9 @@ GRADIENTS = ("detached", "one-step", "implicit")
 FRACTIONS_OF = ("initial", "current")
 MODES = ("at_most", "equal")
 
+# Relative error of the norm of a layer that stays at the solution that it followed.
+_RIGHT = 1e-6
+
 # Power steps at registration, or at the first forward; of the result so many blocks are improved in each of them. With
 # feature maps, of which many have almost the largest singular value, some steps are by Lanczos' method, to a tolerance.
 _FIRST_STEPS, _MORE_STEPS, _FIRST_FREQUENCIES = 15, 60, 64
@@ -388,9 +391,12 @@ class StableRankNorm(nn.Module):
 
 
 def _limit(problem: SRNProblem, kernel: Any) -> Any:
-    """Where alternation leads from a kernel, on the unit sphere: the solution that a layer follows; None if nowhere."""
+    """Where alternation leads from a kernel until its norm is right, on the unit sphere; None if nowhere.
+
+    Not farther: training may hold a layer at a saddle, from which the steps would go away slowly, to another solution.
+    """
     operator, level = problem.operator, math.sqrt(problem.target_gain)
-    followed = Alternation(operator, problem.direction, level, lambda: True, lambda *_: None)
+    followed = Alternation(operator, problem.direction, level, lambda: True, lambda *_: None, _RIGHT)
     reached = followed.search(operator.dominant_atoms(problem.to_sphere(kernel), 1))
     return None if reached is None else operator.kernel(reached.z)
 

