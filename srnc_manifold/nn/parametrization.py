@@ -167,8 +167,8 @@ def certify(module: nn.Module, name: str = "weight", *, followed: bool = False) 
         With a stable rank norm.
     name : str, optional
     followed : bool, optional
-        Whether the layer stays at the solution that it has followed in training, brought to its limit, even if another
-        one is nearer to the raw weight. The rest of the network is used to that one.
+        Whether the layer stays at the solution that it has followed in training, with a norm that is right to a
+        millionth, even if another one is nearer to the raw weight. The rest of the network is used to that one.
 
     Returns
     -------
