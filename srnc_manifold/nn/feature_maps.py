@@ -176,10 +176,7 @@ class FeatureMaps(PairIteration):
     def longest(self, kernel: Tensor, pairs: Pairs) -> Tensor:
         """That of a layer with one channel, times two vectors of channels: those with the largest value, roughly."""
         groups, shape = self.operator.groups, self.operator.kernel_shape
-        key = "longest", kernel.device, kernel.dtype
-        if key not in self._known:
-            self._known[key] = (self._longest_of_one[0].to(kernel),)
-        (taps,) = self._known[key]
+        taps = self._longest_of_one[0].to(kernel)
         matrices = torch.tensordot(kernel, taps, dims=len(self._steps)).reshape(groups, -1, shape[1])
         u = matrices.new_full(matrices.shape[:2], matrices.shape[1] ** -0.5)
         v = matrices.new_full((groups, shape[1]), shape[1] ** -0.5)

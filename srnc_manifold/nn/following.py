@@ -25,11 +25,13 @@ class Following(State):
         Their values as last seen.
     gradient : buffer, of the kernel's shape
         That of the value of the top pair, see :class:`srnc_manifold.nn.pairs.Atom`.
+    longest : buffer, of the kernel's shape
+        That of a pair no cap of whose atom is empty, to go on from where that of the top one is.
     turn : integer buffer
         The next one in turn.
     """
 
-    floats: ClassVar[tuple[str, ...]] = ("u", "v", "sizes", "gradient")
+    floats: ClassVar[tuple[str, ...]] = ("u", "v", "sizes", "gradient", "longest")
     integers: ClassVar[tuple[str, ...]] = ("blocks",)
 
     blocks: Tensor
@@ -37,6 +39,7 @@ class Following(State):
     v: Tensor
     sizes: Tensor
     gradient: Tensor
+    longest: Tensor
     turn: Tensor
 
     def __init__(self) -> None:
@@ -54,10 +57,11 @@ class Following(State):
         self._buffers["sizes"] = like.new_zeros(count)
         self._buffers["gradient"] = torch.zeros_like(like)
 
-    def start_as(self, other: Following) -> None:
-        """Start from the pairs of another weight."""
+    def start_as(self, other: Following, iteration: PairIteration, kernel: Tensor) -> None:
+        """Start from the pairs of another weight, which a kernel has."""
         for part in (*self.floats, *self.integers):
             self._buffers[part] = getattr(other, part).clone()
+        self._buffers["longest"] = iteration.longest(kernel, Pairs(self.blocks, self.u, self.v))
 
     def settle(self, iteration: PairIteration, kernel: Any, tolerance: float = 1e-14) -> None:
         """Set the pairs to the top ones of a kernel in NumPy, in double precision; see ``converged``."""

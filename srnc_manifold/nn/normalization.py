@@ -194,7 +194,7 @@ class StableRankNorm(nn.Module):
 
     def _begin_result(self, kernel: Tensor) -> None:
         """Pairs of the result: from those of the raw weight whose caps are not empty, the largest first."""
-        self.result.start_as(self.raw)
+        self.result.start_as(self.raw, self.iteration, kernel)
         size = torch.sqrt(self.iteration.squared_size(kernel))
         if not size > 0:
             return
@@ -264,7 +264,7 @@ class StableRankNorm(nn.Module):
 
     def _nearest(self, direction: Tensor, level: Tensor) -> Tensor:
         """The unit kernel of a level that is nearest to a unit kernel, as far as its pair is known."""
-        longest = self._longest(direction.detach())
+        longest = self.iteration.atom(self.result.longest)
         if self.training:
             # Steps from a pair whose cap is empty would make its atom longer, but stay where it is longest nearby.
             atom = self._atom(self.result).or_else(longest, level.detach())
@@ -274,12 +274,6 @@ class StableRankNorm(nn.Module):
         else:
             atom = self.iteration.atom(self.iteration.gradient(self._with_gradient(direction, level)))
         return atom.or_else(longest, level).nearest(direction, level)
-
-    @torch.no_grad()
-    def _longest(self, direction: Tensor) -> Atom:
-        """An atom no cap of which is empty."""
-        pairs = Pairs(self.raw.blocks, self.raw.u, self.raw.v)
-        return self.iteration.atom(self.iteration.longest(direction, pairs))
 
     def _with_gradient(self, direction: Tensor, level: Tensor) -> Pairs:
         """The pair as a function of the weight: after one more step, or as a fixed point of such steps."""

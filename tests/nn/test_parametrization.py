@@ -44,7 +44,7 @@ def test_a_pair_without_a_cap_is_left(make, size, layout, dense):
     part, norm = module.parametrizations.weight[0], numbers(seeded(make).weight, size, dense, layout)[0]
     for place in range(len(part.raw.blocks)):
         with torch.no_grad():
-            part.result.start_as(part.raw)
+            part.result.start_as(part.raw, part.iteration, module.parametrizations.weight.original)
             part.result.sizes[place] *= 1e3
             part.result.gradient.copy_(part.iteration.gradient(part.result.top()))
         for _ in range(60):
