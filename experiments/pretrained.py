@@ -21,6 +21,8 @@ from intervals import difference, rank_correlation
 
 import srnc_manifold as srnc
 from srnc_manifold.comparison.report import markdown_table
+from srnc_manifold.plots.drawing import saved
+from srnc_manifold.plots.styles import distinct
 
 
 def grid(config: Mapping[str, Any], smoke: bool) -> list[dict[str, Any]]:
@@ -156,20 +158,12 @@ def figure(rows: Any, path: Path) -> None:
                 itself = own[own["fraction"] == 1]  # where all methods begin
                 for number, (method, block) in enumerate(own[own["fraction"] < 1].groupby("method", sort=False)):
                     both = pandas.concat([itself, block])
-                    axes.plot(both["fraction"], both[f"psnr_{part}{name}"], label=method, **_line(number))
+                    axes.plot(both["fraction"], both[f"psnr_{part}{name}"], label=method, **distinct(number))
                 axes.set_title(f"{network}\n{words}", fontsize="medium")
                 axes.set_ylabel(f"PSNR, dB, {PARTS[part]}")
             panels[-1, k].set_xlabel("fraction of each stable rank")
         drawn.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-        drawn.savefig(path)
-
-
-def _line(number: int) -> dict[str, Any]:
-    return {
-        "marker": "osD^v<>"[number % 7],
-        "linestyle": ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))[number % 7],
-        "markersize": 4.5,
-    }
+        saved(drawn, path)
 
 
 EXPERIMENT = Experiment("pretrained", grid, check, report, figure)

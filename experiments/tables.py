@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import numpy as np
+import pandas
 from intervals import CONFIDENCE, difference
 
 from srnc_manifold.comparison.report import markdown_table
+from srnc_manifold.plots.styles import MARKERS
 
 
 def expanded(tables: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -19,6 +22,9 @@ def expanded(tables: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             yield dict(zip(values, combination, strict=True))
 
 
+#: Of the tested weights against what was asked, relatively.
+TOLERANCE = 1e-3
+
 #: Methods that ask for what the weights are to have.
 OURS = ("sn", "srn", "fraction")
 
@@ -26,15 +32,28 @@ OURS = ("sn", "srn", "fraction")
 def targets(rows: Any) -> str:
     """How the numbers are to be read, and the largest errors of ours against what was asked."""
     ours = rows[[method["method"] in OURS for method in rows["method"]]]
-    norm, rank = (
-        ours[[name for name in ours if name.startswith(kind)]].max().max()
-        for kind in ("norm_error", "stable_rank_error")
-    )
+    norm, rank = (_largest(ours, kind).max() for kind in ("norm_error", "stable_rank_error"))
     return (
         f"Means over the seeds with {CONFIDENCE:.0%} intervals (Student's t). In {len(ours)} runs of ours the norm of "
         f"the tested weights is within {norm:.0e} of what was asked, and the stable rank above what was allowed by at "
         f"most {max(0.0, rank):.0e}, relatively."
     )
+
+
+def missed(rows: Any) -> list[str]:
+    """The runs of ours that have not what was asked, to a tolerance."""
+    ours = rows[[method["method"] in OURS for method in rows["method"]]]
+    errors = pandas.concat([_largest(ours, kind) for kind in ("norm_error", "stable_rank_error")], axis=1)
+    return [
+        f"{row['label']}, seed {row['seed']}: the targets are missed by {list(own)}"
+        for row, own in zip(ours.to_dict("records"), errors.to_numpy(), strict=True)
+        if np.nanmax(own) > TOLERANCE
+    ]
+
+
+def _largest(rows: Any, kind: str) -> Any:
+    """The largest error of a kind in each run: of all layers, of all weights that were tested."""
+    return rows[[name for name in rows if name.startswith(kind)]].max(axis=1)
 
 
 #: Of which method each is to be compared with which others, that have the same norm and rank as far as they have these.
@@ -86,7 +105,7 @@ KINDS = {
 
 def by_kind(rows: Any) -> Iterator[tuple[dict[str, Any], Any]]:
     """How each kind of method is marked in a figure, and its rows."""
-    for mark, (kind, words) in zip("osD^v<>", KINDS.items(), strict=True):
+    for mark, (kind, words) in zip(MARKERS, KINDS.items(), strict=False):
         own = rows[[method["method"] == kind for method in rows["method"]]]
         if len(own):
             yield {"marker": mark, "linestyle": "", "label": words, "markersize": 4.5, "alpha": 0.8}, own
