@@ -124,11 +124,17 @@ def apply(method: Settings, layer: Layer, input_size: tuple[int, ...]) -> None:
     _KINDS[method["method"]](method, layer, input_size)
 
 
-def certify(model: nn.Module) -> None:
-    """Bring the layers that are normalized by us to the norm that is asked, while their raw weights may move fast."""
-    for layer in model.modules():
-        if _is_ours(layer):
-            layers.certify(layer, followed=True)
+def certify(model: nn.Module) -> dict[nn.Module, float]:
+    """Bring the layers that are normalized by us to the norm that is asked, while their raw weights may move fast.
+
+    Returns
+    -------
+    dict
+        For each of these layers, how much farther its weight was from the raw one than the explicit solution, as a part
+        of ``‖C(a)‖²``; zero if its stable rank is below the target by itself.
+    """
+    found = {layer: layers.certify(layer, followed=True) for layer in model.modules() if _is_ours(layer)}
+    return {layer: max(0.0, certified.excess) for layer, certified in found.items()}
 
 
 def _is_ours(layer: nn.Module) -> bool:
@@ -149,16 +155,6 @@ def drift(layer: Layer) -> float:
     for _ in range(_FORWARDS if parametrize.is_parametrized(layer) else 0):
         after = moved.weight
     return float((after - before).norm() / before.norm())
-
-
-def excess(layer: Layer) -> float | None:
-    """How much farther the weight is from the raw one than the explicit solution, as a part of ``‖C(a)‖²``.
-
-    None if the layer has no stable rank norm of ours, zero if its stable rank is below the target by itself.
-    """
-    if not _is_ours(layer):
-        return None
-    return max(0.0, layers.certify(copy.deepcopy(layer), followed=True).excess)
 
 
 @torch.no_grad()

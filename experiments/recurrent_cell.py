@@ -27,8 +27,9 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
     began = time.process_time()
     loss = train(model, settings)
     row: dict[str, Any] = {"loss": loss, "training_seconds": time.process_time() - began}
-    held = [{"drift": methods.drift(layer), "excess": methods.excess(layer)} for layer in model.loop()]
-    methods.certify(model)
+    drift = [methods.drift(layer) for layer in model.loop()]
+    excess = methods.certify(model)
+    held = [{"drift": far, "excess": excess.get(layer)} for layer, far in zip(model.loop(), drift, strict=True)]
     model.freeze()
     for k, layer in enumerate(model.loop()):
         which = "" if len(before) == 1 else f"_{k + 1}"
