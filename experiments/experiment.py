@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -55,15 +56,25 @@ class Experiment:
         settings = tomllib.loads((config or HERE / f"{self.name}.toml").read_text(encoding="utf-8"))
         rows = cells.run(self.name, self.grid(settings, smoke), output / "cells.db", jobs)
         rows["label"] = [tables.label(method) for method in rows["method"]]
-        nested = [name for name in rows if any(isinstance(value, dict | list) for value in rows[name])]
-        flat = rows.drop(columns=nested)
         name = f"{self.name}{'-smoke' if smoke else ''}"
         folder = publish or output
-        write_table(folder / f"{name}.csv", flat)
+        write_table(folder / f"{name}.csv", flat(rows))
         if not rows.attrs["interrupted"]:
             write_text(folder / f"{name}.md", f"{self.report(rows).strip()}\n\n{made(rows, self.name, smoke)}\n")
             self.figure(rows, folder / f"{name}.svg")
         return rows
+
+
+def flat(rows: Any) -> Any:
+    """Rows for a CSV file: lists as JSON, to six digits; without the settings that are tables of the configuration."""
+    found = rows.drop(columns=[name for name in rows if any(isinstance(value, dict) for value in rows[name])])
+    for name in found:
+        if any(isinstance(value, list) for value in found[name]):
+            found[name] = [
+                json.dumps([float(f"{number:.6g}") for number in value]) if isinstance(value, list) else value
+                for value in found[name]
+            ]
+    return found
 
 
 def made(rows: Any, name: str, smoke: bool) -> str:

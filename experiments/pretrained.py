@@ -10,7 +10,7 @@ Frobenius norm that the layer had, which changes no stable rank. See ``pretraine
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -55,15 +55,24 @@ def check(rows: Any) -> list[str]:
 
 
 def report(rows: Any) -> str:
-    """For each network a table of PSNR and one of SSIM, what methods deliver, paired differences, and single layers."""
+    """For each network a table of PSNR and one of SSIM, what methods deliver, paired differences, and single layers.
+
+    Of the tests that do not stand for all there are those in which the first and the last layer stay as they are.
+    """
     parts = []
     for network, block in rows.groupby("network", sort=False):
         own = block[block["method"] != "one by one"]
-        part = _part(own)
+        first, *others = _parts(own)
         for measure, unit in (("psnr", "PSNR, dB"), ("ssim", "SSIM")):
-            parts += [f"### {network}: {unit}, {PARTS[part]}", "", _by_fraction(own, f"{measure}_{part}"), ""]
+            table = _by_fraction(own, f"{measure}_{first}", list(_VARIANTS))
+            parts += [f"### {network}: {unit}, {PARTS[first]}", "", table, ""]
         parts += [f"### {network}: what the layers have", "", _targets(own), ""]
-        parts += [f"### {network}: exact against the others, PSNR in dB", "", _differences(own), ""]
+        for part, variants in ((first, ["_rescaled", "_inner"]), *((part, ["_inner"]) for part in others)):
+            if part != first:
+                table = _by_fraction(own, f"psnr_{part}", variants)
+                parts += [f"### {network}: PSNR, dB, {PARTS[part]}", "", table, ""]
+            table = _differences(own, f"psnr_{part}", variants)
+            parts += [f"### {network}: exact against the others, PSNR in dB, {PARTS[part]}", "", table, ""]
         alone = block[block["method"] == "one by one"]
         if len(alone):
             parts += [f"### {network}: one layer alone", "", _layers(alone.iloc[0]), ""]
@@ -77,20 +86,21 @@ PARTS = {"15": "σ = 15", "25": "σ = 25", "50": "σ = 50", "clip": "against the
 _VARIANTS = {"": "as they are", "_rescaled": "rescaled", "_inner": "rescaled, but for the first and the last layer"}
 
 
-def _part(rows: Any) -> str:
-    """That which stands for all in tables and figures."""
-    return "25" if "psnr_25" in rows and rows["psnr_25"].notna().any() else "itself"
+def _parts(rows: Any) -> list[str]:
+    """Those of a network; first that which stands for all in tables and figures."""
+    found = [part for part in PARTS if f"psnr_{part}" in rows and rows[f"psnr_{part}"].notna().any()]
+    return sorted(found, key=lambda part: part not in ("25", "itself"))
 
 
-def _by_fraction(rows: Any, measure: str) -> str:
+def _by_fraction(rows: Any, measure: str, variants: Sequence[str]) -> str:
     """One line for each method and treatment of the reduced kernels, a column for each fraction."""
     fractions = sorted(rows["fraction"].unique(), reverse=True)
     lines = []
-    for (name, words), (method, block) in product(_VARIANTS.items(), list(rows.groupby("method", sort=False))):
+    for name, (method, block) in product(variants, list(rows.groupby("method", sort=False))):
         found = block.set_index("fraction")[f"{measure}{name}"]
         digits = 3 if measure.startswith("ssim") else 2
         cells = [f"{found[f]:.{digits}f}".replace("inf", "∞") if f in found else "" for f in fractions]
-        lines.append([words, method, *cells])
+        lines.append([_VARIANTS[name], method, *cells])
     return markdown_table(["kernels", "method", *(f"{f:g}" for f in fractions)], lines, left=(0, 1))
 
 
@@ -102,26 +112,25 @@ def _targets(rows: Any) -> str:
         layers = zip(block["ranks"], block["ranks_before"], block["fractions"], strict=True)
         ratios = np.concatenate([np.divide(after, before) / asked for after, before, asked in layers])
         lines.append([
-            method, f"{block['norm_error'].max():.0e}", f"{ratios.min():.3f} to {ratios.max():.3f}",
+            method, f"{100 * block['norm_error'].max():.2g} %", f"{ratios.min():.3f} to {ratios.max():.3f}",
             f"{np.mean(at.iloc[0]):.4f}" if len(at) else "",
         ])  # fmt: skip
     headers = ["method", "norm off by at most", "stable rank over what was asked", "part of the squares moved at 0.8"]
     return markdown_table(headers, lines, left=(0,))
 
 
-def _differences(rows: Any) -> str:
+def _differences(rows: Any, measure: str, variants: Sequence[str]) -> str:
     """Exact minus another method at each fraction: means over the pictures or frames, with intervals."""
-    part = _part(rows)
     fractions = sorted((f for f in rows["fraction"].unique() if f < 1), reverse=True)
     lines = []
-    for name, words in list(_VARIANTS.items())[1:]:
-        column = rows.set_index(["method", "fraction"])[f"each_psnr_{part}{name}"]
+    for name in variants:
+        column = rows.set_index(["method", "fraction"])[f"each_{measure}{name}"]
         for method in [m for m in rows["method"].unique() if m not in ("exact", "smaller")]:
             cells = [
                 difference(np.subtract(column["exact", f], column[method, f])) if (method, f) in column.index else ""
                 for f in fractions
             ]
-            lines.append([words, f"exact − {method}", *cells])
+            lines.append([_VARIANTS[name], f"exact − {method}", *cells])
     return markdown_table(["kernels", "difference", *(f"{f:g}" for f in fractions)], lines, left=(0, 1))
 
 
@@ -153,7 +162,7 @@ def figure(rows: Any, path: Path) -> None:
         panels = drawn.subplots(2, len(names), squeeze=False, sharex=True)
         for k, network in enumerate(names):
             own = rows[rows["network"] == network]
-            part = _part(own)
+            part = _parts(own)[0]
             for (name, words), axes in zip(list(_VARIANTS.items())[1:], panels[:, k], strict=True):
                 itself = own[own["fraction"] == 1]  # where all methods begin
                 for number, (method, block) in enumerate(own[own["fraction"] < 1].groupby("method", sort=False)):

@@ -107,7 +107,9 @@ def require_entries(largest: NDArray[Any], name_of: Callable[[int], str], *, of_
     of_problems : bool, optional
         Whether squares of entries, times the number of points, must be doubles.
     """
-    outside = (largest > LARGEST) | (largest < 1 / LARGEST)
+    outside = ~((largest >= 1 / LARGEST) & (largest <= LARGEST))  # or not a number
+    if not np.any(outside):
+        return
     for bad, reason in (
         (~np.isfinite(largest), "some entries are NaN or infinite, expected finite numbers"),
         (largest == 0, "all entries are zero; a zero kernel has no stable rank"),

@@ -1,6 +1,7 @@
 """The experiments run from end to end, with a few cells, and what they assert of these holds."""
 
 import importlib
+import json
 import math
 import sys
 from importlib.util import find_spec
@@ -100,6 +101,16 @@ def test_cells_go_on_where_they_were_stopped(module, monkeypatch, tmp_path, caps
     assert not rows.attrs["interrupted"]
     assert list(rows["value"]) == [0, 1, 4, 9]
     assert made == [0, 1, 2, 3]
+
+
+def test_rows_are_saved_with_their_lists(module):
+    """As JSON, which pandas reads back as text; settings that are tables are in the configuration."""
+    rows = pd.DataFrame({"method": [{"norm": 1}, {"norm": 2}], "each": [[1 / 3, math.inf], None], "seed": [0, 1]})
+    flat = module("experiment").flat(rows)
+    assert list(flat) == ["each", "seed"]
+    assert json.loads(flat["each"][0]) == [0.333333, math.inf]
+    assert flat["each"][1] is None
+    assert rows["each"][0] == [1 / 3, math.inf]
 
 
 @slow
