@@ -139,7 +139,9 @@ def report(
 
     Example: srnc report results/study.db --output report.html
     """
-    typer.echo(f"Saved: {printable(srnc.report(store, output, overwrite=overwrite))}")
+    with progress_bar() as progress:
+        path = srnc.report(store, output, overwrite=overwrite, progress=progress)
+    typer.echo(f"Saved: {printable(path)}")
 
 
 def _solvers(names: list[str], device: str | None) -> Any:

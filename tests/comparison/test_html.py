@@ -242,7 +242,12 @@ def test_almost_all_is_not_all():
 
 def test_of_many_problems_the_hardest_have_sections(tmp_path):
     rows = [row(f"p{k}", s, 0, 0.5 if k in (7, 9) else 0.0, bound=1.0) for k in range(30) for s in ("one", "two")]
-    shown = Page(srnc.report(Comparison({}, rows), tmp_path / "many.html").read_text(encoding="utf-8"))
+    seen = []
+    path = srnc.report(Comparison({}, rows), tmp_path / "many.html", progress=lambda *words: seen.append(words))
+    shown = Page(path.read_text(encoding="utf-8"))
+    done, totals = [d for _, d, _ in seen], {t for _, _, t in seen}
+    assert done == sorted(set(done))
+    assert totals == {done[-1]}
     assert f"Of 30 problems these are the {HARDEST} hardest" in shown.words
     assert len([tag for tag, _ in shown.elements if tag == "article"]) == HARDEST
     titles = [text for text in shown.text if re.fullmatch(r"\d+\. p\d+", text)]
@@ -279,6 +284,11 @@ def test_what_is_no_comparison_is_refused(tmp_path, given, error, message):
     with pytest.raises(error, match=message):
         srnc.report(tmp_path / given if isinstance(given, str) else given, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_progress_that_cannot_be_called_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="progress: True given, expected a function"):
+        srnc.report(compared(), tmp_path / "report.html", progress=True)
 
 
 def test_an_output_that_cannot_be_written_is_refused(tmp_path):

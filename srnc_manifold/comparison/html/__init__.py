@@ -7,6 +7,7 @@ from pathlib import Path
 
 from srnc_manifold.comparison.comparison import Comparison
 from srnc_manifold.comparison.html.page import page, require_libraries
+from srnc_manifold.progress import Progress
 from srnc_manifold.writing import replacing, require_new
 
 __all__ = ["report"]
@@ -17,6 +18,7 @@ def report(
     path: str | os.PathLike[str] = "report.html",
     *,
     overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> Path:
     """Write a comparison as one HTML file, which fetches nothing from elsewhere.
 
@@ -30,6 +32,8 @@ def report(
     path : path, optional
     overwrite : bool, optional
         Whether the file may exist, and is then replaced.
+    progress : callable, optional
+        Called with what is done now, how many figures and sections are done, and how many there are.
 
     Returns
     -------
@@ -54,6 +58,8 @@ def report(
     """
     if not isinstance(comparison, Comparison | str | os.PathLike):
         raise TypeError(f"comparison: {type(comparison).__name__} given, expected a Comparison, or the path of a store")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress: {progress!r} given, expected a function")
     require_libraries()
     if not isinstance(comparison, Comparison):
         comparison = Comparison.load(comparison)
@@ -61,5 +67,5 @@ def report(
     from srnc_manifold import __version__
 
     with replacing(path, text=True) as file:
-        file.writelines(page(comparison, __version__))
+        file.writelines(page(comparison, __version__, progress))
     return Path(path)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from srnc_manifold.comparison.html import figures, tables
-from srnc_manifold.comparison.html.sections import Drawn, drawn, sections
+from srnc_manifold.comparison.html.sections import Drawn, chosen, drawn, sections
 from srnc_manifold.comparison.html.words import Facts, findings, headline, limits, repeat
 from srnc_manifold.comparison.report import SCREENFUL
 from srnc_manifold.printing import printable
+from srnc_manifold.progress import Progress
 
 _HERE = Path(__file__).parent
 
@@ -36,8 +37,8 @@ _FIGURES: tuple[tuple[str, str, Callable[..., Any], dict[str, Any]], ...] = (
 )  # fmt: skip
 
 
-def page(comparison: Any, version: str) -> Iterator[str]:
-    """The text of the page, in pieces.
+def page(comparison: Any, version: str, progress: Progress | None = None) -> Iterator[str]:
+    """The text of the page, in pieces. What takes long are its figures and the sections of problems.
 
     Raises
     ------
@@ -46,6 +47,14 @@ def page(comparison: Any, version: str) -> Iterator[str]:
     """
     template = _template()
     facts = Facts(comparison)
+    total = len(_FIGURES) + len(chosen(facts))
+
+    def watched(parts: Iterator[Any], before: int) -> Iterator[Any]:
+        for done, part in enumerate(parts, before + 1):
+            if progress is not None:
+                progress("report", done, total)
+            yield part
+
     yield from template.generate(
         title=", ".join(map(printable, list(facts.winners.index)[:3])) or "no runs",
         headline=headline(facts),
@@ -54,8 +63,8 @@ def page(comparison: Any, version: str) -> Iterator[str]:
         findings=findings(facts),
         solvers=tables.of_solvers(facts) if len(facts.winners) else None,
         tables=[tables.grid(facts), tables.of_all(facts), tables.of_runs(facts)] if len(facts.winners) else [],
-        figures=list(_overall(facts)),
-        sections=list(sections(facts)),
+        figures=list(watched(_overall(facts), 0)),
+        sections=list(watched(sections(facts), len(_FIGURES))),
         n_problems=len(facts.problems),
         settings=[(printable(label), printable(name)) for label, name in facts.settings.items()],
         repeat=repeat(facts),
