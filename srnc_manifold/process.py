@@ -78,27 +78,54 @@ def exclusive(function: F) -> F:
 
 
 @contextlib.contextmanager
+def deferring() -> Iterator[Callable[[], contextlib.AbstractContextManager[list[int]]]]:
+    """What makes blocks in which Ctrl-C is not heard, as :func:`interrupts_deferred`, many of them one after the other.
+
+    Handlers of signals are changed once, not for each block. Between the blocks signals are heard as usual.
+    """
+    heard: list[int] = []
+    usual: dict[int, Any] = {}
+    inside = False
+
+    def handle(number: int, frame: Any) -> None:
+        if inside:
+            heard.append(number)
+        else:
+            usual[number](number, frame)
+
+    @contextlib.contextmanager
+    def block() -> Iterator[list[int]]:
+        nonlocal inside
+        heard.clear()
+        inside = True
+        try:
+            yield heard
+        finally:
+            inside = False
+        if heard:
+            signal.raise_signal(heard[0])
+
+    if threading.current_thread() is threading.main_thread():
+        found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        usual.update({number: handler for number, handler in found.items() if callable(handler)})
+    for number in usual:
+        signal.signal(number, handle)
+    try:
+        yield block
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def interrupts_deferred() -> Iterator[list[int]]:
     """Ctrl-C is not heard in such a block, but in the list that is given: what is begun can be ended, or undone.
 
     So is SIGTERM, where it does not end the process at once. If the block did not act on it, it is heard at its end.
     Only the main thread hears signals at all.
     """
-    heard: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
+    with deferring() as block, block() as heard:
         yield heard
-        return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    usual = {number: handler for number, handler in usual.items() if callable(handler)}
-    for number in usual:
-        signal.signal(number, lambda which, _: heard.append(which))
-    try:
-        yield heard
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-    if heard:
-        signal.raise_signal(heard[0])
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from srnc_manifold.comparison.runs import Task
 from srnc_manifold.comparison.store import Planned, Store
 from srnc_manifold.comparison.tasks import Problems
 from srnc_manifold.problem.families import Entry, NamedProblem, UnavailableProblem
-from srnc_manifold.process import interrupts_deferred
+from srnc_manifold.process import deferring
 from srnc_manifold.solvers import Budget, Solver
 from srnc_manifold.validation import require_jobs, require_positive, require_seeds
 from srnc_manifold.writing import require_new
@@ -211,9 +211,13 @@ class _Comparing:
         """Have the runs made, until all are done or someone stops it."""
         try:
             self._report(self._n_done, self._total, None)
-            with contextlib.closing(engine.run(tasks)) as outcomes:
+            with contextlib.closing(engine.run(tasks)) as outcomes, deferring() as uninterrupted:
                 for done in outcomes:
-                    self._take(done)
+                    with uninterrupted():  # a run that was made is kept, whatever signal comes meanwhile
+                        row = self._kept(done)
+                    if done.outcome.interrupted:
+                        raise KeyboardInterrupt
+                    self._report(self._n_done, self._total, row)
         except KeyboardInterrupt:
             self._comparison.interrupted = True
         except Exception as error:  # outside of the runs: for example, the cluster is gone
@@ -227,14 +231,6 @@ class _Comparing:
         identity = self._planned[number].identity
         assert identity is not None
         return identity
-
-    def _take(self, done: Done) -> None:
-        """Keep a run that was made, whatever signal comes meanwhile, and tell of it."""
-        with interrupts_deferred():
-            row = self._kept(done)
-        if done.outcome.interrupted:
-            raise KeyboardInterrupt
-        self._report(self._n_done, self._total, row)
 
     def _kept(self, done: Done) -> Row:
         outcome, identity = done.outcome, self._identity(done.outcome.number)

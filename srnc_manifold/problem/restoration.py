@@ -195,5 +195,7 @@ def _first_root(beyond: Callable[[float], float], at_zero: float) -> tuple[float
         straight = -at_zero / rise * high if rise > 0 else 0.0
         low, high = high, min(1.0, max(10 * high, 1.5 * straight))
     tolerance = 0.1 * SAME_STABLE_RANK
+    if abs(value(high)) <= tolerance:  # as at the end of a path that leads to the target
+        return high, value(high)
     end = float(bracketed_root(lambda t: np.asarray(value(float(t))), np.array(low), np.array(high), tolerance))
     return end, value(end)
