@@ -29,7 +29,7 @@ def told(values: Sequence[float], digits: int = 2, lost: str = "diverged") -> st
     if len(kept):
         mean, low, high = interval(kept)
         half = f" ± {(high - low) / 2:.{digits}f}" if np.isfinite(low) else ""
-        words.insert(0, f"{mean:.{digits}f}{half}")
+        words.insert(0, f"{mean:.{digits}f}{half}".replace("-", "−"))
     return ", ".join(words)
 
 

@@ -113,7 +113,8 @@ def _pictures(groups: Sequence[tuple[str, Any]], rows: Any) -> str:
         psnr = [told(own[f"psnr_{name}"]) if f"psnr_{name}" in own else "" for name in ("4_8", "100", "600", "3000")]
         lines.append([
             label, f"{len(onsets)} of {len(own)}", f"{onsets.median():.0f}" if len(onsets) else "", told(state), *psnr,
-            told(own["psnr_moving"]), told(own["psnr_moving_alone"]), f"{own['training_seconds'].mean() / cost:.2f}",
+            told(own["psnr_moving"]), told(own["psnr_moving_alone"], lost="worse than the noise"),
+            f"{own['training_seconds'].mean() / cost:.2f}",
         ])  # fmt: skip
     headers = [
         "method",

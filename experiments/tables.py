@@ -11,7 +11,7 @@ import pandas
 from intervals import CONFIDENCE, difference
 
 from srnc_manifold.comparison.report import markdown_table
-from srnc_manifold.plots.styles import MARKERS
+from srnc_manifold.plots.styles import MARKERS, PALETTE
 
 
 def expanded(tables: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -104,11 +104,12 @@ KINDS = {
 
 
 def by_kind(rows: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-    """How each kind of method is marked in a figure, and its rows."""
-    for mark, (kind, words) in zip(MARKERS, KINDS.items(), strict=False):
+    """How each kind of method is marked in a figure, the same in all panels, and its rows."""
+    for mark, colour, (kind, words) in zip(MARKERS, PALETTE, KINDS.items(), strict=False):
         own = rows[[method["method"] == kind for method in rows["method"]]]
         if len(own):
-            yield {"marker": mark, "linestyle": "", "label": words, "markersize": 4.5, "alpha": 0.8}, own
+            style = {"marker": mark, "color": colour, "linestyle": "", "markersize": 4.5, "alpha": 0.8}
+            yield {"label": words, **style}, own
 
 
 def label(method: str | Mapping[str, Any]) -> str:
