@@ -99,9 +99,12 @@ def pack(fields: Mapping[str, Any]) -> bytes:
         contents.append(array.tobytes())
         return {_ARRAY: (array.dtype.str, array.shape)}
 
+    def other(value: Any) -> Any:  # than what Python's own module writes: nearly always an array
+        return mark(value) if isinstance(value, np.ndarray) else _plain(value, mark)
+
     # Only :func:`unpack` reads it, so numbers that are not finite may be as Python's own module writes them, and the
     # values need not be looked at one by one: that took half the time that keeping a run takes.
-    text = json.dumps(fields, default=lambda value: _plain(value, mark))
+    text = json.dumps(fields, default=other)
     return zlib.compress(b"".join((text.encode(), b"\n", *contents)), 1)  # more effort saves nothing: digits are random
 
 

@@ -207,7 +207,7 @@ class Result(Shown):
     cost : float
         What the solver minimized, at the returned kernel.
     runtime : float
-        Seconds.
+        Seconds of the method, until its kernel, cost and gradient norm are known; without scores and restoration.
     history : History
     alternatives : tuple of arrays
         Other minimizers tied with ``kernel``.

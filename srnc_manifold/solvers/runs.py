@@ -19,6 +19,7 @@ from srnc_manifold.numerics import Array
 from srnc_manifold.problem import Problem
 from srnc_manifold.result import Bound, History, Result, Status
 from srnc_manifold.solvers.budget import Budget
+from srnc_manifold.validation import Rng, as_generator
 from srnc_manifold.writing import writable
 
 P = TypeVar("P", bound=Problem)
@@ -69,7 +70,7 @@ class Run(Generic[P]):
         Name of the solver.
     start : array, optional
         Kernel to start from, if the user gave one.
-    rng : numpy.random.Generator
+    rng : int or numpy.random.Generator, optional
         Source of everything random.
     budget : Budget, optional
     callback : callable, optional
@@ -104,14 +105,15 @@ class Run(Generic[P]):
         solver: str,
         *,
         start: Array | None = None,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
         budget: Budget | None = None,
         callback: Callback | None = None,
         whole: Budget | None = None,
     ) -> None:
+        self._began = time.perf_counter()
         self.problem: P = problem
         self.solver, self.start = solver, start
-        self.rng = np.random.default_rng() if rng is None else rng
+        self.rng = as_generator(rng)
         self.budget, self.callback = budget or Budget(), callback
         self.whole = whole or self.budget
         self.history = History()
@@ -123,7 +125,6 @@ class Run(Generic[P]):
         self.alternatives: tuple[NDArray[Any], ...] = ()
         self.cost = self.gradient_norm = np.nan
         self.details: dict[str, Any] = {}
-        self._began = time.perf_counter()
 
     @property
     def runtime(self) -> float:
@@ -298,7 +299,6 @@ class Run(Generic[P]):
             self._drop_what_is_not_valid()
             status, message = Status.FAILED, writable(f"{type(error).__name__}: {error}")
             self.details["traceback"] = traceback.format_exc()
-        runtime = self.runtime
         if self.conclude is not None:
             self.conclude(status)
         return Result(
@@ -306,7 +306,7 @@ class Run(Generic[P]):
             status=status,
             message=message,
             solver=self.solver,
-            runtime=runtime,
+            runtime=self.runtime,
             n_evaluations=self.n_evaluations,
             n_gradients=self.n_gradients,
             n_hessians=self.n_hessians,

@@ -33,7 +33,7 @@ def carry_out(
     """
     solver.load()
     if solver.products or isinstance(problem, SRNProblem):
-        run = Run(problem, solver.name, start=start, budget=budget, rng=as_generator(rng), callback=callback)
+        run = Run(problem, solver.name, start=start, budget=budget, rng=rng, callback=callback)
         return run.carry_out(solver.run, throw=throw)
     stack = cast(StackProblem, problem)
     n_parts = len(stack.parts)
