@@ -1,14 +1,13 @@
 """Processes of their own for scripts, which tests may kill."""
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from processes import alive, wait_for
 
 # Each script is run in a copy of a process that has imported what takes a second.
 SERVER = """
@@ -28,19 +27,6 @@ for line in sys.stdin:
         exec(compile(code, "script", "exec"), {"__name__": "__main__"})
         break
 """
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def alive(pid):
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 class Script:

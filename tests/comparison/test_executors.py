@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import alive, wait_for
+from processes import alive, wait_for
 from tiers import slow, some
 
 import srnc_manifold as srnc
