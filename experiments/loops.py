@@ -15,8 +15,9 @@ from torch.nn import functional
 
 CHANNELS = 16
 
-# What counts as divergence: the hidden state is so many times as large as in the first frames.
-BLOWN_UP = 1e3
+# What counts as divergence: the hidden state is so many times as large as in the first frames. A state that has
+# vanished there, which ReLU may bring about, counts as one of this size.
+BLOWN_UP, VANISHED = 1e3, 1e-3
 
 
 def _conv(c_in: int, c_out: int, gain: float) -> nn.Conv2d:
@@ -129,7 +130,7 @@ def long_run(model: Loop, clean: Tensor, sigma: float, frames: int, at: Ranges, 
         out, state = model.step(noisy, state)
         errors.append(float(functional.mse_loss(out, clean)))
         norms.append(float(state.square().mean().sqrt()))
-        if onset is None and frame > 8 and not norms[-1] <= BLOWN_UP * norms[7]:
+        if onset is None and frame > 8 and not norms[-1] <= BLOWN_UP * max(norms[7], VANISHED):
             onset = frame
         if not math.isfinite(norms[-1]):
             break

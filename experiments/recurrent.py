@@ -96,7 +96,8 @@ def _loops(groups: Sequence[tuple[str, Any]]) -> str:
     lines = [["before training", *(told(first[f"{name}_before"], n) for name, n in digits.items()), "", "", ""]]
     lines += [
         [label, told(own["norm"], 3), told(own["stable_rank"], 0), told(own["frobenius"], 1),
-         told(own["radius"], 3) if own["radius"].notna().any() else "", told(own["lyapunov"], 3),
+         told(own["radius"], 3) if own["radius"].notna().any() else "",
+         told(own["lyapunov"], 3, lost="without a value"),
          f"{own['excess'].max():.3f}" if own["excess"].notna().any() else ""]
         for label, own in groups
     ]  # fmt: skip
