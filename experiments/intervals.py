@@ -21,16 +21,16 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - float(half), mean + float(half)
 
 
-def told(values: Sequence[float], digits: int = 2, lost: str = "diverged") -> str:
-    """Mean and half of its interval, ``22.84 ± 0.12``; and how many values are not finite, if any is not."""
+def told(values: Sequence[float], digits: int = 2) -> str:
+    """Mean and half of its interval, ``22.84 ± 0.12``; and of how many, where some are lost."""
     found = np.asarray(values, float)
     kept = found[np.isfinite(found)]
-    words = [f"{len(found) - len(kept)} of {len(found)} {lost}"] if len(kept) < len(found) else []
-    if len(kept):
-        mean, low, high = interval(kept)
-        half = f" ± {(high - low) / 2:.{digits}f}" if np.isfinite(low) else ""
-        words.insert(0, f"{mean:.{digits}f}{half}".replace("-", "−"))
-    return ", ".join(words)
+    if not len(kept):
+        return f"none of {len(found)}"
+    mean, low, high = interval(kept)
+    words = f"{mean:.{digits}f}" + (f" ± {(high - low) / 2:.{digits}f}" if np.isfinite(low) else "")
+    words += f" of {len(kept)}" if len(kept) < len(found) else ""
+    return words.replace("-", "−")
 
 
 def difference(values: Sequence[float], digits: int = 2) -> str:

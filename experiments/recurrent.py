@@ -96,8 +96,7 @@ def _loops(groups: Sequence[tuple[str, Any]]) -> str:
     lines = [["before training", *(told(first[f"{name}_before"], n) for name, n in digits.items()), "", "", ""]]
     lines += [
         [label, told(own["norm"], 3), told(own["stable_rank"], 0), told(own["frobenius"], 1),
-         told(own["radius"], 3) if own["radius"].notna().any() else "",
-         told(own["lyapunov"], 3, lost="without a value"),
+         told(own["radius"], 3) if own["radius"].notna().any() else "", told(own["lyapunov"], 3),
          f"{own['excess'].max():.3f}" if own["excess"].notna().any() else ""]
         for label, own in groups
     ]  # fmt: skip
@@ -114,8 +113,7 @@ def _pictures(groups: Sequence[tuple[str, Any]], rows: Any) -> str:
         psnr = [told(own[f"psnr_{name}"]) if f"psnr_{name}" in own else "" for name in ("4_8", "100", "600", "3000")]
         lines.append([
             label, f"{len(onsets)} of {len(own)}", f"{onsets.median():.0f}" if len(onsets) else "", told(state), *psnr,
-            told(own["psnr_moving"]), told(own["psnr_moving_alone"], lost="worse than the noise"),
-            f"{own['training_seconds'].mean() / cost:.2f}",
+            told(own["psnr_moving"]), told(own["psnr_moving_alone"]), f"{own['training_seconds'].mean() / cost:.2f}",
         ])  # fmt: skip
     headers = [
         "method",
