@@ -149,6 +149,7 @@ def figure(rows: Any, path: Path) -> None:
             above.axhline(1.0 if loop == "linear" else 0.0, color="0.35", linestyle="--", linewidth=1)
             above.set(title=f"{'linear' if loop == 'linear' else 'ReLU'} loop, gain {gain:g}")
             above.set(xlabel="Frobenius norm of the loop", ylabel=_STABILITY[stability])
+            above.locator_params(axis="x", nbins=5)
             below.axhline(worst, color="0.35", linestyle=":", linewidth=1)
             below.set(xlabel="PSNR of frames 4 to 8, dB", ylabel=f"at frame {last[5:]}, dB; dotted line: diverged")
         drawn.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
