@@ -3,8 +3,8 @@
     python benchmarks/store.py                     # 1,000 problems, two solvers, five seeds; on one process and on two
     python benchmarks/store.py --problems 100 --jobs 1
 
-The overhead of a run is ``(wall clock × processes − Σ runtimes) / runs``. The larger part of it are the scores that a
-problem gives to each kernel, with the local restoration, as :func:`srnc_manifold.solve` does without any comparison. So
+The overhead of a run is ``(wall clock × processes − Σ runtimes) / runs``. Half of it are the scores that a problem
+gives to each kernel, with the local restoration, as :func:`srnc_manifold.solve` does without any comparison. So
 on one process the time outside of ``solve`` is told, too. On a busy machine everything waits; then processor time says
 more.
 """
