@@ -260,7 +260,8 @@ def test_certify_says_how_far_the_layer_was():
     assert "explicit solution: converged" in repr(near)
     below = normalized(make, size, stable_rank_fraction=1.0)
     found = nn.certify(below)
-    assert (found.norm_error, found.stable_rank_error, found.change, found.result) == (0.0, 0.0, 0.0, None)
+    assert found.result is None
+    assert max(found.norm_error, found.stable_rank_error, found.change) < 1e-14  # rounding, of another pair
 
 
 PADDED = [
