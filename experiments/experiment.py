@@ -52,12 +52,15 @@ class Experiment:
         jobs: int = -1,
         publish: Path | None = None,
     ) -> Any:
-        """Run what is missing, and save the rows of all, the report and the figure: there, or in another folder."""
+        """Run what is missing, and save the rows of all, the report and the figure: there, or in another folder.
+
+        If it was interrupted, the rows that are done are saved there, and what was published before is left.
+        """
         settings = tomllib.loads((config or HERE / f"{self.name}.toml").read_text(encoding="utf-8"))
         rows = cells.run(self.name, self.grid(settings, smoke), output / "cells.db", jobs)
         rows["label"] = [tables.label(method) for method in rows["method"]]
         name = f"{self.name}{'-smoke' if smoke else ''}"
-        folder = publish or output
+        folder = output if publish is None or rows.attrs["interrupted"] else publish
         write_table(folder / f"{name}.csv", flat(rows))
         if not rows.attrs["interrupted"]:
             write_text(folder / f"{name}.md", f"{self.report(rows).strip()}\n\n{made(rows, self.name, smoke)}\n")

@@ -103,6 +103,32 @@ def test_cells_go_on_where_they_were_stopped(module, monkeypatch, tmp_path, caps
     assert made == [0, 1, 2, 3]
 
 
+def test_what_was_published_is_left_until_all_is_done(module, monkeypatch, tmp_path):
+    cells, experiment = module("cells"), module("experiment")
+    monkeypatch.setattr(cells, "sources", lambda _: "")
+    (tmp_path / "config.toml").write_text("")
+    settings = [{"method": "a", "seed": seed} for seed in range(2)]
+    own = experiment.Experiment("none", lambda *_: settings, lambda _: [], lambda _: "said", lambda *_: None)
+
+    def _made(_, left, __):
+        for key, cell in left:
+            yield key, cell, {"value": cell["seed"]}, 0.5
+            if interrupted:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(cells, "_made", _made)
+    words = {"config": tmp_path / "config.toml", "publish": tmp_path / "results"}
+    words["publish"].mkdir()
+    interrupted = True
+    own.run(tmp_path, **words)
+    assert len(pd.read_csv(tmp_path / "none.csv")) == 1
+    assert not list(words["publish"].iterdir())
+    interrupted = False
+    own.run(tmp_path, **words)
+    assert len(pd.read_csv(words["publish"] / "none.csv")) == 2
+    assert (words["publish"] / "none.md").read_text(encoding="utf-8").startswith("said")
+
+
 def test_rows_are_saved_with_their_lists(module):
     """As JSON, which pandas reads back as text; settings that are tables are in the configuration."""
     rows = pd.DataFrame({"method": [{"norm": 1}, {"norm": 2}], "each": [[1 / 3, math.inf], None], "seed": [0, 1]})
