@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import stats
@@ -23,26 +23,30 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 def told(values: Sequence[float], digits: int = 2) -> str:
     """Mean and half of its interval, ``22.84 ± 0.12``; and of how many, where some are lost."""
-    found = np.asarray(values, float)
-    kept = found[np.isfinite(found)]
-    if not len(kept):
-        return f"none of {len(found)}"
-    mean, low, high = interval(kept)
-    words = f"{mean:.{digits}f}" + (f" ± {(high - low) / 2:.{digits}f}" if np.isfinite(low) else "")
-    words += f" of {len(kept)}" if len(kept) < len(found) else ""
-    return words.replace("-", "−")
+
+    def words(mean: float, low: float, high: float) -> str:
+        return f"{mean:.{digits}f}" + (f" ± {(high - low) / 2:.{digits}f}" if np.isfinite(low) else "")
+
+    return _of_the_finite(values, words) or f"none of {len(values)}"
 
 
 def difference(values: Sequence[float], digits: int = 2) -> str:
     """Mean of paired differences with its interval, ``−0.12 [−0.30, 0.06]``; and of how many, where some are lost."""
+
+    def words(mean: float, low: float, high: float) -> str:
+        return f"{mean:+.{digits}f}" + (f" [{low:+.{digits}f}, {high:+.{digits}f}]" if np.isfinite(low) else "")
+
+    return _of_the_finite(values, words)
+
+
+def _of_the_finite(values: Sequence[float], words: Callable[[float, float, float], str]) -> str:
+    """Words for mean and interval of the finite values, and of how many, where others are not; empty without any."""
     found = np.asarray(values, float)
     kept = found[np.isfinite(found)]
     if not len(kept):
         return ""
-    mean, low, high = interval(kept)
-    words = f"{mean:+.{digits}f}" + (f" [{low:+.{digits}f}, {high:+.{digits}f}]" if np.isfinite(low) else "")
-    words += f" of {len(kept)}" if len(kept) < len(found) else ""
-    return words.replace("-", "−")
+    count = f" of {len(kept)}" if len(kept) < len(found) else ""
+    return (words(*interval(kept)) + count).replace("-", "−")
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:

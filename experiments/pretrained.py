@@ -10,7 +10,7 @@ Frobenius norm that the layer had, which changes no stable rank. See ``pretraine
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -55,28 +55,30 @@ def check(rows: Any) -> list[str]:
 
 
 def report(rows: Any) -> str:
-    """For each network a table of PSNR and one of SSIM, what methods deliver, paired differences, and single layers.
+    """For each network a table of PSNR and one of SSIM, what methods deliver, paired differences, and single layers."""
+    return "\n".join(
+        f"### {network}: {title}\n\n{table}\n"
+        for network, block in rows.groupby("network", sort=False)
+        for title, table in _tables(block)
+    )
+
+
+def _tables(rows: Any) -> Iterator[tuple[str, str]]:
+    """The tables of a network with their titles.
 
     Of the tests that do not stand for all there are those in which the first and the last layer stay as they are.
     """
-    parts = []
-    for network, block in rows.groupby("network", sort=False):
-        own = block[block["method"] != "one by one"]
-        first, *others = _parts(own)
-        for measure, unit in (("psnr", "PSNR, dB"), ("ssim", "SSIM")):
-            table = _by_fraction(own, f"{measure}_{first}", list(_VARIANTS))
-            parts += [f"### {network}: {unit}, {PARTS[first]}", "", table, ""]
-        parts += [f"### {network}: what the layers have", "", _targets(own), ""]
-        for part, variants in ((first, ["_rescaled", "_inner"]), *((part, ["_inner"]) for part in others)):
-            if part != first:
-                table = _by_fraction(own, f"psnr_{part}", variants)
-                parts += [f"### {network}: PSNR, dB, {PARTS[part]}", "", table, ""]
-            table = _differences(own, f"psnr_{part}", variants)
-            parts += [f"### {network}: exact against the others, PSNR in dB, {PARTS[part]}", "", table, ""]
-        alone = block[block["method"] == "one by one"]
-        if len(alone):
-            parts += [f"### {network}: one layer alone", "", _layers(alone.iloc[0]), ""]
-    return "\n".join(parts)
+    own, alone = rows[rows["method"] != "one by one"], rows[rows["method"] == "one by one"]
+    for number, part in enumerate(_parts(own)):
+        variants = ["_inner"] if number else list(_VARIANTS)
+        yield f"PSNR, dB, {PARTS[part]}", _by_fraction(own, f"psnr_{part}", variants)
+        if not number:
+            yield f"SSIM, {PARTS[part]}", _by_fraction(own, f"ssim_{part}", variants)
+            yield "what the layers have", _targets(own)
+        changed = [name for name in variants if name]
+        yield f"exact against the others, PSNR in dB, {PARTS[part]}", _differences(own, f"psnr_{part}", changed)
+    if len(alone):
+        yield "one layer alone", _layers(alone.iloc[0])
 
 
 #: Parts of the tests, in words.

@@ -258,10 +258,12 @@ def test_certify_says_how_far_the_layer_was():
     near = nn.certify(module)
     assert max(near.norm_error, near.stable_rank_error, near.change) < 1e-12
     assert "explicit solution: converged" in repr(near)
-    below = normalized(make, size, stable_rank_fraction=1.0)
+    below = normalized(make, size, stable_rank_fraction=None, relative_stable_rank=1.0)
     found = nn.certify(below)
+    assert (found.norm_error, found.stable_rank_error, found.change, found.result) == (0.0, 0.0, 0.0, None)
+    found = nn.certify(normalized(make, size, stable_rank_fraction=1.0))
     assert found.result is None
-    assert max(found.norm_error, found.stable_rank_error, found.change) < 1e-14  # rounding, of another pair
+    assert max(found.norm_error, found.stable_rank_error, found.change) < 1e-14  # at its limit rounding decides
 
 
 PADDED = [
