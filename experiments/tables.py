@@ -31,7 +31,7 @@ OURS = ("sn", "srn", "fraction")
 
 def targets(rows: Any) -> str:
     """How the numbers are to be read, and the largest errors of ours against what was asked."""
-    ours = rows[[method["method"] in OURS for method in rows["method"]]]
+    ours = _ours(rows)
     norm, rank = (_largest(ours, kind).max() for kind in ("norm_error", "stable_rank_error"))
     return (
         f"Means over the seeds with {CONFIDENCE:.0%} intervals (Student's t). In {len(ours)} runs of ours the norm of "
@@ -42,13 +42,17 @@ def targets(rows: Any) -> str:
 
 def missed(rows: Any) -> list[str]:
     """The runs of ours that have not what was asked, to a tolerance."""
-    ours = rows[[method["method"] in OURS for method in rows["method"]]]
+    ours = _ours(rows)
     errors = pandas.concat([_largest(ours, kind) for kind in ("norm_error", "stable_rank_error")], axis=1)
     return [
         f"{row['label']}, seed {row['seed']}: the targets are missed by {list(own)}"
         for row, own in zip(ours.to_dict("records"), errors.to_numpy(), strict=True)
         if np.nanmax(own) > TOLERANCE
     ]
+
+
+def _ours(rows: Any) -> Any:
+    return rows[[method["method"] in OURS for method in rows["method"]]]
 
 
 def _largest(rows: Any, kind: str) -> Any:
